@@ -51,7 +51,11 @@ export default tseslint.config(
   {
     files: ["**/*.ts", "**/*.js", "**/*.mjs"],
     plugins: { "import-x": importX },
-    settings: { "import-x/resolver-next": [createTypeScriptImportResolver()] },
+    settings: {
+      "import-x/resolver-next": [createTypeScriptImportResolver()],
+      "import-x/extensions": [".ts", ".js", ".mjs"],
+      "import-x/parsers": { "@typescript-eslint/parser": [".ts"] },
+    },
     rules: {
       eqeqeq: "error",
       "no-console": "off",
