@@ -1,0 +1,77 @@
+/** @file Turns a list of entries into a WeightSource and reads their values. */
+
+import { endianness } from "node:os";
+import { ModelError } from "../errors.js";
+import type { DType, TypedArrayOf } from "../tensor/dtype.js";
+import { allocate, byteSize } from "../tensor/dtype.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { elementCount } from "../tensor/tensor.js";
+import { closest } from "../util/closest.js";
+import { readRange } from "../util/files.js";
+import type { WeightEntry, WeightSource } from "./types.js";
+
+/** The pieces of a source that its file format finds out. */
+export interface SourceContents {
+  readonly description: string;
+  readonly entries: ReadonlyMap<string, WeightEntry>;
+  readonly unusable?: ReadonlyMap<string, string>;
+  readonly metadata?: ReadonlyMap<string, string>;
+}
+
+/** A source over `contents`. */
+export function weightSource(contents: SourceContents): WeightSource {
+  const { description, entries, unusable = new Map<string, string>(), metadata = new Map<string, string>() } = contents;
+  return {
+    description,
+    entries,
+    unusable,
+    metadata,
+    async read(name) {
+      const entry = entries.get(name);
+      if (entry !== undefined) return readEntry(entry);
+      const reason = unusable.get(name);
+      if (reason !== undefined)
+        throw new ModelError(`${description}: ${name}: expected a tensor Laurel can read, got ${reason}`);
+      const near = closest(name, entries.keys());
+      throw new ModelError(
+        `${description}: expected a tensor ${name}, got none of that name${near === undefined ? "" : `; the closest is ${near}`}`,
+      );
+    },
+  };
+}
+
+/** Reads one entry into memory. @throws ModelError when the file is gone or became shorter. */
+export async function readEntry(entry: WeightEntry): Promise<Tensor> {
+  assertLittleEndianHost();
+  let bytes: Uint8Array;
+  try {
+    bytes = await readRange(entry.file, entry.offset, entry.length);
+  } catch (error) {
+    throw new ModelError(
+      `${entry.file}: ${entry.name}: expected ${entry.length} bytes at offset ${entry.offset}, got ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  }
+  return { dtype: entry.dtype, shape: entry.shape, data: viewAs(entry.dtype, bytes) };
+}
+
+/** The bytes as elements of `dtype`, without copying. */
+function viewAs(dtype: DType, bytes: Uint8Array): TypedArrayOf[DType] {
+  const array = allocate(dtype, 0).constructor as new (
+    buffer: ArrayBufferLike,
+    offset: number,
+    length: number,
+  ) => TypedArrayOf[DType];
+  return new array(bytes.buffer, bytes.byteOffset, bytes.byteLength / byteSize(dtype));
+}
+
+/** Checkpoints are little-endian and are used without conversion. */
+export function assertLittleEndianHost(): void {
+  if (endianness() !== "LE") throw new ModelError("weights: expected a little-endian machine, got a big-endian one");
+}
+
+/** Bytes of a dense tensor, or undefined when that is not a number JavaScript holds exactly. */
+export function denseLength(shape: readonly number[], bytesPerElement: number): number | undefined {
+  const length = elementCount(shape) * bytesPerElement;
+  return Number.isSafeInteger(length) ? length : undefined;
+}
