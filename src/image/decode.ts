@@ -1,0 +1,92 @@
+/** @file Image files to pixels, in the mode that Pillow opens them in; EXIF orientation and colour profiles are ignored, as the rewards do. */
+
+import type { Metadata, Sharp } from "sharp";
+import { UsageError } from "../errors.js";
+import { toRgb } from "./convert.js";
+import { isPng } from "./png-chunks.js";
+import { decodePng } from "./png-decode.js";
+import type { RgbImage, SourceImage } from "./types.js";
+import { MAX_PIXELS, checkSize } from "./types.js";
+
+/** Formats read through sharp. Vector and document formats, which it could render too, are no pictures to score. */
+const FORMATS: readonly string[] = ["jpeg", "webp", "gif", "tiff", "heif"];
+
+/**
+ * Decodes a PNG, JPEG, WebP, GIF, TIFF or AVIF file; of an animation, the first frame.
+ *
+ * @param where Names the image in errors and warnings, for example its path.
+ * @throws UsageError when the bytes are no such file, damaged, truncated, or claim more than {@link MAX_PIXELS} pixels.
+ */
+export async function decodeImage(bytes: Uint8Array, where: string): Promise<SourceImage> {
+  if (isPng(bytes)) return decodePng(bytes, where);
+  const { default: sharp } = await import("sharp");
+  const pipeline = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: MAX_PIXELS });
+  const metadata = await guard(where, () => pipeline.metadata());
+  const { format, width, height } = metadata;
+  if (!FORMATS.includes(format)) throw unreadable(where, format);
+  checkSize(where, width, height);
+  return guard(where, () => decodeRaw(pipeline, metadata, where));
+}
+
+/** Decodes a file to RGB, as {@link decodeImage} and {@link toRgb}. */
+export async function decodeRgb(bytes: Uint8Array, where: string): Promise<RgbImage> {
+  return toRgb(await decodeImage(bytes, where));
+}
+
+function unreadable(where: string, actual: string, cause?: unknown): UsageError {
+  return new UsageError(`${where}: expected a PNG, JPEG, WebP, GIF, TIFF or AVIF image, got ${actual}`, { cause });
+}
+
+async function guard<T>(where: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    const reason = error instanceof Error ? error.message.split("\n")[0] : undefined;
+    throw unreadable(where, reason ?? String(error), error);
+  }
+}
+
+async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Promise<SourceImage> {
+  const { space, format, depth } = metadata;
+  // Without these sharp would turn CMYK into RGB through a colour profile, and grey into RGB.
+  if (space === "cmyk") pipeline.pipelineColourspace("cmyk").toColourspace("cmyk");
+  else if (space === "b-w" || space === "grey16") pipeline.toColourspace("b-w");
+  const { data: pixels, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
+  const { width, height, channels } = info;
+  const data = new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength);
+  const warnings = depth === "uchar" ? [] : [`${where}: its ${depth} pixels are reduced to 8 bits`];
+  const facts = { width, height, format: format === "heif" ? "avif" : format, warnings };
+  if (format === "gif") return { ...facts, mode: "P", ...indexColours(data, channels) };
+  switch (channels) {
+    case 1:
+      return { ...facts, mode: metadata.bitsPerSample === 1 ? "1" : "L", data };
+    case 2:
+      return { ...facts, mode: "LA", data };
+    case 3:
+      return { ...facts, mode: "RGB", data };
+    default:
+      return { ...facts, mode: space === "cmyk" ? "CMYK" : "RGBA", data };
+  }
+}
+
+/** Gives a GIF frame its palette back, which sharp has expanded: it decides how Pillow resizes the image. */
+function indexColours(data: Uint8Array, channels: number): { data: Uint8Array; palette: Uint8Array } {
+  const palette: number[] = [];
+  const known = new Map<number, number>();
+  const indices = new Uint8Array(data.length / channels);
+  for (let i = 0; i < indices.length; i++) {
+    const at = i * channels;
+    const red = data[at] as number;
+    const [green, blue] = channels < 3 ? [red, red] : [data[at + 1] as number, data[at + 2] as number];
+    const colour = (red << 16) | (green << 8) | blue;
+    let index = known.get(colour);
+    if (index === undefined) {
+      index = known.size;
+      known.set(colour, index);
+      palette.push(red, green, blue);
+    }
+    indices[i] = index;
+  }
+  return { data: indices, palette: Uint8Array.from(palette) };
+}

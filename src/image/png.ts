@@ -1,0 +1,159 @@
+/** @file Deterministic PNG writing, and the text chunks in which generators keep prompts and settings. */
+
+import { promisify } from "node:util";
+import { deflate, inflateSync } from "node:zlib";
+import { UsageError } from "../errors.js";
+import type { PngChunk } from "./png-chunks.js";
+import { readChunks, writeChunks } from "./png-chunks.js";
+import { paeth } from "./png-decode.js";
+import type { RgbImage } from "./types.js";
+import { checkSize } from "./types.js";
+
+const deflateAsync = promisify(deflate);
+
+/** Compressed text that unpacks to more than this is refused. */
+const MAX_TEXT_BYTES = 16 * 2 ** 20;
+
+/** A text of a PNG file. */
+export interface PngText {
+  /** 1 to 79 Latin-1 characters, for example `parameters` (AUTOMATIC1111's settings) or `laurel`. */
+  readonly keyword: string;
+  readonly value: string;
+  /** True for an iTXt chunk, which holds UTF-8. When writing, false or absent means: tEXt if the text can be held there. */
+  readonly international?: boolean;
+}
+
+/**
+ * Encodes an RGB image as PNG. Equal pixels and texts give equal bytes: nothing volatile is written.
+ *
+ * @param text Written before the image data, in this order.
+ * @throws UsageError for a keyword that PNG does not allow.
+ */
+export async function encodePng(image: RgbImage, text: readonly PngText[] = []): Promise<Uint8Array> {
+  const { width, height, data } = image;
+  checkSize("encodePng", width, height);
+  if (data.length !== width * height * 3) {
+    throw new UsageError(`encodePng: expected ${width * height * 3} bytes of RGB, got ${data.length}`);
+  }
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([8, 2, 0, 0, 0], 8);
+  return writeChunks([
+    { type: "IHDR", data: header },
+    ...text.map(textChunk),
+    { type: "IDAT", data: await deflateAsync(filterRows(image), { level: 6 }) },
+    { type: "IEND", data: new Uint8Array(0) },
+  ]);
+}
+
+/** Rows with the filter that leaves the smallest sum of absolute values, the PNG specification's own heuristic. */
+function filterRows({ width, height, data }: RgbImage): Uint8Array {
+  const length = width * 3;
+  const out = new Uint8Array(height * (length + 1));
+  let above: Uint8Array = new Uint8Array(length);
+  const trial = new Uint8Array(length);
+  for (let y = 0; y < height; y++) {
+    const line = data.subarray(y * length, (y + 1) * length);
+    let best = Infinity;
+    for (const filter of [0, 1, 2, 3, 4]) {
+      const cost = filterRow(filter, line, above, trial);
+      if (cost >= best) continue;
+      best = cost;
+      out[y * (length + 1)] = filter;
+      out.set(trial, y * (length + 1) + 1);
+    }
+    above = line;
+  }
+  return out;
+}
+
+function filterRow(filter: number, line: Uint8Array, above: Uint8Array, out: Uint8Array): number {
+  let cost = 0;
+  for (let i = 0; i < line.length; i++) {
+    const left = i >= 3 ? (line[i - 3] as number) : 0;
+    const up = above[i] as number;
+    let guess = 0;
+    if (filter === 1) guess = left;
+    else if (filter === 2) guess = up;
+    else if (filter === 3) guess = (left + up) >> 1;
+    else if (filter === 4) guess = paeth(left, up, i >= 3 ? (above[i - 3] as number) : 0);
+    const value = ((line[i] as number) - guess) & 255;
+    out[i] = value;
+    cost += value < 128 ? value : 256 - value;
+  }
+  return cost;
+}
+
+function textChunk({ keyword, value, international }: PngText): PngChunk {
+  if (!/^[\x21-\x7e\xa1-\xff](?:[\x20-\x7e\xa1-\xff]{0,77}[\x21-\x7e\xa1-\xff])?$/.test(keyword)) {
+    throw new UsageError(
+      `PNG text: expected a keyword of 1 to 79 printable characters, got ${JSON.stringify(keyword)}`,
+    );
+  }
+  const key = Buffer.from(`${keyword}\0`, "latin1");
+  if (international !== true && fitsLatin1(value)) {
+    return { type: "tEXt", data: Buffer.concat([key, Buffer.from(value, "latin1")]) };
+  }
+  // Compression flag and method, language tag and translated keyword: none of them used.
+  return { type: "iTXt", data: Buffer.concat([key, Buffer.alloc(4), Buffer.from(value, "utf8")]) };
+}
+
+/** Latin-1 without NUL, and not to be taken for the raw UTF-8 that some programs put into tEXt. */
+function fitsLatin1(value: string): boolean {
+  if (!/^[\x01-\xff]*$/.test(value)) return false;
+  return /^[\x01-\x7f]*$/.test(value) || utf8(Buffer.from(value, "latin1")) === undefined;
+}
+
+function utf8(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The texts of a PNG file (tEXt, zTXt and iTXt), in file order. A damaged text is left out: the image does not depend on it.
+ *
+ * @throws UsageError when `bytes` is not a PNG file.
+ */
+export function readPngText(bytes: Uint8Array, where = "PNG"): PngText[] {
+  const texts: PngText[] = [];
+  for (const { type, data } of readChunks(bytes, where)) {
+    if (type !== "tEXt" && type !== "zTXt" && type !== "iTXt") continue;
+    const end = data.indexOf(0);
+    if (end < 1) continue;
+    const keyword = Buffer.from(data.subarray(0, end)).toString("latin1");
+    const value = textValue(type, data.subarray(end + 1));
+    if (value !== undefined) texts.push({ keyword, value, international: type === "iTXt" });
+  }
+  return texts;
+}
+
+function textValue(type: "tEXt" | "zTXt" | "iTXt", data: Uint8Array): string | undefined {
+  if (type === "tEXt") return latin1OrUtf8(data);
+  if (type === "zTXt") {
+    const plain = unpack(data.subarray(1));
+    return plain === undefined ? undefined : latin1OrUtf8(plain);
+  }
+  const languageEnd = data.indexOf(0, 2);
+  const translatedEnd = languageEnd < 0 ? -1 : data.indexOf(0, languageEnd + 1);
+  if (translatedEnd < 0) return undefined;
+  const content = data.subarray(translatedEnd + 1);
+  const plain = data[0] === 1 ? unpack(content) : content;
+  return plain === undefined ? undefined : utf8(plain);
+}
+
+/** The standard says Latin-1; stable-diffusion.cpp writes UTF-8. */
+function latin1OrUtf8(bytes: Uint8Array): string {
+  return utf8(bytes) ?? Buffer.from(bytes).toString("latin1");
+}
+
+function unpack(bytes: Uint8Array): Uint8Array | undefined {
+  try {
+    return inflateSync(bytes, { maxOutputLength: MAX_TEXT_BYTES });
+  } catch {
+    return undefined;
+  }
+}
