@@ -10,7 +10,7 @@ export interface JudgedImage {
   readonly scores: Readonly<Record<string, number>>;
 }
 
-/** All images of one prompt; prompts are the independent units of every interval. */
+/** The images of one round on a prompt. A prompt may come again with other seeds: the independent unit of every interval is the distinct prompt. */
 export interface JudgedPrompt {
   readonly prompt: string;
   /** The prompt names two shapes and a relation. */
@@ -72,17 +72,27 @@ function countPairs(images: readonly JudgedImage[], reward: string): { right: nu
   return { right, all };
 }
 
+/** A 95 % bootstrap over distinct prompts: all rounds on one prompt are drawn together. */
+function overPrompts(
+  prompts: readonly JudgedPrompt[],
+  statistic: (sample: readonly JudgedPrompt[]) => number,
+): Interval {
+  const units = new Map<string, JudgedPrompt[]>();
+  for (const prompt of prompts) units.set(prompt.prompt, [...(units.get(prompt.prompt) ?? []), prompt]);
+  return bootstrap([...units.values()], (sample) => statistic(sample.flat()));
+}
+
 function rewardFigures(prompts: readonly JudgedPrompt[], reward: string): RewardFigures {
   const chosen = (sample: readonly JudgedPrompt[]): number =>
     mean(sample.map(({ images }) => chosenHolds(images, reward)));
   const pairs = new Map(prompts.map((prompt) => [prompt, countPairs(prompt.images, reward)]));
   return {
-    bestOfN: bootstrap(prompts, chosen),
-    captured: bootstrap(prompts, (sample) => {
+    bestOfN: overPrompts(prompts, chosen),
+    captured: overPrompts(prompts, (sample) => {
       const single = singleOf(sample);
       return (chosen(sample) - single) / (oracleOf(sample) - single);
     }),
-    pairAccuracy: bootstrap(prompts, (sample) => {
+    pairAccuracy: overPrompts(prompts, (sample) => {
       let right = 0;
       let all = 0;
       for (const prompt of sample) {
@@ -95,25 +105,25 @@ function rewardFigures(prompts: readonly JudgedPrompt[], reward: string): Reward
   };
 }
 
-/** Summarises judged images; every interval is a 95 % bootstrap over prompts. */
+/** Summarises judged images; see {@link overPrompts} for the intervals. */
 export function demoFigures(prompts: readonly JudgedPrompt[]): DemoFigures {
   const rewards = Object.keys(prompts[0]?.images[0]?.scores ?? {});
   return {
     prompts: prompts.length,
     imagesPerPrompt: prompts[0]?.images.length ?? 0,
-    single: bootstrap(prompts, singleOf),
-    singleOneShape: bootstrap(
+    single: overPrompts(prompts, singleOf),
+    singleOneShape: overPrompts(
       prompts.filter(({ pair }) => !pair),
       singleOf,
     ),
-    singleTwoShapes: bootstrap(
+    singleTwoShapes: overPrompts(
       prompts.filter(({ pair }) => pair),
       singleOf,
     ),
-    unreadable: bootstrap(prompts, (sample) =>
+    unreadable: overPrompts(prompts, (sample) =>
       mean(sample.map(({ images }) => mean(images.map(({ verdict }) => (verdict === "unreadable" ? 1 : 0))))),
     ),
-    oracleBestOfN: bootstrap(prompts, oracleOf),
+    oracleBestOfN: overPrompts(prompts, oracleOf),
     rewards: Object.fromEntries(rewards.map((reward) => [reward, rewardFigures(prompts, reward)])),
   };
 }
