@@ -38,9 +38,11 @@ export function resolveWeights(
   source: WeightSource,
   options: ResolveOptions,
 ): ReadonlyMap<string, WeightEntry> {
-  const expected = new Map<string, ExpectedParameter>(
-    parameters instanceof Map ? parameters : [...iterate(parameters)].map((parameter) => [parameter.name, parameter]),
-  );
+  const expected = new Map<string, ExpectedParameter>();
+  for (const item of parameters) {
+    if ("name" in item) expected.set(item.name, item);
+    else expected.set(item[0], item[1]);
+  }
   const keys = new Map<string, string>(); // parameter name -> checkpoint key
   const problems = new Problems();
   for (const key of [...source.entries.keys(), ...source.unusable.keys()]) {
@@ -80,11 +82,6 @@ export function resolveWeights(
       (options.prefix === undefined || options.prefix === "" ? "" : ` under ${options.prefix}`),
   );
   return resolved;
-}
-
-/** ReadonlyMap has entries instead of parameters as items; only the iterable case arrives here. */
-function iterate<T>(parameters: ReadonlyMap<string, unknown> | Iterable<T>): Iterable<T> {
-  return parameters as Iterable<T>;
 }
 
 /** The parameter a key stands for; undefined when the key is another network's or ignored. */

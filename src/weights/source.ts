@@ -10,17 +10,28 @@ import { closest } from "../util/closest.js";
 import { readRange } from "../util/files.js";
 import type { WeightEntry, WeightSource } from "./types.js";
 
+/** A tensor whose elements do not follow each other in the file: it cannot be used in place, but it can be read. */
+export interface StridedEntry extends Omit<WeightEntry, "name"> {
+  /** Elements between neighbours along each axis; `length` spans from the first element to the last. */
+  readonly strides: readonly number[];
+}
+
 /** The pieces of a source that its file format finds out. */
 export interface SourceContents {
   readonly description: string;
   readonly entries: ReadonlyMap<string, WeightEntry>;
+  readonly strided?: ReadonlyMap<string, StridedEntry>;
   readonly unusable?: ReadonlyMap<string, string>;
   readonly metadata?: ReadonlyMap<string, string>;
 }
 
 /** A source over `contents`. */
 export function weightSource(contents: SourceContents): WeightSource {
-  const { description, entries, unusable = new Map<string, string>(), metadata = new Map<string, string>() } = contents;
+  const { description, entries, metadata = new Map<string, string>() } = contents;
+  const strided = contents.strided ?? new Map<string, StridedEntry>();
+  const unusable = new Map(contents.unusable);
+  for (const [name, { strides }] of strided)
+    unusable.set(name, `a transposed or sliced view, strides [${strides.join(",")}]`);
   return {
     description,
     entries,
@@ -29,6 +40,8 @@ export function weightSource(contents: SourceContents): WeightSource {
     async read(name) {
       const entry = entries.get(name);
       if (entry !== undefined) return readEntry(entry);
+      const view = strided.get(name);
+      if (view !== undefined) return gather({ name, ...view });
       const reason = unusable.get(name);
       if (reason !== undefined)
         throw new ModelError(`${description}: ${name}: expected a tensor Laurel can read, got ${reason}`);
@@ -53,6 +66,25 @@ export async function readEntry(entry: WeightEntry): Promise<Tensor> {
     );
   }
   return { dtype: entry.dtype, shape: entry.shape, data: viewAs(entry.dtype, bytes) };
+}
+
+/** Reads a strided tensor and puts its elements in row-major order. */
+async function gather(entry: StridedEntry & { readonly name: string }): Promise<Tensor> {
+  const { dtype, shape, strides } = entry;
+  const source = (await readEntry(entry)).data;
+  const data = allocate(dtype, elementCount(shape));
+  const index = shape.map(() => 0);
+  let position = 0;
+  for (let i = 0; i < data.length; i++) {
+    data[i] = source[position]!;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      position += strides[axis]!;
+      if (++index[axis]! < shape[axis]!) break;
+      position -= strides[axis]! * shape[axis]!;
+      index[axis] = 0;
+    }
+  }
+  return { dtype, shape, data };
 }
 
 /** The bytes as elements of `dtype`, without copying. */

@@ -35,6 +35,6 @@ export interface WeightSource {
   readonly unusable: ReadonlyMap<string, string>;
   /** Strings stored beside the tensors (safetensors `__metadata__`). */
   readonly metadata: ReadonlyMap<string, string>;
-  /** Reads one tensor into memory. @throws ModelError when there is no such tensor or the file became shorter. */
+  /** Reads one tensor into memory, also a strided one. @throws ModelError when there is no such tensor or the file became shorter. */
   read(name: string): Promise<Tensor>;
 }
