@@ -86,7 +86,7 @@ class Parser {
     const literal = this.match(NUMBER);
     if (literal === undefined) throw this.fault("a value");
     const value = Number(literal);
-    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
+    if (!Number.isFinite(value) || (/^-?\d+$/.test(literal) && !Number.isSafeInteger(value))) {
       throw this.fault("a number that can be held exactly");
     }
     return value;
