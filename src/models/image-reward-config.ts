@@ -43,7 +43,8 @@ const TEXT = "blip.text_encoder";
 /**
  * The configuration of a checkpoint with the tensor shapes `shapes`. `med` is med_config.json (heads, activation, epsilon; its sizes
  * must agree with the tensors, except `encoder_width`, which the vision width overrides). `config` is an optional config.json of
- * Laurel's: `vision_heads` (@default width / 64), `max_text_length` (@default 35), `score_mean` and `score_std` (@default the
+ * Laurel's: `vision_heads` (@default width / 64), `max_text_length` (@default 35, or the number of
+ * position embeddings if that is less), `score_mean` and `score_std` (@default the
  * released model's). @throws ModelError naming `where`, the missing tensors or the field
  */
 export function imageRewardConfig(
@@ -59,7 +60,7 @@ export function imageRewardConfig(
   if (width % heads !== 0) {
     own.fault(`vision_heads: expected a divisor of the width ${width}, got ${heads}`);
   }
-  const maxTextLength = own.integer("max_text_length", 35);
+  const maxTextLength = own.integer("max_text_length", Math.min(35, found.text.maxPositions));
   if (maxTextLength > found.text.maxPositions) {
     own.fault(`max_text_length: expected at most ${found.text.maxPositions} (position embeddings), got ${maxTextLength}`);
   }

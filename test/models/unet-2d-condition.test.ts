@@ -1,0 +1,108 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { graph } from "#laurel/graph/builder";
+import type { Graph } from "#laurel/graph/types";
+import { buildUnet, parseUnetConfig } from "#laurel/models/unet-2d-condition";
+import type { UnetConfig } from "#laurel/models/unet-2d-condition";
+import { rootScope } from "#laurel/nn/scope";
+import type { NetworkMode } from "#laurel/nn/scope";
+import type { Tensor } from "#laurel/tensor/tensor";
+import { compile, expectIndependentRows, feedsOf, inputLike, openGolden, relativeError, take } from "./harness.js";
+import type { Golden } from "./harness.js";
+import { changed, expectDetected } from "./mutations.js";
+
+const MODES: NetworkMode[] = ["inference", "training"];
+
+describe.each(["tiny-sd/unet", "unet-sd2", "unet-small"])("UNet %s", (name) => {
+  let golden: Golden;
+  let config: UnetConfig;
+  beforeAll(async () => {
+    golden = await openGolden(name);
+    config = parseUnetConfig(await golden.json("config.json"), `${name}/config.json`);
+  });
+  const build = (mode: NetworkMode, used: UnetConfig): Graph => {
+    const inputs = {
+      sample: inputLike(golden, "sample"),
+      timestep: inputLike(golden, "timestep"),
+      encoderHiddenStates: inputLike(golden, "encoderHiddenStates"),
+    };
+    return graph(name, { prediction: buildUnet(rootScope({ mode }), used, inputs) });
+  };
+  const error = async (mode: NetworkMode, used: UnetConfig, replace?: ReadonlyMap<string, Tensor>): Promise<number> => {
+    const compiled = await compile(build(mode, used), golden.source, replace === undefined ? {} : { replace });
+    return relativeError((await compiled.run(feedsOf(golden))).prediction, take(golden.tensors, "out.sample"));
+  };
+
+  it.each(MODES)("computes what diffusers computes (%s)", async (mode) => {
+    expect(await error(mode, config)).toBeLessThan(1e-5);
+  });
+
+  it("gives a latent the same bits whatever its batch mates", async () => {
+    for (const mode of MODES) {
+      await expectIndependentRows(await compile(build(mode, config), golden.source), feedsOf(golden));
+    }
+  });
+
+  it("is told apart from a network with other heads, norms or timesteps", async () => {
+    const levels = config.levels.map((level) => ({ ...level, heads: level.heads === 4 ? 2 : level.heads === 3 ? 1 : level.heads * 2 }));
+    const configs: Record<string, UnetConfig> = {
+      heads: { ...config, levels },
+      groups: { ...config, groups: config.groups / 2 },
+      flipSinToCos: { ...config, flipSinToCos: !config.flipSinToCos },
+      freqShift: { ...config, freqShift: 1 - config.freqShift },
+    };
+    for (const [what, used] of Object.entries(configs)) {
+      await expectDetected(what, () => error("inference", used));
+    }
+    for (const key of ["mid_block.attentions.0.norm.bias", "mid_block.resnets.1.norm2.weight"]) {
+      const replace = await changed(golden, key);
+      await expectDetected(key, () => error("inference", config, replace));
+    }
+  });
+});
+
+describe("a UNet's config.json", () => {
+  const parse = (json: unknown): UnetConfig => parseUnetConfig(json, "unet/config.json");
+
+  it("has diffusers' defaults", () => {
+    const config = parse({ _class_name: "UNet2DConditionModel" });
+    expect(config.levels.map(({ channels, heads, layers }) => [channels, heads, layers])).toEqual([
+      [320, 8, 2],
+      [640, 8, 2],
+      [1280, 8, 2],
+      [1280, 8, 2],
+    ]);
+    expect(config.levels.map(({ downAttention, upAttention }) => [downAttention, upAttention])).toEqual([
+      [true, true],
+      [true, true],
+      [true, true],
+      [false, false],
+    ]);
+    expect(config).toMatchObject({ crossAttentionWidth: 1280, groups: 32, epsilon: 1e-5, midBlock: true, sampleSize: undefined });
+  });
+
+  it("is refused with every unsupported or wrong field named", () => {
+    const json = {
+      addition_embed_type: "text_time",
+      in_channels: "4",
+      down_block_types: ["AttnDownBlock2D"],
+      resnet_time_scale_shift: "scale_shift",
+      brand_new: 3,
+      harmless: null,
+    };
+    expect(() => parse(json)).toThrow(/^unet\/config\.json: .*addition_embed_type: expected .*got "text_time"/);
+    expect(() => parse(json)).toThrow(/in_channels: expected a whole number >= 1, got "4"/);
+    expect(() => parse(json)).toThrow(/down_block_types.*resnet_time_scale_shift|resnet_time_scale_shift.*down_block_types/);
+    expect(() => parse(json)).toThrow(/brand_new: expected no such field/);
+    expect(() => parse(json)).not.toThrow(/harmless/);
+    expect(() => parse([])).toThrow(/expected a JSON object, got \[\]/);
+  });
+
+  it("keeps null as `no middle block`", () => {
+    expect(parse({ mid_block_type: null }).midBlock).toBe(false);
+    expect(() => parse({ mid_block_type: "UNetMidBlock2D" })).toThrow(/mid_block_type/);
+  });
+
+  it("is refused when its heads do not divide the channels", () => {
+    expect(() => parse({ attention_head_dim: [5, 10, 20, 7] })).toThrow(/attention_head_dim.*1280 channels, got 7/);
+  });
+});
