@@ -1,0 +1,96 @@
+/** @file One life of a device process, seen from the parent: start, ask, kill, and learn how it died. */
+
+import { fork } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Reply, Request } from "./messages.js";
+
+const PROGRAM = fileURLToPath(new URL("./device-process.js", import.meta.url));
+const STDERR_KEPT = 2000;
+
+/** The device process died with a request unanswered; `cause` of it: "SIGKILL", "exit code 1", ... */
+export class DeviceDeath extends Error {
+  override readonly name = "DeviceDeath";
+}
+
+interface Pending {
+  resolve(reply: Reply): void;
+  reject(error: DeviceDeath): void;
+}
+
+/** A running device process. It holds the parent's event loop open only while a request is unanswered. */
+export class DeviceChild {
+  readonly #process: ChildProcess;
+  #pending: Pending | undefined;
+  #death: string | undefined;
+  #stderr = "";
+
+  constructor() {
+    this.#process = fork(PROGRAM, [], {
+      serialization: "advanced",
+      execArgv: [],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+    });
+    this.#process.on("message", (reply: Reply) => {
+      const pending = this.#settle();
+      pending?.resolve(reply);
+    });
+    this.#process.on("error", (error) => this.#die(error.message));
+    this.#process.on("exit", (code, signal) => this.#die(signal ?? `exit code ${code}`));
+    this.#process.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
+    });
+    this.#hold(false);
+  }
+
+  /** False once the process has ended or was told to. */
+  get alive(): boolean {
+    return this.#death === undefined;
+  }
+
+  /** Process id, for tests and messages. */
+  get pid(): number | undefined {
+    return this.#process.pid;
+  }
+
+  /** Asks; one request at a time. @throws DeviceDeath when the process ends before it answers. */
+  request(request: Request): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#death !== undefined) return reject(new DeviceDeath(this.#death));
+      this.#pending = { resolve, reject };
+      this.#hold(true);
+      this.#process.send(request, (error) => {
+        // The exit that follows says more; without one the channel alone is broken.
+        if (error !== null) setTimeout(() => this.#die(error.message), 100);
+      });
+    });
+  }
+
+  /** Ends the process at once, also in the middle of a native call. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+    this.#die("SIGKILL");
+  }
+
+  #die(reason: string): void {
+    if (this.#death !== undefined) return;
+    const tail = this.#stderr.trim().split("\n").at(-1) ?? "";
+    this.#death = tail === "" ? reason : `${reason}: ${tail}`;
+    if (this.#process.connected) this.#process.disconnect();
+    this.#settle()?.reject(new DeviceDeath(this.#death));
+  }
+
+  #settle(): Pending | undefined {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    this.#hold(false);
+    return pending;
+  }
+
+  #hold(open: boolean): void {
+    const change = open ? "ref" : "unref";
+    this.#process[change]();
+    this.#process.channel?.[change]();
+    (this.#process.stderr as unknown as { ref(): void; unref(): void } | null)?.[change]();
+  }
+}

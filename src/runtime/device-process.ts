@@ -1,0 +1,145 @@
+/** @file The program of a device process: it owns ONNX Runtime's sessions and the bound tensors, and answers its parent. */
+
+import { Worker } from "node:worker_threads";
+import * as ort from "onnxruntime-node";
+import type { DType } from "../tensor/dtype.js";
+import type { Tensor } from "../tensor/tensor.js";
+import type { BoundType, Reply, Request, ResultOf } from "./messages.js";
+
+/** What a module called by `Device.invoke` works on. */
+export interface InvokeContext {
+  /** The bound tensors. Their arrays may be changed in place; entries may be added, replaced and deleted. */
+  readonly tensors: Map<string, Tensor>;
+}
+
+/** The default export of a module called by `Device.invoke`. */
+export type InvokeFunction = (context: InvokeContext, args: never) => unknown;
+
+const sessions = new Map<number, ort.InferenceSession>();
+const tensors = new Map<string, Tensor>();
+
+function toOrt(tensor: Tensor): ort.Tensor {
+  return new ort.Tensor(tensor.dtype as "float32", tensor.data as Float32Array, tensor.shape);
+}
+
+function fromOrt(value: ort.OnnxValue): Tensor {
+  const { type, dims, data } = value as ort.Tensor;
+  const raw = data as Tensor["data"];
+  // Newer Node versions hold float16 in a Float16Array.
+  const bits = type === "float16" ? new Uint16Array(raw.buffer, raw.byteOffset, raw.length) : raw;
+  return { dtype: type as DType, shape: dims, data: bits };
+}
+
+async function compile(request: Extract<Request, { kind: "compile" }>): Promise<void> {
+  const session = await ort.InferenceSession.create(request.model, {
+    executionProviders: ["cpu"],
+    graphOptimizationLevel: "all",
+    executionMode: "sequential",
+    intraOpNumThreads: request.threads,
+    enableMemPattern: !request.training,
+    logSeverityLevel: 3,
+    extra: {
+      session: {
+        // Weights lie where their checkpoint lies, given relative to the root of the file system.
+        model_external_initializers_file_folder_path: "/",
+        // Sessions run one at a time: the threads of one must not spin into the run of the next.
+        force_spinning_stop: "1",
+      },
+    },
+  });
+  sessions.set(request.program, session);
+}
+
+async function run(request: Extract<Request, { kind: "run" }>): Promise<{ result: ResultOf["run"]; ms: number }> {
+  const session = sessions.get(request.program);
+  if (session === undefined) throw new Error(`program ${request.program} is not compiled`);
+  const feeds: Record<string, ort.Tensor> = {};
+  for (const [name, tensor] of Object.entries(request.feeds)) feeds[name] = toOrt(tensor);
+  for (const name of request.bound) {
+    const tensor = tensors.get(name);
+    if (tensor === undefined) throw new Error(`feed ${name} is not bound`);
+    feeds[name] = toOrt(tensor);
+  }
+  const outputs = [...new Set([...request.fetch, ...request.hold.map(([output]) => output)])];
+  const started = performance.now();
+  const results = await session.run(feeds, outputs);
+  const ms = performance.now() - started;
+  const held = request.hold.map(([output, name]): BoundType => {
+    const tensor = fromOrt(results[output] as ort.OnnxValue);
+    tensors.set(name, tensor);
+    return [name, tensor.dtype, tensor.shape];
+  });
+  const fetched = request.fetch.map((name) => [name, fromOrt(results[name] as ort.OnnxValue)] as const);
+  return { result: { outputs: Object.fromEntries(fetched), held }, ms };
+}
+
+async function invoke(url: string, args: unknown): Promise<ResultOf["invoke"]> {
+  const module = (await import(url)) as { default?: unknown };
+  if (typeof module.default !== "function") throw new Error(`${url}: expected a function as default export`);
+  const before = new Map(tensors);
+  const value: unknown = await (module.default as (context: InvokeContext, args: unknown) => unknown)(
+    { tensors },
+    args,
+  );
+  const same = before.size === tensors.size && [...tensors].every(([name, tensor]) => before.get(name) === tensor);
+  return {
+    value,
+    bound: same ? undefined : [...tensors].map(([name, { dtype, shape }]) => [name, dtype, shape] as const),
+  };
+}
+
+async function answer(request: Request): Promise<{ result: ResultOf[keyof ResultOf]; ms: number }> {
+  const started = performance.now();
+  switch (request.kind) {
+    case "compile":
+      await compile(request);
+      return { result: undefined, ms: performance.now() - started };
+    case "run":
+      return run(request);
+    case "bind":
+      // A copy: the received array may be a view of the whole message.
+      tensors.set(request.name, { ...request.tensor, data: request.tensor.data.slice() } as Tensor);
+      return { result: undefined, ms: 0 };
+    case "fetch": {
+      const tensor = tensors.get(request.name);
+      if (tensor === undefined) throw new Error(`${request.name} is not bound`);
+      return { result: tensor, ms: 0 };
+    }
+    case "invoke":
+      return { result: await invoke(request.url, request.args), ms: 0 };
+    case "dispose":
+      await sessions.get(request.program)?.release();
+      sessions.delete(request.program);
+      return { result: undefined, ms: 0 };
+    default:
+      return request satisfies never;
+  }
+}
+
+/** Kills this process when its parent is gone, also during a native call, when no event can be handled. */
+function watchParent(): void {
+  const code = `
+    const parent = ${process.ppid};
+    setInterval(() => { if (process.ppid !== parent) process.kill(process.pid, "SIGKILL"); }, 1000);`;
+  new Worker(code, {
+    eval: true,
+    stdin: false,
+    stdout: false,
+    stderr: false,
+    resourceLimits: { maxOldGenerationSizeMb: 8 },
+  }).unref();
+}
+
+process.on("message", (request: Request) => {
+  answer(request).then(
+    ({ result, ms }) => process.send?.({ ok: true, result, ms } satisfies Reply),
+    (error: unknown) => {
+      const { message, stack } = error instanceof Error ? error : new Error(String(error));
+      process.send?.({ ok: false, message, stack } satisfies Reply);
+    },
+  );
+});
+// Ctrl-C goes to the whole process group; the parent decides what becomes of the work.
+process.on("SIGINT", () => undefined);
+process.on("disconnect", () => process.exit(0));
+setTimeout(watchParent, 2000).unref();

@@ -1,0 +1,275 @@
+/** @file A device: one child process in which programs run, one at a time. */
+
+import { BackendError, CancelledError, InternalError, LaurelError, ModelError } from "../errors.js";
+import type { Graph } from "../graph/types.js";
+import { encodeModel, feedTypes } from "../onnx/encode.js";
+import type { EncodeOptions } from "../onnx/encode.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { DeviceChild, DeviceDeath } from "./device-child.js";
+import type { TensorType } from "./feeds.js";
+import type { BoundType, Request, ResultOf } from "./messages.js";
+import { Program } from "./program.js";
+import { defaultThreads } from "./threads.js";
+
+/** A native call that was cancelled may end by itself within this time; then the process is killed. */
+const GRACE_MS = 400;
+
+/** Options of `openDevice`. */
+export interface DeviceOptions {
+  /** @default "cpu" */
+  readonly executionProvider?: "cpu";
+  /** Threads of a run. Results are equal bit for bit only for equal counts. @default the physical cores */
+  readonly threads?: number;
+}
+
+/** What becomes of a graph's parameters, and how messages call the program. */
+export interface CompileOptions extends EncodeOptions {
+  /** @default the graph's name */
+  readonly label?: string;
+}
+
+/** A compiled model, as the device keeps it to compile it again after a crash. */
+export interface Compiled {
+  readonly id: number;
+  readonly label: string;
+  readonly model: Uint8Array;
+  readonly training: boolean;
+}
+
+/** Makes the request of a run, given the types of the bound tensors. */
+export type Prepare = (bound: ReadonlyMap<string, TensorType>) => Extract<Request, { kind: "run" }>;
+
+/** Asks the process; `onMs` gets the time spent inside ONNX Runtime. */
+type Ask = <R extends Request>(request: R, onMs?: (ms: number) => void) => Promise<ResultOf[R["kind"]]>;
+
+/** The device process answered that it could not. */
+class Refusal extends Error {
+  override readonly name = "Refusal";
+}
+
+interface Bound extends TensorType {
+  /** What to bind again after a crash; undefined when only the device process had it. */
+  readonly copy: Tensor | undefined;
+}
+
+/**
+ * A device. Its process starts with the first use, keeps the parent alive only while it works, and ends with `close()` or the
+ * parent. When it dies, the work in flight is rejected; the next work starts another and compiles its programs again.
+ */
+export class Device {
+  readonly threads: number;
+  /** Time spent compiling, in the device process. */
+  compileMs = 0;
+  /** Time spent inside program runs, in the device process. */
+  runMs = 0;
+  #child: DeviceChild | undefined;
+  #closed = false;
+  #nextProgram = 1;
+  /** Programs the living process has compiled. */
+  readonly #loaded = new Set<number>();
+  readonly #bound = new Map<string, Bound>();
+  /** Bound tensors that a process took with it. */
+  readonly #lost = new Set<string>();
+  #restored = false;
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor({ threads = defaultThreads() }: DeviceOptions = {}) {
+    this.threads = threads;
+  }
+
+  /** Process id of the living device process. */
+  get pid(): number | undefined {
+    return this.#child?.alive === true ? this.#child.pid : undefined;
+  }
+
+  /** Starts the process ahead of its first use, to hide its start behind other work. */
+  start(): void {
+    if (!this.#closed) this.#living();
+  }
+
+  /**
+   * Compiles a graph. Parameters in `weights` become part of the program; those in `trainable`, and any without weight, are fed or bound.
+   * @throws ModelError when ONNX Runtime refuses the model or a weight does not fit.
+   */
+  async compile(graph: Graph, options: CompileOptions = {}): Promise<Program> {
+    this.start();
+    const label = options.label ?? graph.name;
+    const model = encodeModel(graph, options);
+    const feeds = feedTypes(graph, options);
+    const training = feeds.size > graph.inputs.size;
+    const compiled: Compiled = { id: this.#nextProgram++, label, model, training };
+    await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
+    return new Program(this, compiled, feeds, graph.outputs);
+  }
+
+  /** Binds a tensor (copied) for every program's feed of that name. */
+  bind(name: string, tensor: Tensor): Promise<void> {
+    const copy = { ...tensor, data: tensor.data.slice() } as Tensor;
+    return this.#enqueue(`bind ${name}`, undefined, async (ask) => {
+      await ask({ kind: "bind", name, tensor: copy });
+      this.#bound.set(name, { dtype: tensor.dtype, shape: tensor.shape, copy });
+      this.#lost.delete(name);
+    });
+  }
+
+  /** A copy of a bound tensor. @throws BackendError when nothing of that name is bound. */
+  fetchBound(name: string): Promise<Tensor> {
+    return this.#enqueue(`bound tensor ${name}`, undefined, (ask) => {
+      this.#checkLost([name]);
+      return ask({ kind: "fetch", name });
+    });
+  }
+
+  /**
+   * Calls the default export of one of Laurel's modules in the device process as `(context: InvokeContext, args)`; `args` and
+   * the result are structured-cloned. What it changes lives only there: tensors bound before the call do not survive a crash.
+   */
+  invoke(moduleUrl: URL, args: unknown): Promise<unknown> {
+    return this.#enqueue(`invoke ${moduleUrl.pathname.split("/").at(-1)}`, undefined, async (ask) => {
+      this.#checkLost(this.#lost);
+      // The module may write to any bound tensor: the copies here are no longer the truth.
+      for (const [name, bound] of this.#bound) this.#bound.set(name, { ...bound, copy: undefined });
+      const { value, bound } = await ask({ kind: "invoke", url: moduleUrl.href, args });
+      if (bound !== undefined) {
+        this.#bound.clear();
+        this.#note(bound);
+      }
+      return value;
+    });
+  }
+
+  /** Runs a program; `prepare` checks its feeds when its turn comes, against what is bound. Called by `Program`. */
+  run(compiled: Compiled, unfed: readonly string[], prepare: Prepare, signal: AbortSignal | undefined) {
+    return this.#enqueue(`program ${compiled.label}`, signal, async (ask) => {
+      this.#checkLost(unfed);
+      const request = prepare(this.#bound);
+      await this.#load(compiled, ask);
+      let ms = 0;
+      const { outputs, held } = await ask(request, (time) => (ms = time));
+      this.runMs += ms;
+      this.#note(held);
+      return { outputs, ms };
+    });
+  }
+
+  /** Forgets a program. Called by `Program`. */
+  dispose({ id, label }: Compiled): Promise<void> {
+    return this.#enqueue(`program ${label}`, undefined, async (ask) => {
+      if (this.#loaded.delete(id)) await ask({ kind: "dispose", program: id });
+    });
+  }
+
+  /** Ends the device process. Work under way or queued is rejected. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#child?.kill();
+    await this.#tail;
+  }
+
+  /** Tensors that a run or a module left bound in the process. */
+  #note(types: readonly BoundType[]): void {
+    for (const [name, dtype, shape] of types) {
+      this.#bound.set(name, { dtype, shape, copy: undefined });
+      this.#lost.delete(name);
+    }
+  }
+
+  #checkLost(names: Iterable<string>): void {
+    const lost = [...names].filter((name) => this.#lost.has(name));
+    if (lost.length > 0)
+      throw new BackendError(
+        `expected bound tensors, got ${lost.length} lost with the device process: ${lost.join(", ")}; bind them again`,
+      );
+  }
+
+  /** The living process; a new one has nothing compiled and nothing bound. */
+  #living(): DeviceChild {
+    if (this.#child?.alive !== true) {
+      this.#child = new DeviceChild();
+      this.#loaded.clear();
+      this.#restored = false;
+    }
+    return this.#child;
+  }
+
+  /** Binds again what a new process lacks, as far as there are copies. */
+  async #restore(ask: Ask): Promise<void> {
+    if (this.#restored) return;
+    for (const [name, { copy }] of this.#bound) {
+      if (copy !== undefined) {
+        await ask({ kind: "bind", name, tensor: copy });
+        continue;
+      }
+      this.#bound.delete(name);
+      this.#lost.add(name);
+    }
+    this.#restored = true;
+  }
+
+  async #load({ id, label, model, training }: Compiled, ask: Ask): Promise<void> {
+    if (this.#loaded.has(id)) return;
+    try {
+      await ask(
+        { kind: "compile", program: id, model, threads: this.threads, training },
+        (ms) => (this.compileMs += ms),
+      );
+    } catch (error) {
+      if (error instanceof Refusal) throw new ModelError(`program ${label}: ${error.message}`, { cause: error });
+      throw error;
+    }
+    this.#loaded.add(id);
+  }
+
+  /** Does `job` after what came before. An abort rejects at once; the process is killed if its native call does not end soon. */
+  #enqueue<T>(where: string, signal: AbortSignal | undefined, job: (ask: Ask) => Promise<T>): Promise<T> {
+    const cancelled = () => new CancelledError(`${where}: cancelled`, { cause: signal?.reason });
+    if (signal?.aborted === true) return Promise.reject(cancelled());
+    return new Promise<T>((resolve, reject) => {
+      let state: "queued" | "running" | "cancelled" = "queued";
+      let grace: NodeJS.Timeout | undefined;
+      const onAbort = () => {
+        reject(cancelled());
+        if (state === "running") grace = setTimeout(() => this.#child?.kill(), GRACE_MS);
+        state = "cancelled";
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#tail = this.#tail.then(async () => {
+        if (state === "cancelled") return;
+        state = "running";
+        try {
+          if (this.#closed) throw new BackendError("expected an open device, got a closed one");
+          const child = this.#living();
+          const ask: Ask = async (request, onMs) => {
+            const reply = await child.request(request);
+            if (!reply.ok) throw new Refusal(reply.message, { cause: reply.stack });
+            onMs?.(reply.ms);
+            return reply.result as never;
+          };
+          await this.#restore(ask);
+          resolve(await job(ask));
+        } catch (error) {
+          reject(this.#explain(where, error));
+        } finally {
+          clearTimeout(grace);
+          signal?.removeEventListener("abort", onAbort);
+        }
+      });
+    });
+  }
+
+  #explain(where: string, error: unknown): Error {
+    if (error instanceof DeviceDeath) {
+      const got = this.#closed ? "close()" : `its end (${error.message})`;
+      return new BackendError(`${where}: expected the device process to answer, got ${got}`, { cause: error });
+    }
+    if (error instanceof Refusal) return new BackendError(`${where}: ${error.message}`, { cause: error });
+    if (error instanceof BackendError) return new BackendError(`${where}: ${error.message}`, { cause: error.cause });
+    if (error instanceof LaurelError) return error;
+    return new InternalError(`${where}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+/** Opens a device; its process starts with the first use. */
+export function openDevice(options: DeviceOptions = {}): Device {
+  return new Device(options);
+}

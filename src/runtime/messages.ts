@@ -1,0 +1,50 @@
+/** @file What the device process is asked and what it answers. */
+
+import type { Tensor } from "../tensor/tensor.js";
+
+/** A bound tensor's type, as the parent knows it. */
+export type BoundType = readonly [name: string, dtype: Tensor["dtype"], shape: readonly number[]];
+
+/** One request; the device process answers them one at a time, in order. */
+export type Request =
+  | {
+      readonly kind: "compile";
+      readonly program: number;
+      readonly model: Uint8Array;
+      readonly threads: number;
+      /** Trains: activations of varying lifetime, for which memory patterns cost memory. */
+      readonly training: boolean;
+    }
+  | {
+      readonly kind: "run";
+      readonly program: number;
+      readonly feeds: Readonly<Record<string, Tensor>>;
+      /** Feeds taken from bound tensors of the same name. */
+      readonly bound: readonly string[];
+      readonly fetch: readonly string[];
+      /** Output name and the name it is bound to. */
+      readonly hold: readonly (readonly [output: string, bound: string])[];
+    }
+  | { readonly kind: "bind"; readonly name: string; readonly tensor: Tensor }
+  | { readonly kind: "fetch"; readonly name: string }
+  | { readonly kind: "invoke"; readonly url: string; readonly args: unknown }
+  | { readonly kind: "dispose"; readonly program: number };
+
+/** What a request returns. */
+export interface ResultOf {
+  readonly compile: undefined;
+  readonly run: { readonly outputs: Readonly<Record<string, Tensor>>; readonly held: readonly BoundType[] };
+  readonly bind: undefined;
+  readonly fetch: Tensor;
+  readonly invoke: {
+    readonly value: unknown;
+    /** All bound tensors, when the call added, removed or replaced any. */
+    readonly bound: readonly BoundType[] | undefined;
+  };
+  readonly dispose: undefined;
+}
+
+/** The answer to a request; `ms` is the time inside ONNX Runtime. */
+export type Reply =
+  | { readonly ok: true; readonly result: ResultOf[keyof ResultOf]; readonly ms: number }
+  | { readonly ok: false; readonly message: string; readonly stack: string | undefined };
