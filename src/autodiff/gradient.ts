@@ -76,7 +76,9 @@ function applyRule(
 ): void {
   const rule = rules[node.op] as GradientRule | "nondifferentiable";
   if (rule === "nondifferentiable") {
-    throw new UsageError(`gradient: expected differentiable ops between output and target, got ${node.op} (${node.origin})`);
+    throw new UsageError(
+      `gradient: expected differentiable ops between output and target, got ${node.op} (${node.origin})`,
+    );
   }
   const wants = node.inputs.map((value) => value !== undefined && active.has(value.id));
   const { inputs, outputs, attributes, origin } = node;

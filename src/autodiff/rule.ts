@@ -52,8 +52,7 @@ export function unary(derivative: (x: Value, y: Value, dy: Value) => Value): Gra
 export function binary(
   derivatives: (a: Value, b: Value, y: Value, dy: Value) => readonly [Value, Value],
 ): GradientRule {
-  return (context) =>
-    derivatives(given(context, 0), given(context, 1), context.outputs[0] as Value, upstream(context));
+  return (context) => derivatives(given(context, 0), given(context, 1), context.outputs[0] as Value, upstream(context));
 }
 
 /** A rule for piecewise constant functions: the derivative is zero. */

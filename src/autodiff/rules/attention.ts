@@ -25,7 +25,12 @@ export const attentionRules: RuleFamily<"MultiHeadAttention"> = {
     const [q, k, v] = [0, 1, 2].map((index) => given(context, index)) as [Value, Value, Value];
     const mask = context.inputs[5];
     const alpha = scale ?? 1 / Math.sqrt(Number(q.shape[2]) / heads);
-    const [query, key, value, dy] = [q, k, v, upstream(context)].map((x) => splitHeads(x, heads)) as [Value, Value, Value, Value];
+    const [query, key, value, dy] = [q, k, v, upstream(context)].map((x) => splitHeads(x, heads)) as [
+      Value,
+      Value,
+      Value,
+      Value,
+    ];
     const scores = fusedMatMul(query, key, { transB: true, alpha });
     const p = softmax(mask === undefined ? scores : add(scores, mask));
     const dp = fusedMatMul(dy, value, { transB: true });

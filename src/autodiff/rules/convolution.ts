@@ -36,7 +36,9 @@ interface Window {
   readonly group: number;
 }
 
-function windowOf(attributes: Omit<AttributesOf<"Conv">, "dilations"> & { readonly dilations?: readonly number[] }): Window {
+function windowOf(
+  attributes: Omit<AttributesOf<"Conv">, "dilations"> & { readonly dilations?: readonly number[] },
+): Window {
   const { strides, pads, dilations = [1, 1], group } = attributes;
   return { strides: strides as Pair, pads: pads as unknown as Quad, dilations: dilations as Pair, group };
 }
@@ -44,7 +46,9 @@ function windowOf(attributes: Omit<AttributesOf<"Conv">, "dilations"> & { readon
 function sizes(value: Value, where: string): [number, number, number, number] {
   const [, channels, height, width] = value.shape;
   if (typeof channels !== "number" || typeof height !== "number" || typeof width !== "number") {
-    throw new UsageError(`gradient of ${where}: expected static channels, height and width, got ${formatShape(value.shape)}`);
+    throw new UsageError(
+      `gradient of ${where}: expected static channels, height and width, got ${formatShape(value.shape)}`,
+    );
   }
   return [0, channels, height, width];
 }
@@ -103,7 +107,8 @@ function rotated(w: Value, group: number): Value {
   const [out, channels, kh, kw] = w.shape as readonly number[] as [number, number, number, number];
   const taps = kh * kw;
   const swapped = transpose(reshape(w, [group, out / group, channels, taps]), [0, 2, 1, 3]);
-  const turned = taps === 1 ? swapped : gather(swapped, integers(Array.from({ length: taps }, (_, i) => taps - 1 - i)), 3);
+  const turned =
+    taps === 1 ? swapped : gather(swapped, integers(Array.from({ length: taps }, (_, i) => taps - 1 - i)), 3);
   return reshape(turned, [group * channels, out / group, kh, kw]);
 }
 
@@ -121,11 +126,15 @@ function inputGradient(x: Value, w: Value, dy: Value, window: Window): Value {
   if (strides[0] === 1 && strides[1] === 1) {
     const crop = turnedPads.map((n) => Math.min(0, n));
     const kept = turnedPads.map((n) => Math.max(0, n)) as unknown as Quad;
-    const source = crop.every((n) => n === 0) ? dy : pad(dy, [0, 0, crop[0] ?? 0, crop[1] ?? 0, 0, 0, crop[2] ?? 0, crop[3] ?? 0]);
+    const source = crop.every((n) => n === 0)
+      ? dy
+      : pad(dy, [0, 0, crop[0] ?? 0, crop[1] ?? 0, 0, 0, crop[2] ?? 0, crop[3] ?? 0]);
     return conv(source, rotated(w, group), undefined, { pads: kept, dilations, group });
   }
   if (dilations[0] !== 1 || dilations[1] !== 1) {
-    throw new UsageError(`gradient of Conv: expected stride 1 or dilation 1, got ${formatShape(strides)} and ${formatShape(dilations)}`);
+    throw new UsageError(
+      `gradient of Conv: expected stride 1 or dilation 1, got ${formatShape(strides)} and ${formatShape(dilations)}`,
+    );
   }
   const [, , height, width] = sizes(x, "Conv");
   const [, , outHeight, outWidth] = sizes(dy, "Conv");

@@ -133,7 +133,14 @@ export const elementwiseRules: RuleFamily<Elementwise> = {
     const [x, low, high] = [given(context, 0), context.inputs[1], context.inputs[2]];
     const within = [low && not(less(x, low)), high && not(greater(x, high))].filter((mask) => mask !== undefined);
     const dy = upstream(context);
-    const dx = within.length === 0 ? dy : where(within.reduce((left, right) => and(left, right)), dy, 0);
+    const dx =
+      within.length === 0
+        ? dy
+        : where(
+            within.reduce((left, right) => and(left, right)),
+            dy,
+            0,
+          );
     return context.inputs.map((_, index) => (index === 0 ? dx : undefined));
   },
   // y = x:  dx = dy

@@ -54,7 +54,10 @@ function gatherGradient(context: RuleContext<"Gather">): Value {
   const updates = axis === 0 ? dy : transpose(dy, [...own, ...before, ...after]);
   const sums = scatterND(zeros([size ?? 1, ...others], dy), unsqueeze(indices, [picked]), updates, "add");
   if (axis === 0) return sums;
-  return transpose(sums, data.shape.map((_, index) => (index === axis ? 0 : index < axis ? index + 1 : index)));
+  return transpose(
+    sums,
+    data.shape.map((_, index) => (index === axis ? 0 : index < axis ? index + 1 : index)),
+  );
 }
 
 /** The slices of `value` at the positions that the last axis of `indices` spells. */
@@ -63,7 +66,8 @@ function gatherPositions(value: Value, indices: Value): Value {
   const last = indices.shape.length - 1;
   if (depth === 1) return gather(value, squeeze(indices, [last]), 0);
   const leading: Shape = value.shape.slice(0, depth);
-  if (!isStatic(leading)) throw new UsageError(`gradient of ScatterND: expected static indexed axes, got [${leading.join(",")}]`);
+  if (!isStatic(leading))
+    throw new UsageError(`gradient of ScatterND: expected static indexed axes, got [${leading.join(",")}]`);
   const strides = leading.map((_, axis) => elementCount(leading.slice(axis + 1)));
   const flat = reshape(value, [elementCount(leading), ...value.shape.slice(depth)]);
   return gather(flat, reduceSum(mul(indices, integers(strides)), [last], { keepDims: false }), 0);

@@ -7,7 +7,14 @@ import type { RuleFamily } from "../rule.js";
 import { given, upstream } from "../rule.js";
 
 /** The product's gradients for any flags; broadcast batch axes are summed by the engine. */
-function productGradients(a: Value, b: Value, dy: Value, transA: boolean, transB: boolean, alpha: number): [Value, Value] {
+function productGradients(
+  a: Value,
+  b: Value,
+  dy: Value,
+  transA: boolean,
+  transB: boolean,
+  alpha: number,
+): [Value, Value] {
   const da = transA
     ? fusedMatMul(b, dy, { transA: transB, transB: true, alpha })
     : fusedMatMul(dy, b, { transB: !transB, alpha });
@@ -31,7 +38,10 @@ export const matrixRules: RuleFamily<"MatMul" | "Gemm" | "FusedMatMul"> = {
     if (b.shape.length === 2) {
       const [flatA, flatDy] = [rows(a), rows(dy)];
       if (flatA !== undefined && flatDy !== undefined) {
-        return [reshape(gemm(flatDy, b, undefined, { transB: true }), a.shape), gemm(flatA, flatDy, undefined, { transA: true })];
+        return [
+          reshape(gemm(flatDy, b, undefined, { transB: true }), a.shape),
+          gemm(flatA, flatDy, undefined, { transA: true }),
+        ];
       }
     }
     return productGradients(a, b, dy, false, false, 1);

@@ -1,6 +1,17 @@
 /** @file Gradient rule of layer normalisation (group normalisation is built from it). */
 
-import { abs, add, constant, div, layerNormalization, mul, reduceMean, reduceSum, sqrt, sub } from "../../graph/builder.js";
+import {
+  abs,
+  add,
+  constant,
+  div,
+  layerNormalization,
+  mul,
+  reduceMean,
+  reduceSum,
+  sqrt,
+  sub,
+} from "../../graph/builder.js";
 import { isStatic } from "../../graph/dims.js";
 import type { Shape, Value } from "../../graph/types.js";
 import { elementCount, float32 } from "../../tensor/tensor.js";
@@ -34,7 +45,13 @@ export const normalisationRules: RuleFamily<"LayerNormalization"> = {
   // xhat = (x - mean) r, r = 1 / sqrt(var + eps), y = xhat scale + bias, g = dy scale, means over the normalised axes:
   //     dx = r (g - mean(g) - xhat mean(g xhat)),  dscale = sum(dy xhat),  dbias = sum(dy)
   LayerNormalization: (context) => {
-    const [x, scale, bias, y, dy] = [given(context, 0), given(context, 1), context.inputs[2], context.outputs[0] as Value, upstream(context)];
+    const [x, scale, bias, y, dy] = [
+      given(context, 0),
+      given(context, 1),
+      context.inputs[2],
+      context.outputs[0] as Value,
+      upstream(context),
+    ];
     const { axis, epsilon } = context.attributes;
     const first = axis < 0 ? axis + x.shape.length : axis;
     const axes = x.shape.flatMap((_, index) => (index >= first ? [index] : []));

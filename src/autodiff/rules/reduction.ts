@@ -37,7 +37,10 @@ function divideByCount(value: Value, x: Value, axes: readonly number[]): Value {
   const count = shapeElements(axes.map((axis) => x.shape[axis] as Dim));
   if (typeof count === "number") return mul(value, 1 / count);
   const lengths = axes.map((axis) => cast(reshape(shapeOf(x, axis, axis + 1), []), value.dtype));
-  return div(value, lengths.reduce((left, right) => mul(left, right)));
+  return div(
+    value,
+    lengths.reduce((left, right) => mul(left, right)),
+  );
 }
 
 /** Rules of the reductions. */

@@ -44,7 +44,9 @@ function slicePads(context: RuleContext<"Slice">): number[] {
   const x = given(context, 0);
   const [starts, ends, axes] = [integersOf(context, 1), integersOf(context, 2), integersOf(context, 3)];
   if (context.inputs[4] !== undefined && integersOf(context, 4).some((step) => step !== 1)) {
-    throw new UsageError(`gradient of Slice (${context.node.origin}): expected step 1, got ${integersOf(context, 4).join(",")}`);
+    throw new UsageError(
+      `gradient of Slice (${context.node.origin}): expected step 1, got ${integersOf(context, 4).join(",")}`,
+    );
   }
   const rank = x.shape.length;
   const pads = new Array<number>(2 * rank).fill(0);
@@ -66,7 +68,12 @@ export const shapeRules: RuleFamily<ShapeOp> = {
   // dx = dy with the axes in their old order
   Transpose: (context) => {
     const { perm } = context.attributes;
-    return [transpose(upstream(context), perm.map((_, axis) => perm.indexOf(axis)))];
+    return [
+      transpose(
+        upstream(context),
+        perm.map((_, axis) => perm.indexOf(axis)),
+      ),
+    ];
   },
   // each operand gets its part of dy
   Concat: (context) => {
@@ -74,7 +81,11 @@ export const shapeRules: RuleFamily<ShapeOp> = {
     const dy = upstream(context);
     if (context.inputs.length === 1) return [dy];
     const at = axis < 0 ? axis + dy.shape.length : axis;
-    return split(dy, context.inputs.map((part) => part?.shape[at] ?? 0), at);
+    return split(
+      dy,
+      context.inputs.map((part) => part?.shape[at] ?? 0),
+      at,
+    );
   },
   // the parts' gradients joined, zeros for parts that are not used
   Split: (context) => {
@@ -92,15 +103,30 @@ export const shapeRules: RuleFamily<ShapeOp> = {
   Expand: (context) => [upstream(context), undefined],
   Unsqueeze: (context) => {
     const rank = (context.outputs[0] as Value).shape.length;
-    return [squeeze(upstream(context), integersOf(context, 1).map((axis) => (axis < 0 ? axis + rank : axis))), undefined];
+    return [
+      squeeze(
+        upstream(context),
+        integersOf(context, 1).map((axis) => (axis < 0 ? axis + rank : axis)),
+      ),
+      undefined,
+    ];
   },
   Squeeze: (context) => {
     const rank = given(context, 0).shape.length;
-    return [unsqueeze(upstream(context), integersOf(context, 1).map((axis) => (axis < 0 ? axis + rank : axis))), undefined];
+    return [
+      unsqueeze(
+        upstream(context),
+        integersOf(context, 1).map((axis) => (axis < 0 ? axis + rank : axis)),
+      ),
+      undefined,
+    ];
   },
   // dx = dy without the border
   Pad: (context) => {
-    const dx = pad(upstream(context), integersOf(context, 1).map((n) => (n === 0 ? 0 : -n)));
+    const dx = pad(
+      upstream(context),
+      integersOf(context, 1).map((n) => (n === 0 ? 0 : -n)),
+    );
     return context.inputs.map((_, index) => (index === 0 ? dx : undefined));
   },
   // dx = sum of the repetitions
