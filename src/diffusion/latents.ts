@@ -1,0 +1,77 @@
+/** @file The states that travel through a trajectory: latents, the last clean prediction, a random stream of their own. */
+
+import { applyStep, type Sampler } from "../samplers/contract.js";
+import { TorchGenerator, type GeneratorState } from "../tensor/random.js";
+
+/** One candidate on its way. Immutable: a step gives a new one, so a kept state can be gone back to. */
+export interface LatentState {
+  readonly seed: number;
+  /** Steps done, 0 to `sampler.timesteps.length`. */
+  readonly stepIndex: number;
+  /** [channels, height / factor, width / factor], flattened. */
+  readonly latents: Float32Array;
+  /** The clean latents predicted by the last step, same shape; undefined before the first. */
+  readonly clean: Float32Array | undefined;
+  /** Where its random stream stands. */
+  readonly random: GeneratorState;
+  /** Evaluations of the denoiser spent on it so far; a guided step counts 2. */
+  readonly evaluations: number;
+}
+
+/**
+ * The start of the candidate with this seed: noise drawn as `torch.randn((1, C, h, w), generator=torch.Generator("cpu").manual_seed(seed))`,
+ * times the sampler's initial scale.
+ */
+export function beginState(seed: number, size: number, sampler: Sampler): LatentState {
+  const generator = new TorchGenerator(seed);
+  const latents = generator.randn(size);
+  if (sampler.initialScale !== 1) for (let i = 0; i < size; i++) latents[i]! *= sampler.initialScale;
+  return { seed, stepIndex: 0, latents, clean: undefined, random: generator.state(), evaluations: 0 };
+}
+
+/** The state after a step whose denoiser output (guidance applied) is `output`. */
+export function nextState(
+  state: LatentState,
+  sampler: Sampler,
+  output: Float32Array,
+  evaluations: number,
+): LatentState {
+  const coefficients = sampler.steps[state.stepIndex]!;
+  let random = state.random;
+  let noise: Float32Array | undefined;
+  if (coefficients.drawsNoise) {
+    const generator = TorchGenerator.restore(random);
+    noise = generator.randn(state.latents.length);
+    random = generator.state();
+  }
+  const { sample, clean } = applyStep(coefficients, {
+    sample: state.latents,
+    output,
+    previousClean: state.clean,
+    noise,
+  });
+  return {
+    seed: state.seed,
+    stepIndex: state.stepIndex + 1,
+    latents: sample,
+    clean,
+    random,
+    evaluations: state.evaluations + evaluations,
+  };
+}
+
+/** The same state with a random stream started anew from `seed`: under a stochastic sampler the two part from here on. */
+export function forkState(state: LatentState, seed: number): LatentState {
+  return { ...state, random: new TorchGenerator(seed).state() };
+}
+
+/** Classifier-free guidance: negative + guidance * (positive - negative), in float32 steps (arXiv 2207.12598, eq. 6, with w = guidance - 1). */
+export function guide(negative: Float32Array, positive: Float32Array, guidance: number): Float32Array {
+  const { fround } = Math;
+  const scale = fround(guidance);
+  const result = new Float32Array(negative.length);
+  for (let i = 0; i < result.length; i++) {
+    result[i] = negative[i]! + fround(scale * fround(positive[i]! - negative[i]!));
+  }
+  return result;
+}

@@ -1,0 +1,144 @@
+/** @file Reads what a diffusers folder says about itself: its components, its configurations and Laurel's own defaults. */
+
+import { readFile } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { z } from "zod";
+import { ModelError } from "../errors.js";
+import { SAMPLER_NAMES, samplerOfConfig } from "../samplers/sampler.js";
+import { parseSchedulerText, type SchedulerConfig } from "../samplers/scheduler-config.js";
+import type { DiffusionDefaults } from "./request.js";
+
+/** A folder's own account of itself; nothing of the weights is read yet. */
+export interface ModelFolder {
+  /** Absolute. */
+  readonly directory: string;
+  readonly name: string;
+  readonly scheduler: SchedulerConfig;
+  /** Content of the components' `config.json`. */
+  readonly configs: { readonly textEncoder: unknown; readonly unet: unknown; readonly vae: unknown };
+  /** What `laurel.json` states. */
+  readonly stated: StatedDefaults;
+  readonly warnings: readonly string[];
+}
+
+const count = z.number().int().positive();
+const LAUREL_JSON = z.strictObject({
+  name: z.string().min(1).optional(),
+  sampler: z.enum(SAMPLER_NAMES).optional(),
+  steps: count.optional(),
+  guidance: z.number().nonnegative().optional(),
+  eta: z.number().min(0).max(1).optional(),
+  width: count.optional(),
+  height: count.optional(),
+  batch: count.optional(),
+});
+
+/** Content of `laurel.json`: the settings a model is meant to be used with. */
+export type StatedDefaults = z.infer<typeof LAUREL_JSON>;
+
+/** Components that a Stable Diffusion 1.x or 2.x folder must have, with the only class each may be of. */
+const COMPONENTS = { text_encoder: "CLIPTextModel", unet: "UNet2DConditionModel", vae: "AutoencoderKL" } as const;
+
+/**
+ * Reads a diffusers folder.
+ * @throws ModelError when a file is missing or not JSON, or the folder holds another kind of pipeline
+ */
+export async function readModelFolder(directory: string): Promise<ModelFolder> {
+  const root = resolve(directory);
+  const indexPath = join(root, "model_index.json");
+  const index = await readJsonObject(indexPath, "a diffusers folder (model_index.json)");
+  checkComponents(index, indexPath);
+  const schedulerPath = join(root, "scheduler", "scheduler_config.json");
+  const [scheduler, textEncoder, unet, vae, stated] = await Promise.all([
+    readText(schedulerPath, "the sampler's configuration").then((text) => parseSchedulerText(text, schedulerPath)),
+    readJsonObject(join(root, "text_encoder", "config.json"), "the text encoder's configuration"),
+    readJsonObject(join(root, "unet", "config.json"), "the denoiser's configuration"),
+    readJsonObject(join(root, "vae", "config.json"), "the autoencoder's configuration"),
+    readStated(join(root, "laurel.json")),
+  ]);
+  const warnings: string[] = [];
+  if (samplerOfConfig(scheduler) === undefined && stated.sampler === undefined && scheduler.className !== undefined) {
+    warnings.push(
+      `${basename(root)}: its scheduler ${scheduler.className} is not among the samplers; dpmpp-2m is the default instead`,
+    );
+  }
+  return {
+    directory: root,
+    name: stated.name ?? basename(root),
+    scheduler,
+    configs: { textEncoder, unet, vae },
+    stated,
+    warnings,
+  };
+}
+
+/** The settings to use where a request says nothing: `laurel.json`, else the scheduler's class, the denoiser's size and common values. */
+export function defaultsOf(folder: ModelFolder, nativeSize: { width: number; height: number }): DiffusionDefaults {
+  const { stated, scheduler } = folder;
+  return {
+    sampler: stated.sampler ?? samplerOfConfig(scheduler) ?? "dpmpp-2m",
+    steps: stated.steps ?? 20,
+    guidance: stated.guidance ?? 7.5,
+    eta: stated.eta ?? 0,
+    width: stated.width ?? nativeSize.width,
+    height: stated.height ?? nativeSize.height,
+    batch: stated.batch ?? (nativeSize.width * nativeSize.height <= 128 * 128 ? 8 : 1),
+  };
+}
+
+/** @throws ModelError when the pipeline is not a text-to-image Stable Diffusion, or a component is missing or of another class. */
+function checkComponents(index: Record<string, unknown>, where: string): void {
+  const pipeline = index["_class_name"];
+  if (pipeline !== "StableDiffusionPipeline") {
+    throw new ModelError(`${where}: _class_name: expected StableDiffusionPipeline, got ${JSON.stringify(pipeline)}`);
+  }
+  const problems: string[] = [];
+  for (const [component, expected] of Object.entries(COMPONENTS)) {
+    const entry = index[component];
+    const actual: unknown = Array.isArray(entry) ? entry[1] : entry;
+    if (actual !== expected)
+      problems.push(`${component}: expected ${expected}, got ${JSON.stringify(actual ?? "none")}`);
+  }
+  if (problems.length > 0) throw new ModelError(`${where}: ${problems.join("; ")}`);
+}
+
+async function readStated(path: string): Promise<StatedDefaults> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    throw new ModelError(`${path}: expected a readable file, got ${(error as Error).message}`, { cause: error });
+  }
+  const result = LAUREL_JSON.safeParse(parseJson(text, path));
+  if (result.success) return result.data;
+  const issues = result.error.issues.map((issue) =>
+    [issue.path.join("."), issue.message].filter((part) => part !== "").join(": "),
+  );
+  throw new ModelError(`${path}: expected sampling defaults, got ${issues.join("; ")}`);
+}
+
+async function readText(path: string, what: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (cause as Error).message;
+    throw new ModelError(`${path}: expected ${what}, got ${reason}`, { cause });
+  }
+}
+
+async function readJsonObject(path: string, what: string): Promise<Record<string, unknown>> {
+  const json = parseJson(await readText(path, what), path);
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new ModelError(`${path}: expected an object, got ${Array.isArray(json) ? "an array" : String(json)}`);
+  }
+  return json as Record<string, unknown>;
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ModelError(`${path}: expected JSON, got ${(cause as Error).message}`, { cause });
+  }
+}

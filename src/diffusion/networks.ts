@@ -1,0 +1,119 @@
+/** @file The three networks of a Stable Diffusion folder as programs: text encoder, denoiser, image decoder. */
+
+import { join } from "node:path";
+import { ModelError } from "../errors.js";
+import { gather, graph, input } from "../graph/builder.js";
+import type { Graph } from "../graph/types.js";
+import type { AutoencoderConfig } from "../models/autoencoder-kl.js";
+import {
+  AUTOENCODER_IGNORED_KEYS,
+  autoencoderFactor,
+  AUTOENCODER_KEYS_BEYOND_DECODER,
+  buildDecoder,
+  parseAutoencoderConfig,
+} from "../models/autoencoder-kl.js";
+import type { ClipTextConfig } from "../models/clip-text.js";
+import { buildClipText, CLIP_TEXT_IGNORED_KEYS, parseClipTextConfig } from "../models/clip-text.js";
+import type { UnetConfig } from "../models/unet-2d-condition.js";
+import { buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
+import { rootScope } from "../nn/scope.js";
+import { openWeights } from "../weights/open.js";
+import { resolveWeights } from "../weights/resolve.js";
+import type { WeightEntry } from "../weights/types.js";
+import type { ModelFolder } from "./model-folder.js";
+
+/** A size in latent cells. */
+export interface LatentSize {
+  readonly height: number;
+  readonly width: number;
+}
+
+/** The configurations of the three networks, checked against each other. */
+export interface NetworkConfigs {
+  readonly text: ClipTextConfig;
+  readonly unet: UnetConfig;
+  readonly autoencoder: AutoencoderConfig;
+  /** Pixels per latent cell, along each side. */
+  readonly factor: number;
+  /** The size the denoiser was trained at; Stable Diffusion's 64x64 where its file does not say. */
+  readonly native: LatentSize;
+}
+
+/** Parses the configurations. @throws ModelError naming the file and field, or two networks that do not fit together */
+export function readNetworkConfigs(folder: ModelFolder): NetworkConfigs {
+  const at = (component: string): string => join(folder.directory, component, "config.json");
+  const text = parseClipTextConfig(folder.configs.textEncoder, at("text_encoder"));
+  const unet = parseUnetConfig(folder.configs.unet, at("unet"));
+  const autoencoder = parseAutoencoderConfig(folder.configs.vae, at("vae"));
+  const problems: string[] = [];
+  const same = (what: string, expected: number, actual: number): void => {
+    if (expected !== actual) problems.push(`${what}: expected ${expected}, got ${actual}`);
+  };
+  same("unet in_channels (the autoencoder's latent_channels)", autoencoder.latentChannels, unet.inChannels);
+  same("unet out_channels (its in_channels)", unet.inChannels, unet.outChannels);
+  same("unet cross_attention_dim (the text encoder's hidden_size)", text.width, unet.crossAttentionWidth);
+  // the reference pipeline divides by the scaling factor and knows no shift
+  same("vae shift_factor", 0, autoencoder.shiftFactor);
+  if (problems.length > 0) throw new ModelError(`${folder.directory}: ${problems.join("; ")}`);
+  const side = unet.sampleSize ?? 64;
+  return { text, unet, autoencoder, factor: autoencoderFactor(autoencoder), native: { height: side, width: side } };
+}
+
+/** `ids` int64 [N, length] -> `lastHiddenState` [N, length, width]. */
+export function textEncoderGraph(config: ClipTextConfig, length: number): Graph {
+  const ids = input("ids", "int64", ["N", length]);
+  const { lastHiddenState } = buildClipText(rootScope({ mode: "inference" }), config, ids);
+  return graph("text-encoder", { lastHiddenState });
+}
+
+/**
+ * `sample` [N, C, h, w], `timestep` [N], `conditioning` [P, L, width] and `row` int64 [N] (which conditioning each sample has)
+ * -> `prediction` [N, C, h, w]. The few different conditionings are passed once and not repeated for each sample.
+ */
+export function denoiserGraph(config: UnetConfig, size: LatentSize, length: number): Graph {
+  const sample = input("sample", "float32", ["N", config.inChannels, size.height, size.width]);
+  const timestep = input("timestep", "float32", ["N"]);
+  const conditioning = input("conditioning", "float32", ["P", length, config.crossAttentionWidth]);
+  const encoderHiddenStates = gather(conditioning, input("row", "int64", ["N"]), 0);
+  const scope = rootScope({ mode: "inference" });
+  return graph("denoiser", { prediction: buildUnet(scope, config, { sample, timestep, encoderHiddenStates }) });
+}
+
+/** `latents` [N, C, h, w], already divided by the scaling factor -> `image` [N, 3, H, W], about [-1, 1]. */
+export function decoderGraph(config: AutoencoderConfig, size: LatentSize): Graph {
+  const latents = input("latents", "float32", ["N", config.latentChannels, size.height, size.width]);
+  return graph("decoder", { image: buildDecoder(rootScope({ mode: "inference" }), config, latents) });
+}
+
+/** Weights by parameter name, for graphs of any size. */
+export interface ResolvedWeights {
+  readonly text: ReadonlyMap<string, WeightEntry>;
+  readonly denoiser: ReadonlyMap<string, WeightEntry>;
+  readonly decoder: ReadonlyMap<string, WeightEntry>;
+}
+
+/**
+ * Finds the weights of all three networks; only the files' tables of contents are read.
+ * @throws ModelError listing every missing, unexpected and mis-shaped tensor of a network
+ */
+export async function resolveNetworkWeights(
+  folder: ModelFolder,
+  graphs: { readonly text: Graph; readonly denoiser: Graph; readonly decoder: Graph },
+): Promise<ResolvedWeights> {
+  const [text, unet, autoencoder] = await Promise.all([
+    openWeights(join(folder.directory, "text_encoder")),
+    openWeights(join(folder.directory, "unet")),
+    openWeights(join(folder.directory, "vae")),
+  ]);
+  return {
+    text: resolveWeights(graphs.text.parameters, text, { where: "CLIPTextModel", ignore: CLIP_TEXT_IGNORED_KEYS }),
+    denoiser: resolveWeights(graphs.denoiser.parameters, unet, {
+      where: "UNet2DConditionModel",
+      ignore: UNET_IGNORED_KEYS,
+    }),
+    decoder: resolveWeights(graphs.decoder.parameters, autoencoder, {
+      where: "AutoencoderKL",
+      ignore: [...AUTOENCODER_IGNORED_KEYS, ...AUTOENCODER_KEYS_BEYOND_DECODER],
+    }),
+  };
+}

@@ -1,0 +1,236 @@
+/** @file ImageReward: human preference for an image given its prompt (Xu et al., arXiv 2304.05977). */
+
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { gradient } from "../autodiff/gradient.js";
+import { ModelError, UsageError } from "../errors.js";
+import { graph, input, reduceSum } from "../graph/builder.js";
+import type { Graph } from "../graph/types.js";
+import type { RgbImage, SourceImage } from "../image/types.js";
+import type { ImageRewardConfig } from "../models/image-reward.js";
+import { buildImageReward, IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "../models/image-reward.js";
+import { rootScope, type NetworkMode } from "../nn/scope.js";
+import type { Device } from "../runtime/device.js";
+import type { Program } from "../runtime/program.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { openBertTokenizer } from "../tokenizers/bert.js";
+import type { BertTokenizer } from "../tokenizers/types.js";
+import { openWeights } from "../weights/open.js";
+import { resolveWeights } from "../weights/resolve.js";
+import type { WeightEntry } from "../weights/types.js";
+import { checkBatch, DEFAULT_BATCH, inBatches, repeatRow, truncationWarnings } from "./batched.js";
+import type { DifferentiableReward, RewardGradient, RewardOptions, RewardResult } from "./contract.js";
+
+/** Files tried in a folder before any other weight file. */
+const FILE_NAMES = ["ImageReward.safetensors", "ImageReward.pt"];
+
+/** Where the parts lie, if not beside the weights, and how much is scored together. */
+export interface ImageRewardOptions {
+  /** `med_config.json`. @default beside the weights */
+  readonly med?: string | undefined;
+  /** A folder with the tokenizer, or its `vocab.txt`. @default the folder of the weights */
+  readonly tokenizer?: string | undefined;
+  /** Images scored together. @default 8 */
+  readonly batch?: number | undefined;
+}
+
+/**
+ * Opens ImageReward from a folder or a weight file (`ImageReward.pt`, `.safetensors`), with `med_config.json`, an optional `config.json` and the
+ * tokenizer's `vocab.txt` beside it or where `options` say.
+ * @throws ModelError when a part is missing or the weights are of another network
+ */
+export async function openImageReward(
+  path: string,
+  device: Device,
+  options: ImageRewardOptions = {},
+): Promise<ImageReward> {
+  const { batch = DEFAULT_BATCH } = options;
+  checkBatch(batch);
+  const { file, directory } = await locate(path);
+  const source = await openWeights(file);
+  const [med, own] = await Promise.all([
+    readJson(options.med ?? join(directory, "med_config.json"), true),
+    readJson(join(directory, "config.json"), false),
+  ]);
+  const shapes = new Map([...source.entries].map(([key, entry]) => [key, entry.shape]));
+  const config = imageRewardConfig(shapes, med, own, file);
+  const weights = resolveWeights(scoreGraph(config, "inference").parameters, source, {
+    where: "ImageReward",
+    ignore: IMAGE_REWARD_IGNORED_KEYS,
+  });
+  const tokenizer = await openBertTokenizer(options.tokenizer ?? directory, { maxLength: config.maxTextLength });
+  // the two tokens that BLIP adds may be missing from a small vocabulary: no prompt needs them
+  if (tokenizer.vocabularySize - 2 > config.text.vocabulary) {
+    throw new ModelError(
+      `${options.tokenizer ?? directory}: expected a vocabulary of ${config.text.vocabulary} tokens as in ${file}, got ${tokenizer.vocabularySize}`,
+    );
+  }
+  return new ImageReward(device, { config, weights, tokenizer, batch, path: resolve(path) });
+}
+
+/** What an open ImageReward is made of. */
+interface Parts {
+  readonly config: ImageRewardConfig;
+  readonly weights: ReadonlyMap<string, WeightEntry>;
+  readonly tokenizer: BertTokenizer;
+  readonly batch: number;
+  readonly path: string;
+}
+
+/** ImageReward on a device. Scores are roughly standard normal for natural prompts and images. */
+export class ImageReward implements DifferentiableReward {
+  readonly name = "image-reward";
+  readonly range = [-2.5, 2.5] as const;
+  readonly imageSize: number;
+  /** Folder or file it was opened from, absolute. */
+  readonly path: string;
+  /** Where its weights lie, by parameter name. */
+  readonly weights: ReadonlyMap<string, WeightEntry>;
+  readonly #device: Device;
+  readonly #parts: Parts;
+  #scorer: Promise<Program> | undefined;
+  #differentiator: Promise<Program> | undefined;
+
+  /** Use {@link openImageReward}. */
+  constructor(device: Device, parts: Parts) {
+    this.#device = device;
+    this.#parts = parts;
+    this.imageSize = parts.config.vision.imageSize;
+    this.path = parts.path;
+    this.weights = parts.weights;
+  }
+
+  /**
+   * `pixels` float32 [N, 3, S, S], `ids` and `mask` int64 [N, L] -> `score` [N]. In "training" mode only differentiable ops are used.
+   * Its parameters are `weights`.
+   */
+  graph(mode: NetworkMode): Graph {
+    return scoreGraph(this.#parts.config, mode);
+  }
+
+  /** The prompt's tokens as the network reads them, int64 [count, L] each, the same in every row. */
+  tokens(prompt: string, count: number): { ids: Tensor<"int64">; mask: Tensor<"int64">; warnings: string[] } {
+    if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
+    const { ids, mask, truncated } = this.#parts.tokenizer.encode(prompt);
+    const { vocabulary } = this.#parts.config.text;
+    const unknown = ids.find((id) => id >= vocabulary);
+    if (unknown !== undefined) {
+      throw new UsageError(`prompt: expected tokens below ${vocabulary} (the network's vocabulary), got ${unknown}`);
+    }
+    const warnings = truncationWarnings(this.name, this.#parts.config.maxTextLength, truncated);
+    return { ids: repeatRow(ids, count), mask: repeatRow(mask, count), warnings };
+  }
+
+  async score(
+    prompt: string,
+    images: readonly (RgbImage | SourceImage)[],
+    { signal }: RewardOptions = {},
+  ): Promise<RewardResult> {
+    const { warnings } = this.tokens(prompt, 0);
+    if (images.length === 0) return { scores: [], warnings };
+    const program = await this.#compileScorer();
+    const scores = await inBatches(
+      images,
+      { size: this.imageSize, batch: this.#parts.batch, signal },
+      async (pixels) => {
+        const { ids, mask } = this.tokens(prompt, pixels.shape[0]!);
+        const outputs = await program.run({ pixels, ids, mask }, signal === undefined ? {} : { signal });
+        return Array.from(outputs["score"]!.data as Float32Array);
+      },
+    );
+    return { scores, warnings };
+  }
+
+  async gradient(prompt: string, pixels: Tensor<"float32">, { signal }: RewardOptions = {}): Promise<RewardGradient> {
+    const [count, ...rest] = pixels.shape;
+    const expected = [3, this.imageSize, this.imageSize];
+    if (count === undefined || count < 1 || rest.join() !== expected.join()) {
+      throw new UsageError(`pixels: expected [N,${expected.join(",")}], got [${pixels.shape.join(",")}]`);
+    }
+    const program = await this.#compileDifferentiator();
+    const { ids, mask, warnings } = this.tokens(prompt, count);
+    const outputs = await program.run({ pixels, ids, mask }, signal === undefined ? {} : { signal });
+    return {
+      scores: Array.from(outputs["score"]!.data as Float32Array),
+      gradient: outputs["gradient"] as Tensor<"float32">,
+      warnings,
+    };
+  }
+
+  /** Compiles what `score` needs ahead of its first use. */
+  async prepare(): Promise<void> {
+    await this.#compileScorer();
+  }
+
+  async dispose(): Promise<void> {
+    const programs = [this.#scorer, this.#differentiator];
+    this.#scorer = undefined;
+    this.#differentiator = undefined;
+    for (const program of programs) await (await program?.catch(() => undefined))?.dispose();
+  }
+
+  #compileScorer(): Promise<Program> {
+    this.#scorer ??= this.#device.compile(this.graph("inference"), { weights: this.weights, label: "image-reward" });
+    return this.#scorer;
+  }
+
+  #compileDifferentiator(): Promise<Program> {
+    if (this.#differentiator === undefined) {
+      const forward = this.graph("training");
+      const score = forward.outputs.get("score")!;
+      // rows do not mix, so the gradient of the sum holds each score's own
+      const [pixels] = gradient(reduceSum(score, [0], { keepDims: false }), [forward.inputs.get("pixels")!]);
+      const both = graph("image-reward-gradient", { score, gradient: pixels! });
+      this.#differentiator = this.#device.compile(both, { weights: this.weights, label: "image-reward gradient" });
+    }
+    return this.#differentiator;
+  }
+}
+
+function scoreGraph(config: ImageRewardConfig, mode: NetworkMode): Graph {
+  const { imageSize } = config.vision;
+  const pixels = input("pixels", "float32", ["N", 3, imageSize, imageSize]);
+  const ids = input("ids", "int64", ["N", config.maxTextLength]);
+  const mask = input("mask", "int64", ["N", config.maxTextLength]);
+  return graph("image-reward", { score: buildImageReward(rootScope({ mode }), config, { pixels, ids, mask }) });
+}
+
+/** The weight file and the folder its companions are looked for in. */
+async function locate(path: string): Promise<{ file: string; directory: string }> {
+  const absolute = resolve(path);
+  const isFolder = await stat(absolute).then(
+    (entry) => entry.isDirectory(),
+    (cause: unknown) => {
+      throw new ModelError(`${absolute}: expected an ImageReward file or folder, got none`, { cause });
+    },
+  );
+  if (!isFolder) return { file: absolute, directory: dirname(absolute) };
+  for (const name of FILE_NAMES) {
+    const file = join(absolute, name);
+    if (
+      await stat(file).then(
+        () => true,
+        () => false,
+      )
+    )
+      return { file, directory: absolute };
+  }
+  return { file: absolute, directory: absolute };
+}
+
+async function readJson(path: string, required: boolean): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    if (!required && (cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new ModelError(`${path}: expected the text encoder's configuration, got ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ModelError(`${path}: expected JSON, got ${(cause as Error).message}`, { cause });
+  }
+}
