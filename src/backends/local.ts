@@ -1,0 +1,45 @@
+/** @file The local backend: Stable Diffusion on this machine's device. */
+
+import type { StableDiffusion } from "../diffusion/stable-diffusion.js";
+import { SAMPLER_NAMES } from "../samplers/sampler.js";
+import { checkRequest } from "./resolve.js";
+import type { ImageBackend } from "./contract.js";
+
+/** Most candidates in one group; more would only need more memory. */
+const MAXIMUM_BATCH = 64;
+
+/** The backend `local` over an opened model. Its pictures do not depend on the group they are drawn in. */
+export function createLocalBackend(model: StableDiffusion): ImageBackend {
+  const { defaults, size } = model;
+  const backend: ImageBackend = {
+    name: "local",
+    model: { name: model.name, path: model.directory },
+    capabilities: {
+      deterministic: true,
+      negativePrompt: true,
+      steps: true,
+      guidance: true,
+      samplers: SAMPLER_NAMES,
+      size: { multiple: size.multiple, minimum: size.multiple, maximum: size.maximum },
+      maximumBatch: MAXIMUM_BATCH,
+    },
+    defaults: {
+      steps: defaults.steps,
+      guidance: defaults.guidance,
+      sampler: defaults.sampler,
+      width: defaults.width,
+      height: defaults.height,
+      batch: Math.min(defaults.batch, MAXIMUM_BATCH),
+    },
+    async *generate(request, options = {}) {
+      checkRequest(backend, request);
+      let opening = model.warnings;
+      for await (const group of model.generate(request, options)) {
+        yield { images: group.images, warnings: [...opening, ...group.warnings] };
+        opening = [];
+      }
+    },
+    dispose: () => model.dispose(),
+  };
+  return backend;
+}

@@ -1,0 +1,100 @@
+/** @file What `generate`, `resume` and `rerun` share: a run is worked on, reported and printed, or left resumable. */
+
+import { relative } from "node:path";
+import { CancelledError, EXIT, ModelError } from "../../errors.js";
+import type { ModelRecord, RunConfig } from "../../pipeline/manifest.js";
+import { generateRun } from "../../pipeline/generate-run.js";
+import type { Run } from "../../pipeline/run-store.js";
+import { writeReport } from "../../report/report.js";
+import { bestOfN } from "../../strategies/best-of-n.js";
+import { unlessAborted } from "../../util/abort.js";
+import type { RunFlags } from "../commands.js";
+import type { CommandContext, ModelSession, Opened } from "../context.js";
+import { palette, printable } from "../output.js";
+import { openProgress } from "../progress.js";
+import { resultTable, runResult, type RunResultJson, summary } from "../result.js";
+import type { ImageBackend } from "../../backends/contract.js";
+import type { Reward } from "../../rewards/contract.js";
+
+/** Both models of a run. */
+export interface Models {
+  readonly session: ModelSession;
+  readonly backend: Opened<ImageBackend>;
+  readonly reward: Opened<Reward>;
+  /** Milliseconds it took to open them. */
+  readonly loadMs: number;
+}
+
+/** Opens the models a run names, runs `work`, and ends the device whatever happens. Stops at once when the signal aborts. */
+export async function withModels<T>(
+  context: CommandContext,
+  paths: Pick<RunConfig, "model" | "rewardModel">,
+  work: (models: Models) => Promise<T>,
+): Promise<T> {
+  const startedAt = performance.now();
+  const session = await context.openSession();
+  try {
+    const opening = Promise.all([session.openBackend(paths.model), session.openReward(paths.rewardModel)]);
+    const [backend, reward] = await unlessAborted(opening, context.signal);
+    return await work({ session, backend, reward, loadMs: performance.now() - startedAt });
+  } finally {
+    // A cancelled command does not wait for the device: the process ends, and the device with it.
+    const closing = session.close();
+    if (!context.signal.aborted) await closing;
+    else closing.catch(() => undefined);
+  }
+}
+
+/** Works on `run` until it is finished, writes its pages, and returns what is to be printed. Closes the run. */
+export async function workOn(
+  context: CommandContext,
+  run: Run,
+  models: Models,
+  flags: RunFlags,
+): Promise<{ readonly result: RunResultJson; readonly report: string }> {
+  const { terminal, signal } = context;
+  const style = palette(terminal.stderr, terminal.environment);
+  const progress = await openProgress(terminal, flags.quiet ?? false);
+  try {
+    for (const message of run.manifest.warnings) progress.log(style.yellow(`warning: ${printable(message)}`));
+    await generateRun(run, {
+      backend: models.backend.model,
+      reward: models.reward.model,
+      strategy: bestOfN,
+      signal,
+      loadMs: models.loadMs,
+      programMs: () => models.session.programMs(),
+      onProgress: (state) => progress.update(state),
+      onWarning: (message) => progress.log(style.yellow(`warning: ${printable(message)}`)),
+    });
+    progress.stop();
+    const { report } = await writeReport(run.snapshot());
+    return { result: runResult(run.snapshot()), report };
+  } catch (error) {
+    progress.stop();
+    if (!(error instanceof CancelledError)) throw error;
+    const directory = relative(process.cwd(), run.directory) || run.directory;
+    throw new CancelledError(
+      `cancelled with ${run.size} of ${run.manifest.config.count} candidates; finish it with: laurel resume ${printable(directory)}`,
+      { cause: error },
+    );
+  } finally {
+    await run.close();
+  }
+}
+
+/** Prints a run's result: JSON or the table on stdout, the summary on stderr. Returns the exit code. */
+export function printResult(context: CommandContext, result: RunResultJson, report: string, flags: RunFlags): number {
+  const { stdout, stderr } = context.terminal;
+  stdout.write(flags.json === true ? `${JSON.stringify(result, null, 2)}\n` : resultTable(result, context.terminal));
+  if (flags.quiet !== true && flags.json !== true) stderr.write(summary(result, report, context.terminal));
+  return EXIT.ok;
+}
+
+/** @throws ModelError when a model is not the one the run was made with. */
+export function expectModel(what: string, where: string, expected: ModelRecord, actual: ModelRecord): void {
+  if (expected.digest === actual.digest && expected.name === actual.name) return;
+  const describe = ({ name, model, digest }: ModelRecord): string =>
+    `${name} ${model} (${digest?.slice(0, 12) ?? "no digest"})`;
+  throw new ModelError(`${where}: expected the ${what} of the run, ${describe(expected)}, got ${describe(actual)}`);
+}

@@ -1,0 +1,80 @@
+/** @file What the command line prints: colours where they are wanted, tables, bytes of JSON. */
+
+/** Where a command reads and writes; tests pass their own. */
+export interface Terminal {
+  /** Results only. */
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+  /** Progress, warnings and errors. */
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** Styles text for a stream. */
+export interface Palette {
+  bold(text: string): string;
+  dim(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+  red(text: string): string;
+}
+
+/** Colours on a terminal, none elsewhere; NO_COLOR and TERM=dumb turn them off, FORCE_COLOR turns them on. */
+export function palette(stream: { readonly isTTY?: boolean }, environment: Terminal["environment"]): Palette {
+  const wanted = wantsColor(stream, environment);
+  const style =
+    (open: number, close: number) =>
+    (text: string): string =>
+      wanted ? `\u001b[${open}m${text}\u001b[${close}m` : text;
+  return { bold: style(1, 22), dim: style(2, 22), green: style(32, 39), yellow: style(33, 39), red: style(31, 39) };
+}
+
+function wantsColor(stream: { readonly isTTY?: boolean }, environment: Terminal["environment"]): boolean {
+  if ((environment["NO_COLOR"] ?? "") !== "") return false;
+  const forced = environment["FORCE_COLOR"];
+  if (forced !== undefined) return forced !== "0" && forced !== "false";
+  return stream.isTTY === true && environment["TERM"] !== "dumb";
+}
+
+/** A column of a table. */
+export interface Column {
+  readonly title: string;
+  readonly align?: "left" | "right";
+}
+
+/** A table with aligned columns, two spaces apart, a line break at the end. `style` colours a finished row. */
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  style: (text: string, row: number | "head") => string = (text) => text,
+): string {
+  const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, i) => (columns[i]?.align === "right" ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .join("  ")
+      .trimEnd();
+  const head = style(line(columns.map(({ title }) => title)), "head");
+  return [head, ...rows.map((row, i) => style(line(row), i))].map((text) => `${text}\n`).join("");
+}
+
+/** Text on one line for the terminal: control characters, which could move the cursor or hide text, become visible. */
+export function printable(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => {
+    if (character === "\n") return "⏎";
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}
+
+/** Seconds for people: `0.4 s`, `12.3 s`, `3 min 5 s`. */
+export function duration(milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  return seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+/** Waits until all that was written has reached the other side: process.exit() would cut a pipe short. */
+export function flushed(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise((resolve) => {
+    if (!stream.writable) resolve();
+    else stream.write("", () => resolve());
+  });
+}

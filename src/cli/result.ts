@@ -1,0 +1,105 @@
+/** @file A finished run as the command line shows it: a ranked table, a summary, or one JSON object. */
+
+import { join, relative } from "node:path";
+import type { RunTimings } from "../pipeline/manifest.js";
+import type { RunSnapshot } from "../pipeline/run-store.js";
+import { rank } from "../strategies/rank.js";
+import { mean } from "../util/statistics.js";
+import { duration, palette, printable, table, type Terminal } from "./output.js";
+
+/** A candidate in the JSON output. */
+export interface CandidateResult {
+  readonly index: number;
+  readonly seed: number;
+  /** Absolute. */
+  readonly path: string;
+  /** Null when the reward gave no finite number. */
+  readonly score: number | null;
+  /** 1 is best. */
+  readonly rank: number;
+  readonly kept: boolean;
+}
+
+/** The JSON output of `generate`, `resume` and `rerun`. */
+export interface RunResultJson {
+  readonly schemaVersion: 1;
+  readonly runId: string;
+  /** Absolute. */
+  readonly directory: string;
+  readonly prompt: string;
+  readonly backend: string;
+  readonly reward: string;
+  /** Best first. */
+  readonly candidates: readonly CandidateResult[];
+  /** The candidate of rank 1, or null when there is none. */
+  readonly best: CandidateResult | null;
+  readonly warnings: readonly string[];
+  readonly timings: RunTimings;
+  /** Evaluations of the denoiser; guidance counts twice. */
+  readonly evaluations: number;
+}
+
+/** The result of a run. */
+export function runResult(run: RunSnapshot): RunResultJson {
+  const { manifest } = run;
+  const candidates = rank(run.candidates).map((line, position) => ({
+    index: line.index,
+    seed: line.seed,
+    path: join(run.directory, line.image),
+    score: line.score,
+    rank: position + 1,
+    kept: position < manifest.config.keep,
+  }));
+  return {
+    schemaVersion: 1,
+    runId: manifest.runId,
+    directory: run.directory,
+    prompt: manifest.config.prompt,
+    backend: manifest.models.backend.name,
+    reward: manifest.models.reward.name,
+    candidates,
+    best: candidates[0] ?? null,
+    warnings: manifest.warnings,
+    timings: manifest.timings,
+    evaluations: manifest.evaluations,
+  };
+}
+
+/** The ranked table; the kept candidates are marked. */
+export function resultTable(result: RunResultJson, terminal: Terminal): string {
+  const style = palette(terminal.stdout, terminal.environment);
+  const rows = result.candidates.map((one) => [
+    String(one.rank),
+    one.score === null ? "none" : one.score.toFixed(4),
+    String(one.seed),
+    one.kept ? "kept" : "",
+    printable(relative(process.cwd(), one.path) || one.path),
+  ]);
+  return table(
+    [
+      { title: "rank", align: "right" },
+      { title: "score", align: "right" },
+      { title: "seed", align: "right" },
+      { title: "" },
+      { title: "image" },
+    ],
+    rows,
+    (text, row) => {
+      if (row === "head") return style.dim(text);
+      if (row === 0) return style.bold(style.green(text));
+      return result.candidates[row]?.kept === true ? text : style.dim(text);
+    },
+  );
+}
+
+/** Two lines for stderr: what choosing brought, and where the report is. */
+export function summary(result: RunResultJson, report: string, terminal: Terminal): string {
+  const style = palette(terminal.stderr, terminal.environment);
+  const scores = result.candidates.flatMap((one) => one.score ?? []);
+  const top = scores[0];
+  const gain =
+    top === undefined
+      ? "no candidate has a score"
+      : `best ${result.reward} ${style.bold(top.toFixed(3))}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
+  return `${gain}, in ${duration(result.timings.totalMs)}\nreport: ${printable(relative(process.cwd(), report) || report)}\n`;
+}

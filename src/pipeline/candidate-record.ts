@@ -1,0 +1,82 @@
+/** @file What is stored of a candidate: the record inside its PNG, and the line of candidates.jsonl that adds the file. */
+
+import { z } from "zod";
+import type { Candidate } from "../strategies/contract.js";
+
+const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
+const index = z.number().int().nonnegative();
+
+/** All that determined a candidate, and its score. Nothing volatile: no time, run, path or rank, so equal requests give equal bytes. */
+export const candidateRecordSchema = z.strictObject({
+  schemaVersion: z.literal(1),
+  index,
+  seed: z.number().int().nonnegative(),
+  prompt: z.string(),
+  negativePrompt: z.string().nullable(),
+  settings: z.strictObject({
+    steps: z.number().nullable(),
+    guidance: z.number().nullable(),
+    sampler: z.string().nullable(),
+  }),
+  /** Pixels of the image. */
+  width: z.number().int().positive(),
+  height: z.number().int().positive(),
+  lineage: z.strictObject({ strategy: z.string(), parent: index.nullable(), round: index }),
+  evaluations: z.number().nonnegative(),
+  /** Null when the reward gave no finite number. */
+  score: z.number().nullable(),
+  backend: sourceSchema,
+  reward: sourceSchema,
+  /** Version of Laurel. */
+  laurel: z.string(),
+});
+
+/** One line of candidates.jsonl. */
+export const candidateLineSchema = candidateRecordSchema.extend({
+  /** Path of the PNG, relative to the run's folder, with forward slashes. */
+  image: z.string(),
+  /** Size of the PNG. */
+  bytes: z.number().int().positive(),
+  /** SHA-256 of the PNG, hex. */
+  sha256: z.string(),
+});
+
+export type CandidateRecord = z.infer<typeof candidateRecordSchema>;
+export type CandidateLine = z.infer<typeof candidateLineSchema>;
+export type SourceRecord = CandidateRecord["backend"];
+
+/** The record of a scored candidate. */
+export function candidateRecord(
+  candidate: Candidate,
+  score: number | null,
+  sources: { readonly backend: SourceRecord; readonly reward: SourceRecord; readonly laurel: string },
+): CandidateRecord {
+  const { settings, image } = candidate;
+  return {
+    schemaVersion: 1,
+    index: candidate.index,
+    seed: candidate.seed,
+    prompt: candidate.prompt,
+    negativePrompt: candidate.negativePrompt ?? null,
+    settings: {
+      steps: settings.steps ?? null,
+      guidance: settings.guidance ?? null,
+      sampler: settings.sampler ?? null,
+    },
+    width: image.width,
+    height: image.height,
+    lineage: { ...candidate.lineage },
+    evaluations: candidate.evaluations,
+    score,
+    ...sources,
+  };
+}
+
+/** Candidates of one folder of images. */
+const SHARD_SIZE = 1000;
+
+/** Where a candidate's PNG lies in its run: `images/<shard>/<index>-<seed>.png`, zero-padded so that names sort by index. */
+export function candidateImagePath({ index, seed }: { readonly index: number; readonly seed: number }): string {
+  const shard = Math.floor(index / SHARD_SIZE);
+  return `images/${String(shard).padStart(2, "0")}/${String(index).padStart(4, "0")}-${seed}.png`;
+}

@@ -1,0 +1,136 @@
+/** @file Runs a strategy and stores what it finds, from the first candidate or from where a killed run ended. */
+
+import type { ImageBackend, ImageRequest } from "../backends/contract.js";
+import { CancelledError } from "../errors.js";
+import type { Reward } from "../rewards/contract.js";
+import type { Scored, Strategy } from "../strategies/contract.js";
+import { rank } from "../strategies/rank.js";
+import { unlessAborted } from "../util/abort.js";
+import type { CandidateLine } from "./candidate-record.js";
+import type { RunConfig, RunStatus, RunTimings } from "./manifest.js";
+import type { Run } from "./run-store.js";
+import { withTimings } from "./timed.js";
+
+/** What a run works with. */
+export interface GenerateRunOptions {
+  readonly backend: ImageBackend;
+  readonly reward: Reward;
+  readonly strategy: Strategy;
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds spent opening the models, for the timings. @default 0 */
+  readonly loadMs?: number | undefined;
+  /** Milliseconds spent inside programs so far, for the timings. @default () => 0 */
+  readonly programMs?: (() => number) | undefined;
+  readonly onProgress?: ((progress: RunProgress) => void) | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+/** How far a run is. */
+export interface RunProgress {
+  /** Candidates stored. */
+  readonly finished: number;
+  readonly total: number;
+  /** Candidates the group in the making stands for so far, a fraction. */
+  readonly underway: number;
+  /** Best score so far, or null. */
+  readonly best: number | null;
+}
+
+/** How a run ended. */
+export interface RunResult {
+  readonly status: RunStatus;
+  /** Best first. */
+  readonly ranking: readonly CandidateLine[];
+}
+
+/**
+ * Runs `strategy` over what `run` still lacks, and leaves the manifest with its final status: `complete`, or `stopped` when the budget ran out,
+ * `cancelled` when the signal aborted, `failed` on an error. The last two throw. The run stays locked; the caller closes it.
+ */
+export async function generateRun(run: Run, options: GenerateRunOptions): Promise<RunResult> {
+  const { signal, strategy } = options;
+  const { config, timings: before } = run.manifest;
+  const clock = { generateMs: 0, scoreMs: 0, writeMs: 0 };
+  const startedAt = performance.now() - (options.loadMs ?? 0);
+  const timings = (): RunTimings => ({
+    loadMs: round(before.loadMs + (options.loadMs ?? 0)),
+    generateMs: round(before.generateMs + clock.generateMs),
+    scoreMs: round(before.scoreMs + clock.scoreMs),
+    writeMs: round(before.writeMs + clock.writeMs),
+    programMs: round(before.programMs + (options.programMs?.() ?? 0)),
+    totalMs: round(before.totalMs + performance.now() - startedAt),
+  });
+  const finish = (status: RunStatus, error: string | null): Promise<void> =>
+    run.update({
+      status,
+      error,
+      finishedAt: new Date().toISOString(),
+      timings: timings(),
+      ranking: rank(run.candidates).map((line) => line.index),
+    });
+  let best = rank(run.candidates)[0]?.score ?? null;
+  const report = (underway: number): void =>
+    options.onProgress?.({ finished: run.size, total: config.count, underway, best });
+
+  await run.update({ status: "running", sessions: run.manifest.sessions + 1, finishedAt: null, error: null });
+  try {
+    const events = strategy.run({
+      ...withTimings(options.backend, options.reward, clock),
+      request: imageRequest(config),
+      budget: { candidates: config.count },
+      finished: run.candidates.map(({ index, seed, score }): Scored => ({ index, seed, score })),
+      signal,
+      onProgress: ({ step, steps, candidates }) => report((candidates * step) / steps),
+    });
+    report(0);
+    let status: RunStatus = "complete";
+    for (;;) {
+      // A native call that cannot be stopped must not hold up a cancellation.
+      const { value: event, done } = await unlessAborted(events.next(), signal);
+      if (done === true) break;
+      if (event.type === "warning") {
+        if (!run.manifest.warnings.includes(event.message)) {
+          await run.update({ warnings: [...run.manifest.warnings, event.message] });
+        }
+        options.onWarning?.(event.message);
+      } else if (event.type === "scored") {
+        const writing = performance.now();
+        await run.append(event.candidate, event.score);
+        clock.writeMs += performance.now() - writing;
+        if (event.score !== null) best = Math.max(best ?? -Infinity, event.score);
+        report(0);
+      } else if (event.type === "done") {
+        if (event.reason !== "complete") status = "stopped";
+      }
+    }
+    await run.update({ evaluations: run.candidates.reduce((sum, line) => sum + line.evaluations, 0) });
+    await finish(status, null);
+    return { status, ranking: rank(run.candidates) };
+  } catch (error) {
+    const cancelled = error instanceof CancelledError || signal?.aborted === true;
+    await finish(cancelled ? "cancelled" : "failed", cancelled ? null : (error as Error).message);
+    throw cancelled && !(error instanceof CancelledError)
+      ? new CancelledError("generation was cancelled", { cause: error })
+      : error;
+  }
+}
+
+/** The request a run's config stands for. */
+export function imageRequest(config: RunConfig): ImageRequest {
+  return {
+    prompt: config.prompt,
+    negativePrompt: config.negativePrompt ?? undefined,
+    seed: config.seed,
+    count: config.count,
+    steps: config.steps ?? undefined,
+    guidance: config.guidance ?? undefined,
+    sampler: config.sampler ?? undefined,
+    width: config.width ?? undefined,
+    height: config.height ?? undefined,
+    batch: config.batch,
+  };
+}
+
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 10) / 10;
+}

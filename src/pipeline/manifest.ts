@@ -1,0 +1,119 @@
+/** @file run.json: what was asked, what it was resolved to, with which models, and how it went. */
+
+import { readFile } from "node:fs/promises";
+import { z } from "zod";
+import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
+import { UsageError } from "../errors.js";
+
+const count = z.number().int().min(1).max(MAX_CANDIDATES);
+const seed = z.number().int().min(0).max(MAX_SEED);
+const side = z.number().int().positive();
+const steps = z.number().int().positive();
+const batch = z.number().int().positive();
+const milliseconds = z.number().nonnegative();
+
+/** What a user asks for; null leaves the choice to the backend, the reward, or (for `seed`) to chance. */
+export const requestSchema = z.strictObject({
+  prompt: z.string().refine((text) => text.trim() !== "", "expected some text, got an empty prompt"),
+  negativePrompt: z.string().nullable(),
+  strategy: z.literal("best-of-n"),
+  count,
+  /** How many of the best are marked as kept. */
+  keep: count,
+  seed: seed.nullable(),
+  steps: steps.nullable(),
+  guidance: z.number().nullable(),
+  sampler: z.string().nullable(),
+  width: side.nullable(),
+  height: side.nullable(),
+  batch: batch.nullable(),
+  /** Folder of the generating model; null for the one that ships inside. */
+  model: z.string().nullable(),
+  /** Folder or file of the reward; null for the one that ships inside. */
+  rewardModel: z.string().nullable(),
+});
+
+/** The request with every choice made; a setting stays null only when the backend cannot be told. */
+export const configSchema = requestSchema.extend({ seed, batch });
+
+const modelSchema = z.strictObject({
+  name: z.string(),
+  model: z.string(),
+  path: z.string().nullable(),
+  /** SHA-256 over the model's files; null for a remote service. */
+  digest: z.string().nullable(),
+});
+
+const timingsSchema = z.strictObject({
+  /** Opening and compiling the models. */
+  loadMs: milliseconds,
+  /** Waiting for groups of images; may overlap with scoring. */
+  generateMs: milliseconds,
+  scoreMs: milliseconds,
+  /** Encoding and writing images and records. */
+  writeMs: milliseconds,
+  /** Inside programs, on the device. */
+  programMs: milliseconds,
+  totalMs: milliseconds,
+});
+
+export const manifestSchema = z.strictObject({
+  schemaVersion: z.literal(1),
+  runId: z.string(),
+  /** `running` is also what a killed run says; `stopped` ran out of its budget. */
+  status: z.enum(["running", "complete", "stopped", "cancelled", "failed"]),
+  createdAt: z.string(),
+  finishedAt: z.string().nullable(),
+  /** Times the run was started or resumed. */
+  sessions: z.number().int().nonnegative(),
+  request: requestSchema,
+  config: configSchema,
+  seeds: z.strictObject({ first: seed, last: seed }),
+  models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
+  versions: z.strictObject({
+    laurel: z.string(),
+    node: z.string(),
+    onnxruntime: z.string(),
+    platform: z.string(),
+  }),
+  /** Sums over all sessions. */
+  timings: timingsSchema,
+  /** Evaluations of the denoiser, over all sessions; guidance counts twice. */
+  evaluations: z.number().int().nonnegative(),
+  /** Indices of all candidates, best first; empty until the run ends. */
+  ranking: z.array(z.number().int().nonnegative()),
+  warnings: z.array(z.string()),
+  error: z.string().nullable(),
+});
+
+export type RunRequest = z.infer<typeof requestSchema>;
+export type RunConfig = z.infer<typeof configSchema>;
+export type ModelRecord = z.infer<typeof modelSchema>;
+export type RunTimings = z.infer<typeof timingsSchema>;
+export type RunManifest = z.infer<typeof manifestSchema>;
+export type RunStatus = RunManifest["status"];
+
+/** Timings of a run that has not begun. */
+export const NO_TIME: RunTimings = { loadMs: 0, generateMs: 0, scoreMs: 0, writeMs: 0, programMs: 0, totalMs: 0 };
+
+/** Reads and checks a run.json. @throws UsageError naming the file and every field that is wrong. */
+export async function readManifest(path: string): Promise<RunManifest> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const actual = code === "ENOENT" ? "no such file" : code === "EISDIR" ? "a folder" : String(code ?? error);
+    throw new UsageError(`${path}: expected the run.json of a run, got ${actual}`, { cause: error });
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`${path}: expected JSON, got ${(error as Error).message}`, { cause: error });
+  }
+  const parsed = manifestSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => `${issue.path.join(".") || "document"}: ${issue.message}`);
+  throw new UsageError(`${path}: expected the manifest of a run (schema version 1), got ${faults.join("; ")}`);
+}

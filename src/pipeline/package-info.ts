@@ -1,0 +1,20 @@
+/** @file Where this package lies and what it is called: its version, and the checkpoints that ship inside it. */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const root = new URL("../../", import.meta.url);
+
+/** Laurel's version, as in its package.json. */
+export function packageVersion(): string {
+  const parsed = JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as { version: string };
+  return parsed.version;
+}
+
+/** Folders of the models that ship inside, absolute. They are found relative to the package, never to the working folder. */
+export const EMBEDDED_MODELS = {
+  /** Stable Diffusion of the demo world. */
+  generator: fileURLToPath(new URL("models/demo/stable-diffusion", root)),
+  /** ImageReward of the demo world. */
+  reward: fileURLToPath(new URL("models/demo/image-reward", root)),
+} as const;

@@ -1,0 +1,250 @@
+/** @file A run on disk: its folder, its manifest, its append-only list of candidates, and its images. */
+
+import { randomBytes } from "node:crypto";
+import { type FileHandle, mkdir, open, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { UsageError } from "../errors.js";
+import { encodePng, type PngText } from "../image/png.js";
+import type { Candidate } from "../strategies/contract.js";
+import { sha256, writeFileAtomic } from "../util/files.js";
+import type { CandidateLine, CandidateRecord, SourceRecord } from "./candidate-record.js";
+import { candidateImagePath, candidateRecord } from "./candidate-record.js";
+import { infotext } from "./infotext.js";
+import { lockRun, type RunLock } from "./lock.js";
+import type { ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
+import { NO_TIME, readManifest } from "./manifest.js";
+import { readCandidateLines, recoverCandidates } from "./recover.js";
+import { runtimeVersions } from "./versions.js";
+
+/** Names of the files in a run's folder. */
+export const RUN_FILES = {
+  manifest: "run.json",
+  candidates: "candidates.jsonl",
+  images: "images",
+  grid: "grid.png",
+  report: "report.html",
+} as const;
+
+/** What a new run is made of. */
+export interface NewRun {
+  readonly request: RunRequest;
+  readonly config: RunConfig;
+  readonly models: { readonly backend: ModelRecord; readonly reward: ModelRecord };
+  readonly warnings: readonly string[];
+  /** @default new Date() */
+  readonly createdAt?: Date | undefined;
+}
+
+/** How a run writes. */
+export interface StoreOptions {
+  /** Sync every image and line to the disk before going on. @default false */
+  readonly durable?: boolean | undefined;
+}
+
+/** A run as it is on disk, for reading. */
+export interface RunSnapshot {
+  /** Absolute. */
+  readonly directory: string;
+  readonly manifest: RunManifest;
+  /** Sorted by index. */
+  readonly candidates: readonly CandidateLine[];
+}
+
+/** Makes the folder of a new run under `parent` and takes its lock. @throws UsageError when `parent` cannot be written. */
+export async function createRun(parent: string, run: NewRun, options: StoreOptions = {}): Promise<Run> {
+  const createdAt = run.createdAt ?? new Date();
+  const { runId, directory } = await makeRunDirectory(resolve(parent), createdAt, run.config.prompt);
+  const manifest: RunManifest = {
+    schemaVersion: 1,
+    runId,
+    status: "running",
+    createdAt: createdAt.toISOString(),
+    finishedAt: null,
+    sessions: 0,
+    request: run.request,
+    config: run.config,
+    seeds: { first: run.config.seed, last: run.config.seed + run.config.count - 1 },
+    models: run.models,
+    versions: runtimeVersions(),
+    timings: NO_TIME,
+    evaluations: 0,
+    ranking: [],
+    warnings: [...new Set(run.warnings)],
+    error: null,
+  };
+  const created = await Run.start(directory, manifest, [], options, await lockRun(directory));
+  await created.update({});
+  return created;
+}
+
+/** Takes up a run that exists: locks it and sets right what a kill left behind. @throws UsageError when it is none, or in use. */
+export async function openRun(path: string, options: StoreOptions = {}): Promise<Run> {
+  const directory = runDirectory(path);
+  // Read before the lock is taken, so that a folder that is no run gets no lock file.
+  await readManifest(join(directory, RUN_FILES.manifest));
+  const lock = await lockRun(directory);
+  try {
+    const manifest = await readManifest(join(directory, RUN_FILES.manifest));
+    const candidates = await recoverCandidates(directory, manifest.config);
+    return await Run.start(directory, manifest, candidates, options, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Reads a run without taking it up; it may be running. @throws UsageError when there is none. */
+export async function readRun(path: string): Promise<RunSnapshot> {
+  const directory = runDirectory(path);
+  const manifest = await readManifest(join(directory, RUN_FILES.manifest));
+  const text = await readFile(join(directory, RUN_FILES.candidates), "utf8").catch(() => "");
+  const { lines } = readCandidateLines(text, manifest.config);
+  return { directory, manifest, candidates: byIndex(lines) };
+}
+
+/** A run may be named by its folder or by its run.json. */
+export function runDirectory(path: string): string {
+  const absolute = resolve(path);
+  return basename(absolute) === RUN_FILES.manifest ? dirname(absolute) : absolute;
+}
+
+/** A run that this process works on. Writes are in order: image, line, then the next candidate. */
+export class Run {
+  readonly #candidates = new Map<number, CandidateLine>();
+  readonly #folders = new Set<string>();
+  #closed = false;
+
+  private constructor(
+    /** Absolute. */
+    readonly directory: string,
+    private current: RunManifest,
+    candidates: readonly CandidateLine[],
+    private readonly durable: boolean,
+    private readonly lock: RunLock,
+    private readonly lines: FileHandle,
+  ) {
+    for (const line of candidates) this.#candidates.set(line.index, line);
+  }
+
+  /** Internal: use createRun or openRun. */
+  static async start(
+    directory: string,
+    manifest: RunManifest,
+    candidates: readonly CandidateLine[],
+    options: StoreOptions,
+    lock: RunLock,
+  ): Promise<Run> {
+    const lines = await open(join(directory, RUN_FILES.candidates), "a");
+    return new Run(directory, manifest, candidates, options.durable ?? false, lock, lines);
+  }
+
+  get manifest(): RunManifest {
+    return this.current;
+  }
+
+  /** Finished candidates, sorted by index. */
+  get candidates(): readonly CandidateLine[] {
+    return byIndex(this.#candidates.values());
+  }
+
+  /** How many candidates are finished. */
+  get size(): number {
+    return this.#candidates.size;
+  }
+
+  /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
+  async append(candidate: Candidate, score: number | null): Promise<CandidateLine> {
+    const record = candidateRecord(candidate, score, this.#sources());
+    const png = await encodePng(candidate.image, imageText(record));
+    const image = candidateImagePath(record);
+    const path = join(this.directory, image);
+    if (!this.#folders.has(dirname(path))) {
+      await mkdir(dirname(path), { recursive: true });
+      this.#folders.add(dirname(path));
+    }
+    await writeFileAtomic(path, png, { durable: this.durable });
+    const line: CandidateLine = { ...record, image, bytes: png.byteLength, sha256: sha256(png) };
+    await this.lines.appendFile(`${JSON.stringify(line)}\n`);
+    if (this.durable) await this.lines.datasync();
+    this.#candidates.set(line.index, line);
+    return line;
+  }
+
+  /** Changes the manifest; readers see the old one or the new one. */
+  async update(change: Partial<RunManifest>): Promise<void> {
+    this.current = { ...this.current, ...change };
+    const text = `${JSON.stringify(this.current, null, 2)}\n`;
+    await writeFileAtomic(join(this.directory, RUN_FILES.manifest), text, { durable: this.durable });
+  }
+
+  /** The run as it is now. */
+  snapshot(): RunSnapshot {
+    return { directory: this.directory, manifest: this.current, candidates: this.candidates };
+  }
+
+  /** Closes the files and gives the lock back; the second time, does nothing. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.lines.close();
+    await this.lock.release();
+  }
+
+  #sources(): { backend: SourceRecord; reward: SourceRecord; laurel: string } {
+    const { backend, reward } = this.current.models;
+    const source = ({ name, model, digest }: ModelRecord): SourceRecord => ({ name, model, digest });
+    return { backend: source(backend), reward: source(reward), laurel: this.current.versions.laurel };
+  }
+}
+
+/** The text chunks of a candidate's PNG. */
+export function imageText(record: CandidateRecord): PngText[] {
+  return [
+    { keyword: "parameters", value: infotext(record) },
+    { keyword: "laurel", value: JSON.stringify(record), international: true },
+  ];
+}
+
+async function makeRunDirectory(
+  parent: string,
+  createdAt: Date,
+  prompt: string,
+): Promise<{ runId: string; directory: string }> {
+  try {
+    await mkdir(parent, { recursive: true });
+  } catch (error) {
+    const found = await stat(parent).catch(() => undefined);
+    const actual = found?.isFile() === true ? "a file" : ((error as NodeJS.ErrnoException).code ?? String(error));
+    throw new UsageError(`${parent}: expected a folder to put runs into, got ${actual}`, { cause: error });
+  }
+  const time = createdAt.toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
+  for (;;) {
+    const runId = [time, ...slug(prompt), randomBytes(2).toString("hex")].join("-");
+    const directory = join(parent, runId);
+    try {
+      await mkdir(directory);
+      return { runId, directory };
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EEXIST") continue;
+      throw new UsageError(`${parent}: expected a folder that can be written, got ${code ?? String(error)}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+/** A few words of the prompt, so that a person finds the run; empty when the prompt has no Latin letters or digits. */
+function slug(prompt: string): string[] {
+  const words =
+    prompt
+      .normalize("NFKD")
+      .toLowerCase()
+      .match(/[a-z0-9]+/g) ?? [];
+  const kept = words.slice(0, 8).join("-").slice(0, 40).replace(/-+$/, "");
+  return kept === "" ? [] : [kept];
+}
+
+function byIndex(lines: Iterable<CandidateLine>): CandidateLine[] {
+  return [...lines].sort((a, b) => a.index - b.index);
+}

@@ -1,0 +1,54 @@
+/** @file Measures where a run's time goes, from outside the backend and the reward. */
+
+import type { ImageBackend } from "../backends/contract.js";
+import type { Reward } from "../rewards/contract.js";
+
+/** Milliseconds, added to while the run goes on. */
+export interface Clock {
+  generateMs: number;
+  scoreMs: number;
+}
+
+/** The same backend and reward; time spent waiting for them is added to `clock`. */
+export function withTimings(
+  backend: ImageBackend,
+  reward: Reward,
+  clock: Clock,
+): { backend: ImageBackend; reward: Reward } {
+  return {
+    backend: {
+      name: backend.name,
+      model: backend.model,
+      capabilities: backend.capabilities,
+      defaults: backend.defaults,
+      dispose: () => backend.dispose(),
+      async *generate(request, options) {
+        const groups = backend.generate(request, options);
+        try {
+          for (;;) {
+            const startedAt = performance.now();
+            const { value, done } = await groups.next();
+            clock.generateMs += performance.now() - startedAt;
+            if (done === true) return;
+            yield value;
+          }
+        } finally {
+          await groups.return(undefined);
+        }
+      },
+    },
+    reward: {
+      name: reward.name,
+      range: reward.range,
+      dispose: () => reward.dispose(),
+      async score(prompt, images, options) {
+        const startedAt = performance.now();
+        try {
+          return await reward.score(prompt, images, options);
+        } finally {
+          clock.scoreMs += performance.now() - startedAt;
+        }
+      },
+    },
+  };
+}

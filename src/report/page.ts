@@ -1,0 +1,229 @@
+/** @file report.html: one self-contained page about a run. Images are embedded, nothing is fetched. */
+
+import type { CandidateLine } from "../pipeline/candidate-record.js";
+import type { RunSnapshot } from "../pipeline/run-store.js";
+import { rank } from "../strategies/rank.js";
+import { mean } from "../util/statistics.js";
+import { distributionChart, format } from "./distribution.js";
+import { Html, html } from "./html.js";
+import { STYLE } from "./style.js";
+
+/** A picture as the page embeds it. */
+export interface EmbeddedImage {
+  /** A `data:` URI. */
+  readonly uri: string;
+  /** Pixels of the candidate itself. */
+  readonly width: number;
+  readonly height: number;
+}
+
+const LEAF = new Html(
+  '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M12 21V8"/><path d="M12 13C8 13 5.5 10.5 5.5 6.5C9.5 6.5 12 9 12 13Z"/><path d="M12 18C15.5 18 18.5 15.5 18.5 11.5C14.5 11.5 12 14 12 18Z"/><path d="M12 8C10.5 6.5 10.5 4.5 12 2.5C13.5 4.5 13.5 6.5 12 8Z"/></svg>',
+);
+
+/** The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. */
+export function reportPage(run: RunSnapshot, images: ReadonlyMap<number, EmbeddedImage>): string {
+  const { manifest } = run;
+  const ranking = rank(run.candidates);
+  const best = ranking[0];
+  const page = html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta
+          http-equiv="Content-Security-Policy"
+          content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        />
+        <title>${shorten(manifest.config.prompt, 80)} · Laurel</title>
+        <style>
+          ${new Html(STYLE)}
+        </style>
+      </head>
+      <body>
+        <main>
+          <div class="brand">
+            ${LEAF}<span><strong>Laurel</strong> · ${manifest.runId}</span
+            ><span class="status">${statusText(run)}</span>
+          </div>
+          ${hero(run, ranking, best === undefined ? undefined : images.get(best.index))} ${warnings(manifest.warnings)}
+          ${distribution(run, ranking)} ${grid(run, ranking, images)} ${tables(run)}
+          <footer>Make the same images again: <code>laurel rerun ${manifest.runId}/run.json</code></footer>
+        </main>
+      </body>
+    </html> `;
+  return `${page.markup.trim()}\n`;
+}
+
+function hero(run: RunSnapshot, ranking: readonly CandidateLine[], image: EmbeddedImage | undefined): Html {
+  const { config, models } = run.manifest;
+  const scores = ranking.flatMap((line) => line.score ?? []);
+  const top = scores[0];
+  const best = ranking[0];
+  const facts: [string, string][] =
+    top === undefined || best === undefined
+      ? []
+      : [
+          [`best ${models.reward.name}`, format(top)],
+          ["average", format(mean(scores))],
+          ["gain by choosing", signed(top - mean(scores))],
+          ["candidates", String(ranking.length)],
+        ];
+  return html`<header class="hero">
+    ${image === undefined ? null : html`<img src="${image.uri}" class="${crisp(image)}" alt="Best candidate, seed ${best?.seed}" />`}
+    <div>
+      <h1${new Html(config.prompt.length > 160 ? ' class="long"' : "")}>${config.prompt}</h1>
+      ${config.negativePrompt === null ? null : html`<p class="negative">without: ${config.negativePrompt}</p>`}
+      <dl class="facts">
+        ${facts.map(([name, value], i) => html`<div${new Html(i === 0 ? ' class="first"' : "")}><dt>${name}</dt><dd>${value}</dd></div>`)}
+      </dl>
+    </div>
+  </header>`;
+}
+
+function warnings(messages: readonly string[]): Html | null {
+  if (messages.length === 0) return null;
+  return html`<section class="card warnings">
+    <strong>${messages.length === 1 ? "Warning" : `${messages.length} warnings`}</strong>
+    <ul>
+      ${messages.map((message) => html`<li>${message}</li>`)}
+    </ul>
+  </section>`;
+}
+
+function distribution(run: RunSnapshot, ranking: readonly CandidateLine[]): Html | null {
+  const points = ranking.flatMap((line, position) =>
+    line.score === null
+      ? []
+      : [
+          {
+            score: line.score,
+            kept: position < run.manifest.config.keep,
+            best: position === 0,
+            label: `#${position + 1}: ${format(line.score)} (seed ${line.seed})`,
+          },
+        ],
+  );
+  if (points.length === 0) return null;
+  return html`<h2>Scores</h2>
+    <section class="card">
+      ${distributionChart(points)}
+      <div class="legend"><span class="best">best</span><span class="kept">kept</span><span>others</span></div>
+    </section>`;
+}
+
+function grid(
+  run: RunSnapshot,
+  ranking: readonly CandidateLine[],
+  images: ReadonlyMap<number, EmbeddedImage>,
+): Html | null {
+  if (ranking.length === 0) return null;
+  const figures = ranking.flatMap((line, position) => {
+    const image = images.get(line.index);
+    if (image === undefined) return [];
+    const name = position === 0 ? "best" : position < run.manifest.config.keep ? "kept" : "";
+    return [
+      html`<figure class="${name}">
+        <img
+          src="${image.uri}"
+          class="${crisp(image)}"
+          width="${image.width}"
+          height="${image.height}"
+          loading="lazy"
+          alt="Rank ${position + 1}, seed ${line.seed}"
+          style="height:auto"
+        />
+        <span class="rank">${position + 1}</span>
+        <figcaption>
+          <b>${line.score === null ? "no score" : format(line.score)}</b
+          ><span title="seed ${line.seed}">${line.seed}</span>
+        </figcaption>
+      </figure>`,
+    ];
+  });
+  const left = ranking.length - figures.length;
+  return html`<h2>Candidates, best first</h2>
+    <div class="grid">${figures}</div>
+    ${left > 0 ? html`<p class="note">${left} lower-ranked candidates are not shown; all are in the folder <code>images</code>.</p>` : null}`;
+}
+
+function tables(run: RunSnapshot): Html {
+  const { config, models, versions, timings, seeds, evaluations, createdAt } = run.manifest;
+  const size = config.width === null || config.height === null ? null : `${config.width} × ${config.height} pixels`;
+  return html`<h2>Settings</h2>
+    <div class="tables">
+      ${table("Request", [
+        ["Strategy", config.strategy],
+        ["Candidates", `${config.count}, best ${Math.min(config.keep, config.count)} kept`],
+        ["Seeds", seeds.first === seeds.last ? String(seeds.first) : `${seeds.first} to ${seeds.last}`],
+        ["Sampler", config.sampler],
+        ["Steps", config.steps],
+        ["Guidance", config.guidance],
+        ["Size", size],
+        ["Batch", config.batch],
+      ])}
+      ${table("Models", [
+        ["Backend", models.backend.name],
+        ["Generator", models.backend.model],
+        ["Digest", models.backend.digest?.slice(0, 16)],
+        [
+          "Reward",
+          models.reward.model === models.reward.name
+            ? models.reward.name
+            : `${models.reward.name} (${models.reward.model})`,
+        ],
+        ["Digest", models.reward.digest?.slice(0, 16)],
+      ])}
+      ${table("Run", [
+        ["Started", createdAt.replace("T", " ").replace(/\.\d+Z$/, " UTC")],
+        ["Time", seconds(timings.totalMs)],
+        ["Loading", seconds(timings.loadMs)],
+        ["Generating", seconds(timings.generateMs)],
+        ["Scoring", seconds(timings.scoreMs)],
+        ["Evaluations", evaluations > 0 ? evaluations : null],
+        ["Laurel", versions.laurel],
+        ["ONNX Runtime", versions.onnxruntime],
+        ["Node", `${versions.node} on ${versions.platform}`],
+      ])}
+    </div>`;
+}
+
+function table(caption: string, rows: readonly (readonly [string, string | number | null | undefined])[]): Html {
+  return html`<div class="card">
+    <table>
+      <caption>
+        ${caption}
+      </caption>
+      ${rows.map(([name, value]) =>
+        value === null || value === undefined
+          ? null
+          : html`<tr>
+              <th scope="row">${name}</th>
+              <td>${value}</td>
+            </tr>`,
+      )}
+    </table>
+  </div>`;
+}
+
+function statusText(run: RunSnapshot): string {
+  const { status, config } = run.manifest;
+  return status === "complete" ? "complete" : `${status}, ${run.candidates.length} of ${config.count}`;
+}
+
+/** Small pictures are enlarged with hard pixel edges. */
+function crisp(image: EmbeddedImage): string {
+  return image.width <= 128 ? "small" : "";
+}
+
+function signed(value: number): string {
+  return value < 0 ? `−${format(-value)}` : `+${format(value)}`;
+}
+
+function seconds(milliseconds: number): string {
+  return milliseconds < 100 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+function shorten(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
+}

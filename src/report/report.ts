@@ -1,0 +1,57 @@
+/** @file Writes the pages of a run: report.html and grid.png. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { contactSheet } from "../image/contact-sheet.js";
+import { decodeRgb } from "../image/decode.js";
+import type { CandidateLine } from "../pipeline/candidate-record.js";
+import { RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
+import { rank } from "../strategies/rank.js";
+import { writeFileAtomic } from "../util/files.js";
+import { format } from "./distribution.js";
+import { type EmbeddedImage, reportPage } from "./page.js";
+
+/** Most pictures on the page, and on the contact sheet. */
+const MOST_ON_PAGE = 200;
+const MOST_ON_SHEET = 64;
+
+/** Wider pictures are embedded as thumbnails, the best one excepted. */
+const THUMBNAIL_WIDTH = 384;
+
+/** Writes `grid.png` and `report.html` into the run's folder; returns their absolute paths. A run without candidates gets no grid. */
+export async function writeReport(
+  run: RunSnapshot,
+): Promise<{ readonly report: string; readonly grid: string | undefined }> {
+  const ranking = rank(run.candidates);
+  const report = join(run.directory, RUN_FILES.report);
+  const grid = ranking.length === 0 ? undefined : join(run.directory, RUN_FILES.grid);
+  if (grid !== undefined) await writeFileAtomic(grid, await sheet(run, ranking.slice(0, MOST_ON_SHEET)));
+  const images = new Map<number, EmbeddedImage>();
+  for (const [position, line] of ranking.slice(0, MOST_ON_PAGE).entries()) {
+    images.set(line.index, await embed(run, line, position > 0));
+  }
+  await writeFileAtomic(report, reportPage(run, images));
+  return { report, grid };
+}
+
+async function sheet(run: RunSnapshot, ranking: readonly CandidateLine[]): Promise<Uint8Array> {
+  const images = await Promise.all(
+    ranking.map(async (line) => decodeRgb(await readFile(join(run.directory, line.image)), line.image)),
+  );
+  const labels = ranking.map((line, i) => `${i + 1}  ${line.score === null ? "no score" : format(line.score)}`);
+  const columns = Math.ceil(Math.sqrt(ranking.length));
+  return contactSheet(images, { columns, labels });
+}
+
+async function embed(run: RunSnapshot, line: CandidateLine, thumbnail: boolean): Promise<EmbeddedImage> {
+  const png = await readFile(join(run.directory, line.image));
+  const { width, height } = line;
+  if (!thumbnail || width <= THUMBNAIL_WIDTH) return { uri: dataUri("image/png", png), width, height };
+  const { default: sharp } = await import("sharp");
+  const small = await sharp(png).resize({ width: THUMBNAIL_WIDTH }).webp({ quality: 85 }).toBuffer();
+  return { uri: dataUri("image/webp", small), width, height };
+}
+
+function dataUri(type: string, bytes: Buffer): string {
+  return `data:${type};base64,${bytes.toString("base64")}`;
+}

@@ -1,0 +1,134 @@
+/** @file Best-of-n: draw n candidates from consecutive seeds, score them all, rank them. */
+
+import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
+import { CancelledError, InternalError } from "../errors.js";
+import type { Candidate, Scored, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
+import { finiteOrNull, rank } from "./rank.js";
+
+/** The strategy `best-of-n`. */
+export const bestOfN: Strategy = { name: "best-of-n", run };
+
+async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, void> {
+  const { request, budget, signal } = context;
+  const now = context.now ?? (() => performance.now());
+  const startedAt = now();
+  const total = Math.min(request.count, budget.candidates);
+  const scored = new Map<number, Scored>();
+  for (const one of context.finished ?? []) if (one.index < total) scored.set(one.index, one);
+  const warned = new Set<string>();
+  let evaluations = 0;
+  let reason: StopReason = "complete";
+
+  const spent = (): StopReason => {
+    if (budget.evaluations !== undefined && evaluations >= budget.evaluations) return "evaluations";
+    if (budget.seconds !== undefined && now() - startedAt >= budget.seconds * 1000) return "seconds";
+    return "complete";
+  };
+  const warn = function* (messages: readonly string[]): Generator<StrategyEvent, void> {
+    for (const message of messages) {
+      if (warned.has(message)) continue;
+      warned.add(message);
+      yield { type: "warning", message };
+    }
+  };
+
+  stretches: for (const stretch of unfinishedStretches(total, request.batch, scored)) {
+    if ((reason = spent()) !== "complete") break;
+    const part: ImageRequest = { ...request, seed: request.seed + stretch.start, count: stretch.count };
+    const groups = context.backend.generate(part, { signal, onProgress: context.onProgress });
+    try {
+      let next = ahead(groups);
+      for (;;) {
+        const result = await next;
+        if (result.done === true) break;
+        const group = result.value;
+        for (const one of group.images) evaluations += one.evaluations;
+        reason = spent();
+        // The next group is drawn while this one is scored and stored.
+        if (reason === "complete") next = ahead(groups);
+        const candidates = toCandidates(context, group);
+        const fresh = candidates.filter((candidate) => !scored.has(candidate.index));
+        for (const candidate of fresh) yield { type: "candidate", candidate };
+        yield* warn(group.warnings);
+        throwIfCancelled(signal);
+        // The whole group is scored even when part of it is known: a number then never depends on where a run was interrupted.
+        const result2 = await context.reward.score(
+          request.prompt,
+          candidates.map((candidate) => candidate.image),
+          signal === undefined ? {} : { signal },
+        );
+        if (result2.scores.length !== candidates.length) {
+          throw new InternalError(
+            `reward ${context.reward.name}: expected ${candidates.length} scores, got ${result2.scores.length}`,
+          );
+        }
+        yield* warn(result2.warnings);
+        for (const [position, candidate] of candidates.entries()) {
+          if (scored.has(candidate.index)) continue;
+          const value = result2.scores[position];
+          const score = finiteOrNull(value);
+          if (score === null) {
+            yield* warn([
+              `candidate ${candidate.index} (seed ${candidate.seed}): expected a finite score, got ${String(value)}; it ranks last`,
+            ]);
+          }
+          scored.set(candidate.index, { index: candidate.index, seed: candidate.seed, score });
+          yield { type: "scored", candidate, score };
+        }
+        if (reason !== "complete") break stretches;
+      }
+    } finally {
+      await groups.return(undefined);
+    }
+  }
+  if (scored.size === total) reason = "complete";
+  yield { type: "done", reason, ranking: rank(scored.values()), evaluations };
+}
+
+/** Asks for the next group now; a failure is kept for whoever awaits it and does not count as unhandled meanwhile. */
+function ahead(groups: AsyncGenerator<GeneratedGroup, void>): Promise<IteratorResult<GeneratedGroup, void>> {
+  const next = groups.next();
+  next.catch(() => undefined);
+  return next;
+}
+
+function toCandidates(context: StrategyContext, group: GeneratedGroup): Candidate[] {
+  const { request } = context;
+  const { steps, guidance, sampler, width, height } = request;
+  return group.images.map(({ seed, image, evaluations }) => ({
+    index: seed - request.seed,
+    seed,
+    prompt: request.prompt,
+    negativePrompt: request.negativePrompt,
+    settings: { steps, guidance, sampler, width, height },
+    image,
+    evaluations,
+    lineage: { strategy: bestOfN.name, parent: null, round: 0 },
+  }));
+}
+
+/**
+ * The stretches of indices still to be drawn. They start and end on the borders of groups: a group that lacks one candidate is drawn whole,
+ * so that a resumed run computes with exactly the batches an undisturbed run computes with.
+ */
+export function unfinishedStretches(
+  total: number,
+  batch: number,
+  finished: ReadonlyMap<number, unknown>,
+): { readonly start: number; readonly count: number }[] {
+  const stretches: { start: number; count: number }[] = [];
+  for (let start = 0; start < total; start += batch) {
+    const end = Math.min(start + batch, total);
+    let complete = true;
+    for (let index = start; index < end; index++) complete &&= finished.has(index);
+    if (complete) continue;
+    const last = stretches.at(-1);
+    if (last !== undefined && last.start + last.count === start) last.count += end - start;
+    else stretches.push({ start, count: end - start });
+  }
+  return stretches;
+}
+
+function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new CancelledError("generation was cancelled", { cause: signal.reason });
+}

@@ -1,0 +1,82 @@
+/** @file The Strategy contract: a way to spend a budget of candidates, told as a stream of events. */
+
+import type { GenerationProgress, ImageBackend, ImageRequest, ImageSettings } from "../backends/contract.js";
+import type { RgbImage } from "../image/types.js";
+import type { Reward } from "../rewards/contract.js";
+
+/** Where a candidate comes from. */
+export interface Lineage {
+  readonly strategy: string;
+  /** Index of the candidate it was made from, or null when it was drawn from its seed alone. */
+  readonly parent: number | null;
+  /** Counts the passes of a strategy that works in several; 0 for the first. */
+  readonly round: number;
+}
+
+/** One image with its prompt, seed, settings and lineage. */
+export interface Candidate {
+  readonly index: number;
+  readonly seed: number;
+  readonly prompt: string;
+  readonly negativePrompt: string | undefined;
+  readonly settings: ImageSettings;
+  readonly image: RgbImage;
+  readonly evaluations: number;
+  readonly lineage: Lineage;
+}
+
+/** What ranking needs to know of a candidate. `score` is null when the reward gave no finite number. */
+export interface Scored {
+  readonly index: number;
+  readonly seed: number;
+  readonly score: number | null;
+}
+
+/** What may be spent. Whatever runs out first ends the strategy, at the end of a group. */
+export interface Budget {
+  readonly candidates: number;
+  /** Evaluations of the denoiser. */
+  readonly evaluations?: number | undefined;
+  readonly seconds?: number | undefined;
+}
+
+/** Why a strategy stopped. */
+export type StopReason = "complete" | "evaluations" | "seconds";
+
+/** What a strategy tells while it works, in this order for one candidate: candidate, scored, then perhaps pruned or refined. */
+export type StrategyEvent =
+  | { readonly type: "candidate"; readonly candidate: Candidate }
+  | { readonly type: "scored"; readonly candidate: Candidate; readonly score: number | null }
+  | { readonly type: "pruned"; readonly index: number; readonly reason: string }
+  | { readonly type: "refined"; readonly prompt: string; readonly round: number }
+  | { readonly type: "warning"; readonly message: string }
+  | {
+      readonly type: "done";
+      readonly reason: StopReason;
+      /** Best first. */
+      readonly ranking: readonly Scored[];
+      /** Evaluations of the denoiser this run of the strategy spent. */
+      readonly evaluations: number;
+    };
+
+/** What a strategy works with. */
+export interface StrategyContext {
+  readonly backend: ImageBackend;
+  readonly reward: Reward;
+  /** Complete and checked; `count` is the number of candidates. */
+  readonly request: ImageRequest;
+  readonly budget: Budget;
+  /** Candidates an interrupted run already has: they are ranked, and not made again. */
+  readonly finished?: readonly Scored[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: GenerationProgress) => void) | undefined;
+  /** Milliseconds, monotonic; injected by tests. @default performance.now */
+  readonly now?: (() => number) | undefined;
+}
+
+/** A way to spend a budget. */
+export interface Strategy {
+  readonly name: string;
+  /** @throws CancelledError when the signal aborts; whatever the backend or the reward throws. */
+  run(context: StrategyContext): AsyncGenerator<StrategyEvent, void>;
+}
