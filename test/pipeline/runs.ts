@@ -1,0 +1,46 @@
+/** @file Small runs for tests, made with the procedural backend. */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import type { RunConfig } from "#laurel/pipeline/manifest";
+import type { NewRun } from "#laurel/pipeline/run-store";
+
+/** A folder that is removed after the test. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "laurel-test-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A run of `count` candidates for the procedural backend and the brightness reward. */
+export function newRun(change: Partial<RunConfig> = {}): NewRun {
+  const config: RunConfig = {
+    prompt: "a few rectangles",
+    negativePrompt: null,
+    strategy: "best-of-n",
+    count: 10,
+    keep: 3,
+    seed: 500,
+    steps: 4,
+    guidance: null,
+    sampler: "paint",
+    width: 16,
+    height: 16,
+    batch: 4,
+    model: null,
+    rewardModel: null,
+    ...change,
+  };
+  return {
+    request: { ...config, seed: null },
+    config,
+    models: {
+      backend: { name: "procedural", model: "rectangles", path: null, digest: "ab".repeat(32) },
+      reward: { name: "brightness", model: "brightness", path: null, digest: "cd".repeat(32) },
+    },
+    warnings: [],
+    createdAt: new Date("2026-11-22T18:33:01.500Z"),
+  };
+}
