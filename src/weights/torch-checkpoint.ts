@@ -46,8 +46,10 @@ function torchSource(file: File, root: PickleValue, locate: (storage: StorageRef
 // ---- zip -----------------------------------------------------------------------------------------------------------
 
 async function openZip(file: File): Promise<WeightSource> {
-  const members = await readZipDirectory(file);
-  const root = archiveRoot(file, members);
+  let root = "";
+  const members = await readZipDirectory(file, (names) => {
+    root = archiveRoot(file, names);
+  });
   await checkVersion(file, members.get(`${root}/version`));
   await checkByteOrder(file, members.get(`${root}/byteorder`));
   const pickle = await readPickleMember(file, members.get(`${root}/data.pkl`)!);
@@ -63,19 +65,19 @@ async function openZip(file: File): Promise<WeightSource> {
 }
 
 /** The one folder that holds everything. @throws ModelError for other archives. */
-function archiveRoot(file: File, members: ReadonlyMap<string, ZipMember>): string {
-  const roots = new Set([...members.keys()].map((name) => name.slice(0, Math.max(0, name.indexOf("/")))));
+function archiveRoot(file: File, names: readonly string[]): string {
+  const roots = new Set(names.map((name) => name.slice(0, Math.max(0, name.indexOf("/")))));
   const [root] = roots;
-  const found = [...members.keys()].slice(0, 4).join(", ");
+  const found = names.slice(0, 4).join(", ");
   if (root === undefined || roots.size !== 1 || root === "") {
     throw file.fault(`expected a PyTorch archive with one folder, got ${found === "" ? "an empty zip" : found}`);
   }
-  if (members.has(`${root}/constants.pkl`) || [...members.keys()].some((name) => name.startsWith(`${root}/code/`))) {
+  if (names.some((name) => name === `${root}/constants.pkl` || name.startsWith(`${root}/code/`))) {
     throw file.fault(
       "expected a checkpoint of tensors, got a TorchScript program; save its state_dict() with torch.save",
     );
   }
-  if (!members.has(`${root}/data.pkl`)) throw file.fault(`expected a PyTorch archive with data.pkl, got ${found}`);
+  if (!names.includes(`${root}/data.pkl`)) throw file.fault(`expected a PyTorch archive with data.pkl, got ${found}`);
   return root;
 }
 

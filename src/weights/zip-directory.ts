@@ -42,22 +42,28 @@ interface CentralEntry {
   readonly name: string;
   readonly rawName: Buffer;
   readonly flags: number;
+  readonly method: number;
   readonly crc32: number;
+  readonly compressed: number;
   readonly length: number;
   readonly headerOffset: number;
 }
 
 /**
- * All members by name, in the order of the file.
+ * All members by name, in the order of the file. `checkNames` may refuse the archive for what it is before any member is looked at.
  * @throws ModelError for compression, encryption, duplicate or unsafe names, overlaps, and headers that contradict each other.
  */
-export async function readZipDirectory(file: FileReader): Promise<ReadonlyMap<string, ZipMember>> {
+export async function readZipDirectory(
+  file: FileReader,
+  checkNames: (names: readonly string[]) => void,
+): Promise<ReadonlyMap<string, ZipMember>> {
   const directory = await findDirectory(file);
   const entries = parseCentral(
     file,
     await file.read(directory.offset, directory.size, "zip directory"),
     directory.count,
   );
+  checkNames(entries.map(({ name }) => name));
   const members = new Map<string, ZipMember>();
   let end = 0;
   for (const entry of entries.sort((a, b) => a.headerOffset - b.headerOffset)) {
@@ -70,6 +76,7 @@ export async function readZipDirectory(file: FileReader): Promise<ReadonlyMap<st
       );
     }
     if (members.has(entry.name)) throw file.fault(`${entry.name}: expected one zip member of this name, got two`);
+    checkStored(file, entry);
     const offset = await dataOffset(file, entry);
     end = offset + entry.length;
     if (end > directory.offset) {
@@ -173,18 +180,16 @@ function parseCentral(file: FileReader, bytes: Buffer, count: number): CentralEn
     const rawName = bytes.subarray(position + CENTRAL_BYTES, nameEnd);
     const name = checkedName(file, rawName);
     const flags = bytes.readUInt16LE(position + 8);
-    const method = bytes.readUInt16LE(position + 10);
-    if ((flags & 0x2041) !== 0) throw file.fault(`${name}: expected a plain zip member, got an encrypted one`);
-    if ((flags & ~ALLOWED_FLAGS) !== 0)
-      throw file.fault(`${name}: expected a plain zip member, got flags 0x${flags.toString(16)}`);
-    if (method !== 0) {
-      throw file.fault(
-        `${name}: expected an uncompressed zip member, got compression method ${method}; save it again with torch.save`,
-      );
-    }
     if (bytes.readUInt16LE(position + 34) !== 0) throw file.fault(`${name}: expected a zip archive in one file`);
     const sizes = resolveSizes(file, name, bytes, position, bytes.subarray(nameEnd, nameEnd + extraLength));
-    entries.push({ name, rawName, flags, crc32: bytes.readUInt32LE(position + 16), ...sizes });
+    entries.push({
+      name,
+      rawName,
+      flags,
+      method: bytes.readUInt16LE(position + 10),
+      crc32: bytes.readUInt32LE(position + 16),
+      ...sizes,
+    });
     position = next;
   }
   if (position !== bytes.length)
@@ -196,10 +201,9 @@ function parseCentral(file: FileReader, bytes: Buffer, count: number): CentralEn
 function checkedName(file: FileReader, raw: Buffer): string {
   const name = raw.toString("utf8");
   const parts = name.split("/");
-  // eslint-disable-next-line no-control-regex
   if (
     !Buffer.from(name).equals(raw) ||
-    /[\\\u0000-\u001f:]/.test(name) ||
+    /[\\:\p{Cc}]/u.test(name) ||
     parts.some((part) => part === ".." || part === ".")
   ) {
     throw file.fault(`expected a plain zip member name, got ${JSON.stringify(name.slice(0, 80))}`);
@@ -223,9 +227,7 @@ function resolveSizes(file: FileReader, name: string, bytes: Buffer, position: n
   const length = wide(bytes.readUInt32LE(position + 24));
   const compressed = wide(compressed32);
   const headerOffset = wide(bytes.readUInt32LE(position + 42));
-  if (compressed !== length)
-    throw file.fault(`${name}: expected a stored zip member, got ${compressed} bytes for ${length}`);
-  return { length, headerOffset };
+  return { compressed, length, headerOffset };
 }
 
 function extraField(extra: Buffer, id: number): Buffer | undefined {
@@ -236,6 +238,18 @@ function extraField(extra: Buffer, id: number): Buffer | undefined {
     position += 4 + length;
   }
   return undefined;
+}
+
+function checkStored(file: FileReader, { name, flags, method, compressed, length }: CentralEntry): void {
+  if ((flags & 0x2041) !== 0) throw file.fault(`${name}: expected a plain zip member, got an encrypted one`);
+  if ((flags & ~ALLOWED_FLAGS) !== 0)
+    throw file.fault(`${name}: expected a plain zip member, got flags 0x${flags.toString(16)}`);
+  if (method !== 0) {
+    throw file.fault(
+      `${name}: expected an uncompressed zip member, got compression method ${method}; save it again with torch.save`,
+    );
+  }
+  if (compressed !== length) throw file.fault(`${name}: expected ${length} stored bytes, got ${compressed}`);
 }
 
 /** Reads the local header, which alone says where the data begins (PyTorch pads it to 64 bytes), and compares it. */
