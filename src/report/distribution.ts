@@ -15,64 +15,76 @@ const WIDTH = 760;
 const MARGIN = { left: 16, right: 16, top: 26, bottom: 30 };
 const MOST_DOTS = 120;
 
-/** An SVG of 760 units width, coloured by the page's style; empty markup when there is no score. */
+/** An SVG of 760 units width with its legend, coloured by the page's style; empty markup for fewer than two. */
 export function distributionChart(points: readonly ChartPoint[]): Html {
-  if (points.length === 0) return new Html("");
+  if (points.length < 2) return new Html("");
   const scores = points.map((point) => point.score);
   const scale = niceScale(Math.min(...scores), Math.max(...scores));
   const x = (value: number): number =>
     MARGIN.left + ((value - scale.low) / (scale.high - scale.low)) * (WIDTH - MARGIN.left - MARGIN.right);
-  const { marks, height } = points.length <= MOST_DOTS ? dots(points, x) : bars(points, scale, x);
+  const few = points.length <= MOST_DOTS;
+  const { marks, height } = few ? dots(points, x) : bars(points, scale, x);
   const floor = MARGIN.top + height;
   const middle = mean(scores);
+  const meanLine = html`<line
+    class="mean"
+    x1="${px(x(middle))}"
+    x2="${px(x(middle))}"
+    y1="${MARGIN.top - 8}"
+    y2="${floor}"
+  />`;
   return html`<svg
-    class="chart"
-    viewBox="0 0 ${WIDTH} ${floor + MARGIN.bottom}"
-    role="img"
-    aria-label="Distribution of ${points.length} scores from ${format(Math.min(...scores))} to ${format(Math.max(...scores))}, mean ${format(middle)}"
-  >
-    <line class="mean" x1="${px(x(middle))}" x2="${px(x(middle))}" y1="${MARGIN.top - 8}" y2="${floor}" />
-    <text class="mean-label" x="${px(Math.min(Math.max(x(middle), 40), WIDTH - 40))}" y="${MARGIN.top - 13}">
-      mean ${format(middle)}
-    </text>
-    ${marks}
-    <line class="axis" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${floor + 0.5}" y2="${floor + 0.5}" />
-    ${scale.ticks.map(
-      (tick) =>
-        html`<line class="axis" x1="${px(x(tick))}" x2="${px(x(tick))}" y1="${floor}" y2="${floor + 5}" /><text
-            class="tick"
-            x="${px(x(tick))}"
-            y="${floor + 20}"
-            >${tick.toFixed(scale.digits)}</text
-          >`,
-    )}
-  </svg>`;
+      class="chart"
+      viewBox="0 0 ${WIDTH} ${floor + MARGIN.bottom}"
+      role="img"
+      aria-label="Distribution of ${points.length} scores from ${format(Math.min(...scores))} to ${format(Math.max(...scores))}, mean ${format(middle)}"
+    >
+      ${few ? meanLine : null}
+      <text class="mean-label" x="${px(Math.min(Math.max(x(middle), 40), WIDTH - 40))}" y="${MARGIN.top - 13}">
+        mean ${format(middle)}
+      </text>
+      ${marks} ${few ? null : meanLine}
+      <line class="axis" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${floor + 0.5}" y2="${floor + 0.5}" />
+      ${scale.ticks.map(
+        (tick) =>
+          html`<line class="axis" x1="${px(x(tick))}" x2="${px(x(tick))}" y1="${floor}" y2="${floor + 5}" /><text
+              class="tick"
+              x="${px(x(tick))}"
+              y="${floor + 20}"
+              >${tick.toFixed(scale.digits)}</text
+            >`,
+      )}
+    </svg>
+    <div class="legend">
+      ${few ? html`<span class="best">best</span>` : null}<span class="kept">kept</span><span>others</span>
+    </div>`;
 }
 
-/** Dots that would overlap are stacked upwards, best last, so that it lies on top. */
+/** Each dot stands at its score; one that would overlap another is stacked on it. */
 function dots(points: readonly ChartPoint[], x: (value: number) => number): { marks: Html; height: number } {
   const radius = points.length <= 40 ? 7 : 5;
   const spacing = radius * 2 + 2;
-  const columns = new Map<number, number>();
+  const levels: number[] = [];
   const placed = [...points]
     .sort((a, b) => a.score - b.score)
     .map((point) => {
-      const column = Math.round(x(point.score) / spacing);
-      const level = columns.get(column) ?? 0;
-      columns.set(column, level + 1);
-      return { point, column, level };
+      const at = x(point.score);
+      const free = levels.findIndex((last) => at - last >= spacing);
+      const level = free < 0 ? levels.length : free;
+      levels[level] = at;
+      return { point, at, level };
     });
-  const levels = Math.max(...columns.values());
-  const height = Math.max(levels, 3) * spacing + 4;
+  const height = Math.max(levels.length, 3) * spacing + 4;
   const marks = placed.map(
-    ({ point, column, level }) =>
+    ({ point, at, level }) =>
       html`<circle
         class="${pointClass(point)}"
-        cx="${px(Math.min(Math.max(column * spacing, radius + 2), WIDTH - radius - 2))}"
+        cx="${px(at)}"
         cy="${px(MARGIN.top + height - 4 - radius - level * spacing)}"
         r="${radius}"
-        ><title>${point.label}</title></circle
-      >`,
+      >
+        <title>${point.label}</title>
+      </circle>`,
   );
   return { marks: html`${marks}`, height };
 }
@@ -124,7 +136,7 @@ function pointClass(point: ChartPoint): string {
 function niceScale(low: number, high: number): { low: number; high: number; ticks: number[]; digits: number } {
   const span = high > low ? high - low : 1;
   const centre = (low + high) / 2;
-  const rough = span / 5;
+  const rough = span / 7;
   const power = 10 ** Math.floor(Math.log10(rough));
   const unit = ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10) * power;
   const first = Math.floor((centre - span / 2 - span * 0.02) / unit);

@@ -17,8 +17,28 @@ export interface EmbeddedImage {
   readonly height: number;
 }
 
+/** Two sprigs of laurel. */
 const LEAF = new Html(
-  '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M12 21V8"/><path d="M12 13C8 13 5.5 10.5 5.5 6.5C9.5 6.5 12 9 12 13Z"/><path d="M12 18C15.5 18 18.5 15.5 18.5 11.5C14.5 11.5 12 14 12 18Z"/><path d="M12 8C10.5 6.5 10.5 4.5 12 2.5C13.5 4.5 13.5 6.5 12 8Z"/></svg>',
+  `<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true">${[0, 1]
+    .map(
+      (side) =>
+        `<g${side === 1 ? ' transform="matrix(-1 0 0 1 24 0)"' : ""}><path d="M11 21.5C5.5 20.5 2.5 16 3.5 9.5" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linecap="round"/>` +
+        [
+          [3.6, 6, 8],
+          [7, 9.6, 52],
+          [1.6, 12.6, -38],
+          [8, 14.4, 66],
+          [3.6, 17.6, -62],
+          [10.2, 18, 84],
+        ]
+          .map(
+            ([x = 0, y = 0, turn = 0]) =>
+              `<ellipse cx="${x}" cy="${y}" rx="1.35" ry="2.9" transform="rotate(${turn} ${x} ${y})"/>`,
+          )
+          .join("") +
+        "</g>",
+    )
+    .join("")}</svg>`,
 );
 
 /** The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. */
@@ -104,12 +124,9 @@ function distribution(run: RunSnapshot, ranking: readonly CandidateLine[]): Html
           },
         ],
   );
-  if (points.length === 0) return null;
+  if (points.length < 2) return null;
   return html`<h2>Scores</h2>
-    <section class="card">
-      ${distributionChart(points)}
-      <div class="legend"><span class="best">best</span><span class="kept">kept</span><span>others</span></div>
-    </section>`;
+    <section class="card">${distributionChart(points)}</section>`;
 }
 
 function grid(
@@ -136,7 +153,7 @@ function grid(
         <span class="rank">${position + 1}</span>
         <figcaption>
           <b>${line.score === null ? "no score" : format(line.score)}</b
-          ><span title="seed ${line.seed}">${line.seed}</span>
+          ><span title="seed ${line.seed}">seed ${line.seed}</span>
         </figcaption>
       </figure>`,
     ];
@@ -165,17 +182,17 @@ function tables(run: RunSnapshot): Html {
       ${table("Models", [
         ["Backend", models.backend.name],
         ["Generator", models.backend.model],
-        ["Digest", models.backend.digest?.slice(0, 16)],
+        ["Generator's digest", models.backend.digest?.slice(0, 16)],
         [
           "Reward",
           models.reward.model === models.reward.name
             ? models.reward.name
             : `${models.reward.name} (${models.reward.model})`,
         ],
-        ["Digest", models.reward.digest?.slice(0, 16)],
+        ["Reward's digest", models.reward.digest?.slice(0, 16)],
       ])}
       ${table("Run", [
-        ["Started", createdAt.replace("T", " ").replace(/\.\d+Z$/, " UTC")],
+        ["Started", createdAt.replace("T", " ").replace(/:\d+\.\d+Z$/, " UTC")],
         ["Time", seconds(timings.totalMs)],
         ["Loading", seconds(timings.loadMs)],
         ["Generating", seconds(timings.generateMs)],

@@ -17,7 +17,7 @@ export const STYLE = `
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 24px 56px; }
 .brand { display: flex; align-items: center; gap: 8px; color: var(--soft); font-size: 13px; letter-spacing: .02em; margin-bottom: 20px; }
-.brand svg { width: 20px; height: 20px; color: var(--accent); }
+.brand svg { width: 26px; height: 26px; color: var(--accent); }
 .brand strong { color: var(--ink); font-weight: 650; }
 .status { margin-left: auto; padding: 1px 10px; border: 1px solid var(--line); border-radius: 999px; }
 .hero { display: grid; grid-template-columns: minmax(200px, 320px) 1fr; gap: 32px; align-items: center; }
@@ -57,6 +57,6 @@ th, td { text-align: left; vertical-align: top; padding: 5px 0; border-top: 1px 
 th { color: var(--soft); padding-right: 16px; white-space: nowrap; } td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 code { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 40px; color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
-@media (max-width: 640px) { .hero { grid-template-columns: 1fr; gap: 20px; } main { padding: 20px 16px 40px; } .grid { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 10px; } }
+@media (max-width: 640px) { .hero { grid-template-columns: 1fr; gap: 20px; } main { padding: 20px 16px 40px; } .chart text { font-size: 19px; } .grid { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 10px; } }
 @media print { body { background: #fff; } figure, .card { break-inside: avoid; } }
 `;
