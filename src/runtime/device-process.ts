@@ -130,9 +130,15 @@ function watchParent(): void {
   }).unref();
 }
 
+let watched = false;
 process.on("message", (request: Request) => {
   answer(request).then(
-    ({ result, ms }) => process.send?.({ ok: true, result, ms } satisfies Reply),
+    ({ result, ms }) => {
+      process.send?.({ ok: true, result, ms } satisfies Reply);
+      // Not before the first answer: that one should not wait for it.
+      if (!watched) watchParent();
+      watched = true;
+    },
     (error: unknown) => {
       const { message, stack } = error instanceof Error ? error : new Error(String(error));
       process.send?.({ ok: false, message, stack } satisfies Reply);
@@ -142,4 +148,3 @@ process.on("message", (request: Request) => {
 // Ctrl-C goes to the whole process group; the parent decides what becomes of the work.
 process.on("SIGINT", () => undefined);
 process.on("disconnect", () => process.exit(0));
-setTimeout(watchParent, 2000).unref();
