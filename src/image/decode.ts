@@ -19,6 +19,7 @@ const FORMATS: readonly string[] = ["jpeg", "webp", "gif", "tiff", "heif"];
  */
 export async function decodeImage(bytes: Uint8Array, where: string): Promise<SourceImage> {
   if (isPng(bytes)) return decodePng(bytes, where);
+  if (bytes.length === 0) throw unreadable(where, "an empty file");
   const { default: sharp } = await import("sharp");
   const pipeline = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: MAX_PIXELS });
   const metadata = await guard(where, () => pipeline.metadata());

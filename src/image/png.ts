@@ -57,7 +57,7 @@ function filterRows({ width, height, data }: RgbImage): Uint8Array {
     const line = data.subarray(y * length, (y + 1) * length);
     let best = Infinity;
     for (const filter of [0, 1, 2, 3, 4]) {
-      const cost = filterRow(filter, line, above, trial);
+      const cost = filterRow(filter, line, above, trial, best);
       if (cost >= best) continue;
       best = cost;
       out[y * (length + 1)] = filter;
@@ -68,9 +68,10 @@ function filterRows({ width, height, data }: RgbImage): Uint8Array {
   return out;
 }
 
-function filterRow(filter: number, line: Uint8Array, above: Uint8Array, out: Uint8Array): number {
+/** Writes the filtered row to `out` and returns its cost; stops as soon as that reaches `limit`. */
+function filterRow(filter: number, line: Uint8Array, above: Uint8Array, out: Uint8Array, limit: number): number {
   let cost = 0;
-  for (let i = 0; i < line.length; i++) {
+  for (let i = 0; i < line.length && cost < limit; i++) {
     const left = i >= 3 ? (line[i - 3] as number) : 0;
     const up = above[i] as number;
     let guess = 0;

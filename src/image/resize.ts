@@ -148,7 +148,7 @@ function resample(image: Bytes, channels: number, width: number, height: number)
   return data;
 }
 
-/** Resamples the middle axis of [lines, size, channels] to `outSize`. */
+/** Resamples the middle axis of [lines, size, channels] to `outSize`; walks memory in order, all channels of a tap together. */
 function resampleLines(
   data: Uint8Array,
   lines: number,
@@ -159,17 +159,19 @@ function resampleLines(
 ): Uint8Array {
   const { taps, starts, counts, weights } = kernel;
   const out = new Uint8Array(lines * outSize * channels);
+  const sums = new Int32Array(channels);
   for (let line = 0; line < lines; line++) {
     for (let i = 0; i < outSize; i++) {
-      const from = (line * size + (starts[i] as number)) * channels;
-      const to = (line * outSize + i) * channels;
       const count = counts[i] as number;
+      let from = (line * size + (starts[i] as number)) * channels;
+      sums.fill(1 << (PRECISION_BITS - 1));
+      for (let t = 0; t < count; t++, from += channels) {
+        const weight = weights[i * taps + t] as number;
+        for (let c = 0; c < channels; c++) sums[c] = (sums[c] as number) + (data[from + c] as number) * weight;
+      }
+      const to = (line * outSize + i) * channels;
       for (let c = 0; c < channels; c++) {
-        let sum = 1 << (PRECISION_BITS - 1);
-        for (let t = 0, at = from + c; t < count; t++, at += channels) {
-          sum += (data[at] as number) * (weights[i * taps + t] as number);
-        }
-        const value = sum >> PRECISION_BITS;
+        const value = (sums[c] as number) >> PRECISION_BITS;
         out[to + c] = value < 0 ? 0 : value > 255 ? 255 : value;
       }
     }
