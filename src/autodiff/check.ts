@@ -78,8 +78,8 @@ export async function checkGradient(
       const shift = generator.randn(values.length);
       shifts.set(name, shift);
       for (let i = 0; i < values.length; i++) {
-        analytic += values[i]! * shift[i]!;
-        scale += values[i]! * values[i]!;
+        analytic += (values[i] as number) * (shift[i] as number);
+        scale += (values[i] as number) * (values[i] as number);
       }
     }
     const loss = async (t: number): Promise<number> => {
@@ -110,11 +110,11 @@ function shifted(point: Readonly<Record<string, Tensor>>, name: string, shift: F
   const tensor = point[name];
   if (tensor?.dtype !== "float32")
     throw new UsageError(`check: expected a float32 feed "${name}", got ${tensor?.dtype ?? "none"}`);
-  return { ...tensor, data: (tensor.data as Float32Array).map((x, i) => x + t * shift[i]!) };
+  return { ...tensor, data: (tensor.data as Float32Array).map((x, i) => x + t * (shift[i] as number)) };
 }
 
 function dot(a: Float32Array, b: Float32Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
   return sum;
 }

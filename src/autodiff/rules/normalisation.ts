@@ -18,8 +18,12 @@ import { elementCount, float32 } from "../../tensor/tensor.js";
 import type { RuleFamily } from "../rule.js";
 import { given, upstream } from "../rule.js";
 
+/** True for a constant of ones, written out or expanded from one. */
 function isConstantOne({ source }: Value): boolean {
-  return source.kind === "constant" && source.tensor.dtype === "float32" && source.tensor.data.every((x) => x === 1);
+  if (source.kind === "constant") return source.tensor.dtype === "float32" && source.tensor.data.every((x) => x === 1);
+  if (source.kind !== "node" || source.node.op !== "Expand") return false;
+  const [expanded] = source.node.inputs;
+  return expanded !== undefined && isConstantOne(expanded);
 }
 
 /**
