@@ -2,8 +2,6 @@
 /** @file The executable: connects the command line to this process. */
 
 import { listenForInterruption } from "./interrupt.js";
-import { flushed } from "./output.js";
-import { runProgram } from "./program.js";
 
 // A reader that goes away (`laurel … | head`) ends the output, not the work.
 for (const stream of [process.stdout, process.stderr]) {
@@ -12,7 +10,10 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+// First of all, so that Ctrl-C is heard while the rest is imported.
 const interruption = listenForInterruption();
+const { flushed } = await import("./output.js");
+const { runProgram } = await import("./program.js");
 const exitCode = await runProgram(process.argv.slice(2), {
   terminal: { stdout: process.stdout, stderr: process.stderr, environment: process.env },
   signal: interruption.signal,

@@ -1,5 +1,7 @@
 /** @file What the command line prints: colours where they are wanted, tables, bytes of JSON. */
 
+import { relative } from "node:path";
+
 /** Where a command reads and writes; tests pass their own. */
 export interface Terminal {
   /** Results only. */
@@ -63,6 +65,12 @@ export function printable(text: string): string {
     if (character === "\n") return "⏎";
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
+}
+
+/** A path as a person would type it from the working folder; absolute when it is not below that. */
+export function shownPath(path: string): string {
+  const below = relative(process.cwd(), path);
+  return printable(below === "" || below.startsWith("..") ? path : below);
 }
 
 /** Seconds for people: `0.4 s`, `12.3 s`, `3 min 5 s`. */

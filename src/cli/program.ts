@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { CancelledError, EXIT, LaurelError } from "../errors.js";
 import { packageVersion } from "../pipeline/package-info.js";
+import { unlessAborted } from "../util/abort.js";
 import { type Action, type CommandEntry, COMMANDS } from "./commands.js";
 import type { CommandContext } from "./context.js";
 import { palette, printable } from "./output.js";
@@ -72,7 +73,7 @@ function addCommand(
   entry.configure(command);
   command.option("--debug", "show where an error comes from");
   command.action(async () => {
-    const action = (await entry.load()) as Action<unknown>;
+    const action = (await unlessAborted(entry.load(), context.signal)) as Action<unknown>;
     setExitCode(await action(context, command.args, command.opts()));
   });
 }

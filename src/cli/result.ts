@@ -1,11 +1,11 @@
 /** @file A finished run as the command line shows it: a ranked table, a summary, or one JSON object. */
 
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import type { RunTimings } from "../pipeline/manifest.js";
+import { rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
-import { rank } from "../strategies/rank.js";
 import { mean } from "../util/statistics.js";
-import { duration, palette, printable, table, type Terminal } from "./output.js";
+import { duration, palette, shownPath, table, type Terminal } from "./output.js";
 
 /** A candidate in the JSON output. */
 export interface CandidateResult {
@@ -42,13 +42,13 @@ export interface RunResultJson {
 /** The result of a run. */
 export function runResult(run: RunSnapshot): RunResultJson {
   const { manifest } = run;
-  const candidates = rank(run.candidates).map((line, position) => ({
-    index: line.index,
-    seed: line.seed,
-    path: join(run.directory, line.image),
-    score: line.score,
-    rank: position + 1,
-    kept: position < manifest.config.keep,
+  const candidates = rankedCandidates(run).map(({ index, seed, image, score, rank, kept }) => ({
+    index,
+    seed,
+    path: join(run.directory, image),
+    score,
+    rank,
+    kept,
   }));
   return {
     schemaVersion: 1,
@@ -73,7 +73,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
     one.score === null ? "none" : one.score.toFixed(4),
     String(one.seed),
     one.kept ? "kept" : "",
-    printable(relative(process.cwd(), one.path) || one.path),
+    shownPath(one.path),
   ]);
   return table(
     [
@@ -101,5 +101,5 @@ export function summary(result: RunResultJson, report: string, terminal: Termina
     top === undefined
       ? "no candidate has a score"
       : `best ${result.reward} ${style.bold(top.toFixed(3))}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
-  return `${gain}, in ${duration(result.timings.totalMs)}\nreport: ${printable(relative(process.cwd(), report) || report)}\n`;
+  return `${gain}, in ${duration(result.timings.totalMs)}\nreport: ${shownPath(report)}\n`;
 }

@@ -12,6 +12,7 @@ import { basename } from "node:path";
 /** A session on one device, which both models share. */
 export function openModelSession(): ModelSession {
   const device = openDevice();
+  device.start();
   return {
     programMs: () => device.runMs,
     async openBackend(directory) {

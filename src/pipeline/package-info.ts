@@ -17,4 +17,6 @@ export const EMBEDDED_MODELS = {
   generator: fileURLToPath(new URL("models/demo/stable-diffusion", root)),
   /** ImageReward of the demo world. */
   reward: fileURLToPath(new URL("models/demo/image-reward", root)),
+  /** CLIP dual encoder of the demo world, which serves as a held-out reward. */
+  judge: fileURLToPath(new URL("models/demo/clip", root)),
 } as const;

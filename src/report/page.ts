@@ -1,8 +1,7 @@
 /** @file report.html: one self-contained page about a run. Images are embedded, nothing is fetched. */
 
-import type { CandidateLine } from "../pipeline/candidate-record.js";
+import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
-import { rank } from "../strategies/rank.js";
 import { mean } from "../util/statistics.js";
 import { distributionChart, format } from "./distribution.js";
 import { Html, html } from "./html.js";
@@ -44,7 +43,7 @@ const LEAF = new Html(
 /** The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. */
 export function reportPage(run: RunSnapshot, images: ReadonlyMap<number, EmbeddedImage>): string {
   const { manifest } = run;
-  const ranking = rank(run.candidates);
+  const ranking = rankedCandidates(run);
   const best = ranking[0];
   const page = html`<!doctype html>
     <html lang="en">
@@ -67,7 +66,7 @@ export function reportPage(run: RunSnapshot, images: ReadonlyMap<number, Embedde
             ><span class="status">${statusText(run)}</span>
           </div>
           ${hero(run, ranking, best === undefined ? undefined : images.get(best.index))} ${warnings(manifest.warnings)}
-          ${distribution(run, ranking)} ${grid(run, ranking, images)} ${tables(run)}
+          ${distribution(ranking)} ${grid(ranking, images)} ${tables(run)}
           <footer>Make the same images again: <code>laurel rerun ${manifest.runId}/run.json</code></footer>
         </main>
       </body>
@@ -75,7 +74,7 @@ export function reportPage(run: RunSnapshot, images: ReadonlyMap<number, Embedde
   return `${page.markup.trim()}\n`;
 }
 
-function hero(run: RunSnapshot, ranking: readonly CandidateLine[], image: EmbeddedImage | undefined): Html {
+function hero(run: RunSnapshot, ranking: readonly RankedCandidate[], image: EmbeddedImage | undefined): Html {
   const { config, models } = run.manifest;
   const scores = ranking.flatMap((line) => line.score ?? []);
   const top = scores[0];
@@ -111,16 +110,16 @@ function warnings(messages: readonly string[]): Html | null {
   </section>`;
 }
 
-function distribution(run: RunSnapshot, ranking: readonly CandidateLine[]): Html | null {
-  const points = ranking.flatMap((line, position) =>
+function distribution(ranking: readonly RankedCandidate[]): Html | null {
+  const points = ranking.flatMap((line) =>
     line.score === null
       ? []
       : [
           {
             score: line.score,
-            kept: position < run.manifest.config.keep,
-            best: position === 0,
-            label: `#${position + 1}: ${format(line.score)} (seed ${line.seed})`,
+            kept: line.kept,
+            best: line.rank === 1,
+            label: `#${line.rank}: ${format(line.score)} (seed ${line.seed})`,
           },
         ],
   );
@@ -129,16 +128,12 @@ function distribution(run: RunSnapshot, ranking: readonly CandidateLine[]): Html
     <section class="card">${distributionChart(points)}</section>`;
 }
 
-function grid(
-  run: RunSnapshot,
-  ranking: readonly CandidateLine[],
-  images: ReadonlyMap<number, EmbeddedImage>,
-): Html | null {
+function grid(ranking: readonly RankedCandidate[], images: ReadonlyMap<number, EmbeddedImage>): Html | null {
   if (ranking.length === 0) return null;
-  const figures = ranking.flatMap((line, position) => {
+  const figures = ranking.flatMap((line) => {
     const image = images.get(line.index);
     if (image === undefined) return [];
-    const name = position === 0 ? "best" : position < run.manifest.config.keep ? "kept" : "";
+    const name = !line.kept ? "" : line.rank === 1 ? "best" : "kept";
     return [
       html`<figure class="${name}">
         <img
@@ -147,10 +142,10 @@ function grid(
           width="${image.width}"
           height="${image.height}"
           loading="lazy"
-          alt="Rank ${position + 1}, seed ${line.seed}"
+          alt="Rank ${line.rank}, seed ${line.seed}"
           style="height:auto"
         />
-        <span class="rank">${position + 1}</span>
+        <span class="rank">${line.rank}</span>
         <figcaption>
           <b>${line.score === null ? "no score" : format(line.score)}</b
           ><span title="seed ${line.seed}">seed ${line.seed}</span>

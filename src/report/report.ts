@@ -4,9 +4,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { contactSheet } from "../image/contact-sheet.js";
 import { decodeRgb } from "../image/decode.js";
-import type { CandidateLine } from "../pipeline/candidate-record.js";
+import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import { RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
-import { rank } from "../strategies/rank.js";
 import { writeFileAtomic } from "../util/files.js";
 import { format } from "./distribution.js";
 import { type EmbeddedImage, reportPage } from "./page.js";
@@ -22,7 +21,7 @@ const THUMBNAIL_WIDTH = 384;
 export async function writeReport(
   run: RunSnapshot,
 ): Promise<{ readonly report: string; readonly grid: string | undefined }> {
-  const ranking = rank(run.candidates);
+  const ranking = rankedCandidates(run);
   const report = join(run.directory, RUN_FILES.report);
   const grid = ranking.length === 0 ? undefined : join(run.directory, RUN_FILES.grid);
   if (grid !== undefined) await writeFileAtomic(grid, await sheet(run, ranking.slice(0, MOST_ON_SHEET)));
@@ -34,16 +33,17 @@ export async function writeReport(
   return { report, grid };
 }
 
-async function sheet(run: RunSnapshot, ranking: readonly CandidateLine[]): Promise<Uint8Array> {
+async function sheet(run: RunSnapshot, ranking: readonly RankedCandidate[]): Promise<Uint8Array> {
   const images = await Promise.all(
     ranking.map(async (line) => decodeRgb(await readFile(join(run.directory, line.image)), line.image)),
   );
-  const labels = ranking.map((line, i) => `${i + 1}  ${line.score === null ? "no score" : format(line.score)}`);
+  const labels = ranking.map((line) => `${line.rank}  ${line.score === null ? "no score" : format(line.score)}`);
   const columns = Math.ceil(Math.sqrt(ranking.length));
-  return contactSheet(images, { columns, labels });
+  const highlighted = new Set(ranking.flatMap((line, position) => (line.kept ? position : [])));
+  return contactSheet(images, { columns, labels, highlighted });
 }
 
-async function embed(run: RunSnapshot, line: CandidateLine, thumbnail: boolean): Promise<EmbeddedImage> {
+async function embed(run: RunSnapshot, line: RankedCandidate, thumbnail: boolean): Promise<EmbeddedImage> {
   const png = await readFile(join(run.directory, line.image));
   const { width, height } = line;
   if (!thumbnail || width <= THUMBNAIL_WIDTH) return { uri: dataUri("image/png", png), width, height };

@@ -1,6 +1,5 @@
 /** @file What `generate`, `resume` and `rerun` share: a run is worked on, reported and printed, or left resumable. */
 
-import { relative } from "node:path";
 import { CancelledError, EXIT, ModelError } from "../../errors.js";
 import type { ModelRecord, RunConfig } from "../../pipeline/manifest.js";
 import { generateRun } from "../../pipeline/generate-run.js";
@@ -10,7 +9,7 @@ import { bestOfN } from "../../strategies/best-of-n.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { RunFlags } from "../commands.js";
 import type { CommandContext, ModelSession, Opened } from "../context.js";
-import { palette, printable } from "../output.js";
+import { palette, printable, shownPath } from "../output.js";
 import { openProgress } from "../progress.js";
 import { resultTable, runResult, type RunResultJson, summary } from "../result.js";
 import type { ImageBackend } from "../../backends/contract.js";
@@ -32,7 +31,7 @@ export async function withModels<T>(
   work: (models: Models) => Promise<T>,
 ): Promise<T> {
   const startedAt = performance.now();
-  const session = await context.openSession();
+  const session = await unlessAborted(context.openSession(), context.signal);
   try {
     const opening = Promise.all([session.openBackend(paths.model), session.openReward(paths.rewardModel)]);
     const [backend, reward] = await unlessAborted(opening, context.signal);
@@ -73,9 +72,8 @@ export async function workOn(
   } catch (error) {
     progress.stop();
     if (!(error instanceof CancelledError)) throw error;
-    const directory = relative(process.cwd(), run.directory) || run.directory;
     throw new CancelledError(
-      `cancelled with ${run.size} of ${run.manifest.config.count} candidates; finish it with: laurel resume ${printable(directory)}`,
+      `cancelled with ${run.size} of ${run.manifest.config.count} candidates; finish it with: laurel resume ${shownPath(run.directory)}`,
       { cause: error },
     );
   } finally {

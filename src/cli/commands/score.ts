@@ -1,7 +1,7 @@
 /** @file `laurel score`: the ranking ImageReward's `inference_rank` gives, for image files. */
 
 import { readFile } from "node:fs/promises";
-import { relative, resolve } from "node:path";
+import { resolve } from "node:path";
 import { EXIT, LaurelError } from "../../errors.js";
 import { decodeImage } from "../../image/decode.js";
 import type { SourceImage } from "../../image/types.js";
@@ -10,7 +10,7 @@ import { unlessAborted } from "../../util/abort.js";
 import type { Action, ScoreFlags } from "../commands.js";
 import type { CommandContext } from "../context.js";
 import { findImages } from "../find-images.js";
-import { palette, printable, table } from "../output.js";
+import { palette, printable, shownPath, table } from "../output.js";
 
 /** Images decoded and scored together. */
 const BATCH = 8;
@@ -53,7 +53,7 @@ async function scoreFiles(
   flags: ScoreFlags,
 ): Promise<{ results: ScoreResult[]; warnings: string[]; reward: string }> {
   const { signal } = context;
-  const session = await context.openSession();
+  const session = await unlessAborted(context.openSession(), signal);
   try {
     const { model } = await unlessAborted(
       session.openReward(flags.rewardModel === undefined ? null : resolve(flags.rewardModel)),
@@ -116,7 +116,7 @@ function scoreTable(results: readonly ScoreResult[], context: CommandContext): s
   const rows = sorted.map((one) => [
     one.rank === null ? "-" : String(one.rank),
     one.error !== undefined ? "unreadable" : one.score === null ? "none" : one.score.toFixed(4),
-    printable(one.error ?? (relative(process.cwd(), one.path) || one.path)),
+    one.error === undefined ? shownPath(one.path) : printable(one.error),
   ]);
   return table(
     [{ title: "rank", align: "right" }, { title: "score", align: "right" }, { title: "image" }],
