@@ -66,7 +66,7 @@ async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Pr
       return { ...facts, mode: "LA", data };
     case 3:
       return { ...facts, mode: "RGB", data };
-    default:
+    case 4:
       return { ...facts, mode: space === "cmyk" ? "CMYK" : "RGBA", data };
   }
 }
