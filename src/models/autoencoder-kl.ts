@@ -41,6 +41,7 @@ const EPSILON = 1e-6;
 /** Parses an AutoencoderKL's config.json with diffusers' defaults. @throws ModelError with every fault */
 export function parseAutoencoderConfig(json: unknown, where: string): AutoencoderConfig {
   const reader = new ConfigReader(json, where);
+  reader.only("_class_name", "AutoencoderKL");
   const channels = reader.integers("block_out_channels", [64]);
   const types = [
     ["down_block_types", "DownEncoderBlock2D"],

@@ -26,6 +26,7 @@ export const CLIP_TEXT_IGNORED_KEYS: readonly RegExp[] = [/(^|\.)position_ids$/]
 /** Parses a CLIPTextConfig with its class's defaults. `where` names the file in errors. @throws ModelError */
 export function parseClipTextConfig(json: unknown, where: string): ClipTextConfig {
   const reader = new ConfigReader(json, where);
+  reader.only("model_type", "clip_text_model");
   return reader.finish({
     ...readClipTower(reader, { width: 512, inner: 2048, layers: 12, heads: 8 }),
     vocabulary: reader.integer("vocab_size", 49408),

@@ -36,6 +36,7 @@ export const CLIP_KEYS_BEYOND_IMAGE: readonly RegExp[] = [/^text_model\./, /^tex
 /** Parses a CLIPConfig with its classes' defaults. @throws ModelError */
 export function parseClipConfig(json: unknown, where: string): ClipConfig {
   const reader = new ConfigReader(json, where);
+  reader.only("model_type", "clip");
   const text = parseClipTextConfig(reader.raw("text_config") ?? {}, `${where}: text_config`);
   const vision = parseClipVisionConfig(reader.raw("vision_config") ?? {}, `${where}: vision_config`);
   return reader.finish({ text, vision, projection: reader.integer("projection_dim", 512) });
@@ -43,6 +44,7 @@ export function parseClipConfig(json: unknown, where: string): ClipConfig {
 
 function parseClipVisionConfig(json: unknown, where: string): ClipVisionConfig {
   const reader = new ConfigReader(json, where);
+  reader.only("model_type", "clip_vision_model");
   reader.only("num_channels", 3);
   const imageSize = reader.integer("image_size", 224);
   const patchSize = reader.integer("patch_size", 32);

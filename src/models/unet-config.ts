@@ -70,6 +70,7 @@ const ONLY: Readonly<Record<string, unknown>> = {
 /** Parses a UNet2DConditionModel's config.json. `where` names the file in errors. @throws ModelError with every fault */
 export function parseUnetConfig(json: unknown, where: string): UnetConfig {
   const reader = new ConfigReader(json, where);
+  reader.only("_class_name", "UNet2DConditionModel");
   Object.entries(ONLY).forEach(([field, supported]) => reader.only(field, supported));
   // Half-precision matters, sizes of unused parts, and dropout do not change float32 inference.
   reader.ignore("addition_embed_type_num_heads", "addition_time_embed_dim", "dropout", "upcast_attention");
@@ -86,7 +87,7 @@ export function parseUnetConfig(json: unknown, where: string): UnetConfig {
   const config: UnetConfig = {
     inChannels: reader.integer("in_channels", 4),
     outChannels: reader.integer("out_channels", 4),
-    sampleSize: reader.has("sample_size") ? reader.integer("sample_size") : undefined,
+    sampleSize: readSampleSize(reader),
     levels,
     midBlock: !isNullMidBlock(json),
     groups,
@@ -102,6 +103,15 @@ export function parseUnetConfig(json: unknown, where: string): UnetConfig {
   }
   reader.rejectUnread();
   return reader.finish(config);
+}
+
+/** One number, or the same number twice; undefined when the file does not say. */
+function readSampleSize(reader: ConfigReader): number | undefined {
+  const value = reader.raw("sample_size");
+  if (Array.isArray(value) && value.length === 2 && value[0] === value[1]) {
+    return reader.integers("sample_size")[0];
+  }
+  return value === undefined ? undefined : reader.integer("sample_size");
 }
 
 /** Here null is a value: no middle block. */

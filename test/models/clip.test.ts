@@ -38,6 +38,17 @@ describe.each(["tiny-sd/text_encoder", "clip-text-sd2"])("CLIP text encoder %s",
     }
   });
 
+  it("is told apart from a network without the causal mask", async () => {
+    for (const mode of MODES) {
+      const network = build(mode, config);
+      const masks = new Set(network.nodes.flatMap((node) => node.inputs).filter((value) => value?.shape.length === 4));
+      const sources = [...masks].flatMap((value) => (value?.source.kind === "constant" ? [value.source.tensor] : []));
+      expect(sources).toHaveLength(1);
+      sources.forEach((mask) => mask.data.fill(0 as never));
+      await expectDetected(`mask, ${mode}`, async () => error(await compile(network, golden.source)));
+    }
+  });
+
   it("is told apart from a network with other heads, activation, end of text or positions", async () => {
     const other = config.activation === "gelu" ? "quick_gelu" : "gelu";
     const configs: Record<string, ClipTextConfig> = {

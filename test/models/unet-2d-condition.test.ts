@@ -1,12 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { graph } from "#laurel/graph/builder";
-import type { Graph } from "#laurel/graph/types";
+import { graph, input } from "#laurel/graph/builder";
+import type { Graph, Value } from "#laurel/graph/types";
 import { buildUnet, parseUnetConfig } from "#laurel/models/unet-2d-condition";
 import type { UnetConfig } from "#laurel/models/unet-2d-condition";
 import { rootScope } from "#laurel/nn/scope";
 import type { NetworkMode } from "#laurel/nn/scope";
 import type { Tensor } from "#laurel/tensor/tensor";
-import { compile, expectIndependentRows, feedsOf, inputLike, openGolden, relativeError, take } from "./harness.js";
+import { openSafetensors } from "#laurel/weights/safetensors";
+import { compile, expectIndependentRows, feedsOf, inputLike, openGolden, relativeError, rowsOf, take } from "./harness.js";
 import type { Golden } from "./harness.js";
 import { changed, expectDetected } from "./mutations.js";
 
@@ -34,6 +35,17 @@ describe.each(["tiny-sd/unet", "unet-sd2", "unet-small"])("UNet %s", (name) => {
 
   it.each(MODES)("computes what diffusers computes (%s)", async (mode) => {
     expect(await error(mode, config)).toBeLessThan(1e-5);
+  });
+
+  it("cuts what comes up from below to odd sizes", async () => {
+    const file = await openSafetensors(`${golden.folder}/odd.safetensors`);
+    const sample = await file.read("in.sample");
+    const [timestep, encoderHiddenStates] = ["timestep", "encoderHiddenStates"].map((key) => inputLike(golden, key)) as [Value, Value];
+    const inputs = { sample: input("sample", "float32", ["N", ...sample.shape.slice(1)]), timestep, encoderHiddenStates };
+    const prediction = buildUnet(rootScope({ mode: "inference" }), config, inputs);
+    const compiled = await compile(graph(name, { prediction }), golden.source);
+    const feeds = { ...rowsOf(feedsOf(golden), 0, 1), sample };
+    expect(relativeError((await compiled.run(feeds)).prediction, await file.read("out.sample"))).toBeLessThan(1e-5);
   });
 
   it("gives a latent the same bits whatever its batch mates", async () => {

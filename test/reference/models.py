@@ -163,6 +163,13 @@ def unet(case, config, seed, folder):
     wanted = leaves(model, {name: value for name, value in inputs.items() if name != "timestep"})
     output = model(inputs["sample"], inputs["timestep"], inputs["encoderHiddenStates"]).sample
     finish(case, seed, inputs, {"sample": output}, wanted)
+    # Odd sides: what comes up from below is cut to the size of the level above. Row 0 of the other inputs.
+    odd = randn(generator, 1, config["in_channels"], size - 1, size - 3)
+    with torch.no_grad():
+        output = model(odd, inputs["timestep"][:1], inputs["encoderHiddenStates"][:1]).sample
+    path = os.path.join(FIXTURES, case, "odd.safetensors")
+    save_file({"in.sample": odd.float(), "out.sample": output.float().contiguous()}, path)
+    os.chmod(path, 0o644)
 
 
 def autoencoder(case, config, seed, folder):
