@@ -57,12 +57,13 @@ export class DeviceChild {
   request(request: Request): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (this.#death !== undefined) return reject(new DeviceDeath(this.#death));
-      this.#pending = { resolve, reject };
-      this.#hold(true);
+      // Throws for what cannot be cloned.
       this.#process.send(request, (error) => {
         // The exit that follows says more; without one the channel alone is broken.
         if (error !== null) setTimeout(() => this.#die(error.message), 100);
       });
+      this.#pending = { resolve, reject };
+      this.#hold(true);
     });
   }
 
@@ -74,8 +75,9 @@ export class DeviceChild {
 
   #die(reason: string): void {
     if (this.#death !== undefined) return;
-    const tail = this.#stderr.trim().split("\n").at(-1) ?? "";
-    this.#death = tail === "" ? reason : `${reason}: ${tail}`;
+    const lines = this.#stderr.trim().split("\n");
+    const said = lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? "";
+    this.#death = said === "" ? reason : `${reason}: ${said.trim()}`;
     if (this.#process.connected) this.#process.disconnect();
     this.#settle()?.reject(new DeviceDeath(this.#death));
   }

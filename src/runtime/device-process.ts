@@ -1,5 +1,6 @@
 /** @file The program of a device process: it owns ONNX Runtime's sessions and the bound tensors, and answers its parent. */
 
+import { parse } from "node:path";
 import { Worker } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import type { DType } from "../tensor/dtype.js";
@@ -41,7 +42,7 @@ async function compile(request: Extract<Request, { kind: "compile" }>): Promise<
     extra: {
       session: {
         // Weights lie where their checkpoint lies, given relative to the root of the file system.
-        model_external_initializers_file_folder_path: "/",
+        model_external_initializers_file_folder_path: parse(process.cwd()).root,
         // Sessions run one at a time: the threads of one must not spin into the run of the next.
         force_spinning_stop: "1",
       },
@@ -132,18 +133,18 @@ function watchParent(): void {
 
 let watched = false;
 process.on("message", (request: Request) => {
-  answer(request).then(
-    ({ result, ms }) => {
-      process.send?.({ ok: true, result, ms } satisfies Reply);
+  answer(request)
+    // Inside the chain: a result that cannot be cloned is an answer, too.
+    .then(({ result, ms }) => process.send?.({ ok: true, result, ms } satisfies Reply))
+    .catch((error: unknown) => {
+      const { message, stack } = error instanceof Error ? error : new Error(String(error));
+      process.send?.({ ok: false, message, stack } satisfies Reply);
+    })
+    .finally(() => {
       // Not before the first answer: that one should not wait for it.
       if (!watched) watchParent();
       watched = true;
-    },
-    (error: unknown) => {
-      const { message, stack } = error instanceof Error ? error : new Error(String(error));
-      process.send?.({ ok: false, message, stack } satisfies Reply);
-    },
-  );
+    });
 });
 // Ctrl-C goes to the whole process group; the parent decides what becomes of the work.
 process.on("SIGINT", () => undefined);

@@ -153,8 +153,9 @@ export class Device {
   }
 
   /** Forgets a program. Called by `Program`. */
-  dispose({ id, label }: Compiled): Promise<void> {
-    return this.#enqueue(`program ${label}`, undefined, async (ask) => {
+  async dispose({ id, label }: Compiled): Promise<void> {
+    if (this.#closed || this.#child?.alive !== true) return;
+    await this.#enqueue(`program ${label}`, undefined, async (ask) => {
       if (this.#loaded.delete(id)) await ask({ kind: "dispose", program: id });
     });
   }

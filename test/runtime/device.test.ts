@@ -147,6 +147,13 @@ describe("bound tensors", () => {
     await device.invoke(INVOKED, { remove: "w" });
     await expect(program.run({ x })).rejects.toThrow("w: expected float32[2,2], got nothing fed or bound");
     await expect(device.invoke(INVOKED, { fail: "no good" })).rejects.toThrow("invoke invoked.mjs: no good");
+    await expect(device.invoke(INVOKED, { uncloneable: true })).rejects.toThrow(
+      /^invoke invoked\.mjs: .*could not be cloned/,
+    );
+    await expect(device.invoke(INVOKED, { add: () => 1 })).rejects.toThrow(
+      /^internal: invoke invoked\.mjs: .*could not be cloned/,
+    );
+    expect(values(await program.fetchBound("extra"))).toEqual([7, 8]);
   });
 });
 
@@ -231,6 +238,12 @@ describe("when the device process dies", () => {
     expect(values((await program.run({ x }))["y"])).toEqual([1, 20]);
     await program.bind("x", x);
     expect(values((await program.run({}))["y"])).toEqual([1, 20]);
+  });
+
+  test("the error says what it said last", async () => {
+    await expect(open().invoke(INVOKED, { crash: "out of luck" })).rejects.toThrow(
+      /got its end \(exit code 1: TypeError: out of luck\)$/,
+    );
   });
 
   test("a module's work is not silently undone: copies made before it are not restored", async () => {
