@@ -3,6 +3,7 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openBertTokenizer } from "#laurel/tokenizers/bert";
 import { openClipTokenizer } from "#laurel/tokenizers/clip";
@@ -110,5 +111,30 @@ describe("what is cut from a long prompt", () => {
       expect(truncated === undefined, JSON.stringify(prompt)).toBe(tokenizer.tokenize(prompt).length <= 10);
       if (truncated !== undefined) expect(prompt.trimEnd().endsWith(truncated)).toBe(true);
     }
+  });
+});
+
+describe("any text at all", () => {
+  it("becomes ids of the fixed length that an embedding of the vocabulary's size has", async () => {
+    const tokenizers = [
+      await openClipTokenizer(join(folder, "sd2-short")),
+      await openBertTokenizer(join(folder, "bert"), { maxLength: 35 }),
+    ];
+    // Lone surrogates included: a prompt may come from a broken file.
+    const anyText = fc.oneof(
+      fc.string({ unit: "binary", maxLength: 200 }),
+      fc.string({ unit: "grapheme", maxLength: 100 }),
+    );
+    fc.assert(
+      fc.property(anyText, fc.boolean(), (text, broken) => {
+        for (const { encode, maxLength, vocabularySize } of tokenizers) {
+          const { ids, mask, eosIndex } = encode(broken ? `${text}\ud800${text}` : text);
+          expect([ids.length, mask.length]).toEqual([maxLength, maxLength]);
+          expect(ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocabularySize)).toBe(true);
+          expect(mask[eosIndex]).toBe(1);
+        }
+      }),
+      { seed: 1, numRuns: 200 },
+    );
   });
 });
