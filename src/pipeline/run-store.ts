@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { type FileHandle, mkdir, open, readFile, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { encodePng, type PngText } from "../image/png.js";
 import type { Candidate } from "../strategies/contract.js";
@@ -79,7 +79,7 @@ export async function createRun(parent: string, run: NewRun, options: StoreOptio
 
 /** Takes up a run that exists: locks it and sets right what a kill left behind. @throws UsageError when it is none, or in use. */
 export async function openRun(path: string, options: StoreOptions = {}): Promise<Run> {
-  const directory = runDirectory(path);
+  const { directory } = await locateRun(path);
   // Read before the lock is taken, so that a folder that is no run gets no lock file.
   await readManifest(join(directory, RUN_FILES.manifest));
   const lock = await lockRun(directory);
@@ -95,17 +95,19 @@ export async function openRun(path: string, options: StoreOptions = {}): Promise
 
 /** Reads a run without taking it up; it may be running. @throws UsageError when there is none. */
 export async function readRun(path: string): Promise<RunSnapshot> {
-  const directory = runDirectory(path);
-  const manifest = await readManifest(join(directory, RUN_FILES.manifest));
+  const { directory, manifest: manifestPath } = await locateRun(path);
+  const manifest = await readManifest(manifestPath);
   const text = await readFile(join(directory, RUN_FILES.candidates), "utf8").catch(() => "");
   const { lines } = readCandidateLines(text, manifest.config);
   return { directory, manifest, candidates: byIndex(lines) };
 }
 
-/** A run may be named by its folder or by its run.json. */
-export function runDirectory(path: string): string {
+/** A run may be named by its folder or by its manifest. */
+async function locateRun(path: string): Promise<{ readonly directory: string; readonly manifest: string }> {
   const absolute = resolve(path);
-  return basename(absolute) === RUN_FILES.manifest ? dirname(absolute) : absolute;
+  const found = await stat(absolute).catch(() => undefined);
+  if (found?.isFile() === true) return { directory: dirname(absolute), manifest: absolute };
+  return { directory: absolute, manifest: join(absolute, RUN_FILES.manifest) };
 }
 
 /** A run that this process works on. Writes are in order: image, line, then the next candidate. */

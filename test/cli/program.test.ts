@@ -1,0 +1,76 @@
+import { expect, test } from "vitest";
+import { laurel } from "./terminal.js";
+
+test.each([
+  [["generate"], /missing required argument 'prompt'/],
+  [["generate", "p", "--sed", "1"], /unknown option '--sed'\n\(Did you mean --seed\?\)/],
+  [["generate", "p", "--reward-modle", "x"], /\(Did you mean --reward-model\?\)/],
+  [["generat", "p"], /unknown command 'generat'\n\(Did you mean generate\?\)/],
+  [["generate", "a", "red", "circle"], /too many arguments[^]*\(Is the prompt in quotes\?\)/],
+  [["generate", " \n"], /Expected a prompt, got an empty text/],
+  [["generate", "p", "-n", "0"], /Expected a whole number from 1 to 10000, got "0"/],
+  [["generate", "p", "-n", "10001"], /Expected a whole number from 1 to 10000, got "10001"/],
+  [["generate", "p", "-n", "1e3"], /Expected a whole number from 1 to 10000, got "1e3"/],
+  [["generate", "p", "-n", "3", "--keep", "4"], /--keep: expected at most the 3 candidates of -n, got 4/],
+  [["generate", "p", "--seed", "4294967295"], /Expected a whole number from 0 to 4294967294, got "4294967295"/],
+  [["generate", "p", "--seed", "-1"], /Expected a whole number from 0 to 4294967294, got "-1"/],
+  [
+    ["generate", "p", "--seed", "4294967290"],
+    /--seed: expected at most 4294967279, so that 16 candidates have a seed each/,
+  ],
+  [["generate", "p", "--guidance", "much"], /Expected a number from 0 to 100, got "much"/],
+  [["generate", "p", "--width", "18"], /width: expected a multiple of 4 from 8 to 256 pixels, got 18/],
+  [["generate", "p", "--sampler", "brush"], /sampler: expected one of paint, spray, got brush/],
+  [["score", "p"], /missing required argument 'image'/],
+  [["resume", "/nowhere"], /\/nowhere\/run\.json: expected the run\.json of a run, got no such file/],
+])("%o is a usage error", async (args, message) => {
+  const { exitCode, stdout, stderr } = await laurel(args);
+  expect(stderr).toMatch(message);
+  expect([exitCode, stdout]).toEqual([2, ""]);
+  expect(stderr).not.toMatch(/\n\s+at /);
+});
+
+test("without a command, help goes to stderr with code 2; asked for, to stdout with code 0", async () => {
+  const none = await laurel([]);
+  expect([none.exitCode, none.stdout]).toEqual([2, ""]);
+  expect(none.stderr).toContain("Usage: laurel");
+  for (const args of [["--help"], ["help", "generate"], ["generate", "--help"], ["score", "-h"], ["rerun", "-h"]]) {
+    const { exitCode, stdout, stderr } = await laurel(args);
+    expect([exitCode, stderr]).toEqual([0, ""]);
+    expect(stdout).toContain("Examples:\n  laurel ");
+  }
+  const version = await laurel(["--version"]);
+  expect(version).toEqual({ exitCode: 0, stdout: "0.1.0\n", stderr: "" });
+});
+
+test("an expected error is one line; --debug adds where it comes from", async () => {
+  const args = ["generate", "p", "--model", "/missing"];
+  expect(await laurel(args)).toEqual({
+    exitCode: 5,
+    stdout: "",
+    stderr: "error: /missing: expected a model, got no such folder\n",
+  });
+  const debug = await laurel([...args, "--debug"]);
+  expect(debug.exitCode).toBe(5);
+  expect(debug.stderr).toMatch(/^error: \/missing: .*\nModelError: .*\n\s+at /);
+});
+
+test("an unexpected error says so", async () => {
+  const reward = {
+    name: "broken",
+    range: [0, 1] as const,
+    score: () => Promise.reject(new TypeError("x is not a function")),
+    dispose: async () => undefined,
+  };
+  const { mkdtemp, rm } = await import("node:fs/promises");
+  const out = await mkdtemp("/tmp/laurel-test-");
+  const { exitCode, stderr } = await laurel(["generate", "p", "--out", out], { reward });
+  await rm(out, { recursive: true });
+  expect(exitCode).toBe(1);
+  expect(stderr).toBe("error: x is not a function\nThis is unexpected; --debug shows where it comes from.\n");
+});
+
+test("control characters in a message cannot reach the terminal", async () => {
+  const { stderr } = await laurel(["generate", "p", "--model", "/\u001b[2Jmissing"]);
+  expect(stderr).toBe("error: /\\u001b[2Jmissing: expected a model, got no such folder\n");
+});

@@ -1,0 +1,108 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { findImages, globExpression } from "#laurel/cli/find-images";
+import { encodePng } from "#laurel/image/png";
+import { temporaryFolder } from "../pipeline/runs.js";
+import { laurel } from "./terminal.js";
+
+/** A folder of grey pictures named after their brightness, a broken one, a text, and a hidden one. */
+async function pictures(): Promise<string> {
+  const folder = await temporaryFolder();
+  await mkdir(join(folder, "more", ".hidden"), { recursive: true });
+  const grey = (name: string, value: number): Promise<void> =>
+    encodePng({ width: 4, height: 4, data: new Uint8Array(48).fill(value) }).then((png) =>
+      writeFile(join(folder, name), png),
+    );
+  await grey("10.png", 10);
+  await grey("2.png", 2);
+  await grey("more/200.PNG", 200);
+  await grey("more/.hidden/255.png", 255);
+  await writeFile(join(folder, "broken.jpg"), "not an image");
+  await writeFile(join(folder, "notes.txt"), "not an image either");
+  return folder;
+}
+
+test("a folder is scored, a broken image is reported in its place with exit code 4", async () => {
+  const folder = await pictures();
+  const { exitCode, stdout, stderr } = await laurel(["score", "bright", folder, "--json"]);
+  expect(exitCode).toBe(4);
+  const near = (value: number): number => expect.closeTo((value / 255 - 0.5) * 4, 5) as number;
+  expect(JSON.parse(stdout)).toEqual({
+    schemaVersion: 1,
+    prompt: "bright",
+    reward: "brightness",
+    results: [
+      { path: join(folder, "2.png"), score: near(2), rank: 3 },
+      { path: join(folder, "10.png"), score: near(10), rank: 2 },
+      {
+        path: join(folder, "broken.jpg"),
+        score: null,
+        rank: null,
+        error: expect.stringMatching(/broken\.jpg: expected a PNG, .*, got /) as string,
+      },
+      { path: join(folder, "more/200.PNG"), score: near(200), rank: 1 },
+    ],
+    warnings: [],
+  });
+  expect(stderr).toBe("1 of 4 images could not be read\n");
+});
+
+test("the table shows the best first and what could not be read last", async () => {
+  const folder = await pictures();
+  const files = ["10.png", "missing.png", "2.png"].map((name) => join(folder, name));
+  const { exitCode, stdout } = await laurel(["score", "bright", ...files]);
+  expect(exitCode).toBe(4);
+  expect(stdout.split("\n").map((line) => line.trim().split(/  +/))).toEqual([
+    ["rank", "score", "image"],
+    ["1", "-1.8431", files[0]],
+    ["2", "-1.9686", files[2]],
+    ["-", "unreadable", `${files[1]}: expected an image file, got no such file`],
+    [""],
+  ]);
+});
+
+test("only readable images give exit code 0, in the order they were named, each once", async () => {
+  const folder = await pictures();
+  const args = [join(folder, "2.png"), join(folder, "1*.png"), join(folder, "2.png")];
+  const { exitCode, stdout } = await laurel(["score", "bright", ...args, "--json"]);
+  expect(exitCode).toBe(0);
+  const { results } = JSON.parse(stdout) as { results: { path: string; rank: number }[] };
+  expect(results.map(({ path, rank }) => [path, rank])).toEqual([
+    [join(folder, "2.png"), 2],
+    [join(folder, "10.png"), 1],
+  ]);
+});
+
+test("nothing found is a usage error", async () => {
+  const folder = await pictures();
+  for (const name of [join(folder, "*.webp"), join(folder, "more", ".hidden", "..", ".hidden", "none")]) {
+    const { exitCode } = await laurel(["score", "bright", name]);
+    expect(exitCode).toBe(name.includes("*") ? 2 : 4);
+  }
+  await mkdir(join(folder, "empty"));
+  const { exitCode, stderr } = await laurel(["score", "bright", join(folder, "empty")]);
+  expect([exitCode, stderr]).toEqual([2, `error: ${folder}/empty: expected a folder with images, got none in it\n`]);
+});
+
+describe("patterns", () => {
+  test.each([
+    ["/a/*.png", ["/a/x.png"], ["/a/b/x.png", "/a/x.pngs"]],
+    ["/a/**/*.png", ["/a/x.png", "/a/b/c/x.png"], ["/b/x.png"]],
+    ["/a/?.png", ["/a/x.png"], ["/a/xy.png", "/a/.png"]],
+    ["/a/[xy].png", ["/a/x.png"], ["/a/z.png"]],
+    ["/a/[!xy].png", ["/a/z.png"], ["/a/x.png"]],
+    ["/a/*.{png,jpg}", ["/a/x.png", "/a/x.jpg"], ["/a/x.gif", "/a/x.{png,jpg}"]],
+    ["/a/x+(1).png", ["/a/x+(1).png"], ["/a/xx1.png"]],
+  ])("%s", (pattern, matching, others) => {
+    const expression = globExpression(pattern);
+    expect(matching.filter((path) => !expression.test(path))).toEqual([]);
+    expect(others.filter((path) => expression.test(path))).toEqual([]);
+  });
+
+  test("a file whose name looks like a pattern is that file", async () => {
+    const folder = await pictures();
+    await writeFile(join(folder, "a[1].png"), "x");
+    expect(await findImages([join(folder, "a[1].png")])).toEqual([join(folder, "a[1].png")]);
+  });
+});
