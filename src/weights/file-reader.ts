@@ -1,52 +1,41 @@
-/** @file Bounded reading of untrusted files: only headers pass through here, never tensor data. */
+/**
+ * @file Bounded reading of untrusted files: only headers pass through here, never tensor data. Reading is synchronous, as headers are
+ * small and many: a checkpoint has one per tensor.
+ */
 
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { resolve } from "node:path";
 import { ModelError } from "../errors.js";
-import { readInto } from "../util/files.js";
 
 /** An open model file. Every read is checked against the size the file had when it was opened. */
 export class FileReader {
   private constructor(
     readonly path: string,
     readonly size: number,
-    private readonly handle: FileHandle,
+    private readonly descriptor: number,
   ) {}
 
-  /** @throws ModelError when the file does not exist, cannot be read or is not a regular file. */
-  static async open(path: string): Promise<FileReader> {
+  /**
+   * Opens `path`, runs `use` and closes the file whatever happens.
+   * @throws ModelError when the file does not exist, cannot be read or is not a regular file.
+   */
+  static with<T>(path: string, use: (file: FileReader) => T): T {
     const absolute = resolve(path);
-    let handle: FileHandle | undefined;
+    const descriptor = refuseUnreadable(absolute, () => openSync(absolute, "r"));
     try {
-      handle = await open(absolute, "r");
-      const status = await handle.stat();
+      const status = refuseUnreadable(absolute, () => fstatSync(descriptor));
       if (!status.isFile()) {
-        throw new ModelError(
-          `${absolute}: expected a file, got ${status.isDirectory() ? "a folder" : "a special file"}`,
-        );
+        const found = status.isDirectory() ? "a folder" : "a special file";
+        throw new ModelError(`${absolute}: expected a file, got ${found}`);
       }
-      return new FileReader(absolute, status.size, handle);
-    } catch (error) {
-      await handle?.close();
-      if (error instanceof ModelError) throw error;
-      throw new ModelError(`${absolute}: expected a readable model file, got ${describeSystemError(error)}`, {
-        cause: error,
-      });
-    }
-  }
-
-  /** Opens `path`, runs `use` and closes the file whatever happens. */
-  static async with<T>(path: string, use: (file: FileReader) => Promise<T>): Promise<T> {
-    const file = await FileReader.open(path);
-    try {
-      return await use(file);
+      return use(new FileReader(absolute, status.size, descriptor));
     } finally {
-      await file.handle.close();
+      closeSync(descriptor);
     }
   }
 
   /** Exactly `length` bytes. `what` names them in errors. @throws ModelError beyond the end of the file. */
-  async read(offset: number, length: number, what: string): Promise<Buffer> {
+  read(offset: number, length: number, what: string): Buffer {
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
       throw this.fault(`${what}: expected a range of the file, got ${length} bytes at offset ${offset}`);
     }
@@ -56,14 +45,30 @@ export class FileReader {
       );
     }
     const bytes = Buffer.alloc(length);
-    const count = await readInto(this.handle, bytes, offset);
-    if (count !== length) throw this.fault(`${what}: expected ${length} bytes at offset ${offset}, got ${count}`);
+    let count = 0;
+    while (count < length) {
+      const step = refuseUnreadable(this.path, () =>
+        readSync(this.descriptor, bytes, count, length - count, offset + count),
+      );
+      if (step === 0) throw this.fault(`${what}: expected ${length} bytes at offset ${offset}, got ${count}`);
+      count += step;
+    }
     return bytes;
   }
 
   /** An error about this file. */
   fault(message: string, options?: ErrorOptions): ModelError {
     return new ModelError(`${this.path}: ${message}`, options);
+  }
+}
+
+function refuseUnreadable<T>(path: string, access: () => T): T {
+  try {
+    return access();
+  } catch (error) {
+    throw new ModelError(`${path}: expected a readable model file, got ${describeSystemError(error)}`, {
+      cause: error,
+    });
   }
 }
 

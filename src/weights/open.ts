@@ -33,7 +33,7 @@ export async function openWeights(path: string, options: { variant?: string | un
 }
 
 async function openWeightFile(path: string): Promise<WeightSource> {
-  const kind = await FileReader.with(path, recognise);
+  const kind = FileReader.with(path, recognise);
   switch (kind) {
     case "safetensors":
       return openSafetensors(path);
@@ -62,9 +62,9 @@ function startsWith(head: Buffer, prefix: string): boolean {
 }
 
 /** Tells the supported kinds apart. @throws ModelError naming what else the file seems to be. */
-async function recognise(file: FileReader): Promise<"safetensors" | "torch" | "index"> {
+function recognise(file: FileReader): "safetensors" | "torch" | "index" {
   if (file.size === 0) throw file.fault("expected weights, got an empty file (a download cut short?)");
-  const head = await file.read(0, Math.min(file.size, 512), "first bytes");
+  const head = file.read(0, Math.min(file.size, 512), "first bytes");
   const text = head.toString("latin1");
   if (text.startsWith("version https://git-lfs.github.com/spec/")) {
     const size = /^size (\d+)$/m.exec(text)?.[1] ?? "unknown";
@@ -94,7 +94,7 @@ function printBytes(head: Buffer): string {
  */
 export async function openSafetensorsIndex(path: string): Promise<WeightSource> {
   const file = resolve(path);
-  const shardOf = await readWeightMap(file);
+  const shardOf = readWeightMap(file);
   const shards = new Map<string, WeightSource>();
   for (const shard of new Set(shardOf.values())) {
     if (shard === "" || shard === "." || shard === ".." || shard !== basename(shard) || shard.includes("\\")) {
@@ -131,11 +131,11 @@ export async function openSafetensorsIndex(path: string): Promise<WeightSource> 
   });
 }
 
-async function readWeightMap(path: string): Promise<Map<string, string>> {
-  return FileReader.with(path, async (file) => {
+function readWeightMap(path: string): Map<string, string> {
+  return FileReader.with(path, (file) => {
     if (file.size > MAX_INDEX_BYTES)
       throw file.fault(`expected an index of at most ${MAX_INDEX_BYTES} bytes, got ${file.size}`);
-    const text = (await file.read(0, file.size, "index")).toString("utf8");
+    const text = file.read(0, file.size, "index").toString("utf8");
     let map: unknown;
     try {
       const index = parseStrictJson(text);

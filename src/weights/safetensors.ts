@@ -58,9 +58,9 @@ const NAMES: { readonly [D in DType]: string } = {
  * @throws ModelError when the file is damaged: header length, JSON, duplicate keys, dtypes, shapes, holes, overlaps, trailing bytes.
  */
 export async function openSafetensors(path: string): Promise<WeightSource> {
-  return FileReader.with(path, async (file) => {
+  return FileReader.with(path, (file) => {
     if (file.size < 8) throw file.fault(`expected a safetensors file, got ${file.size} bytes`);
-    const headerLength = (await file.read(0, 8, "header length")).readBigUInt64LE(0);
+    const headerLength = file.read(0, 8, "header length").readBigUInt64LE(0);
     if (headerLength > MAX_HEADER_BYTES) {
       throw file.fault(`expected a safetensors header of at most ${MAX_HEADER_BYTES} bytes, got ${headerLength}`);
     }
@@ -70,7 +70,7 @@ export async function openSafetensors(path: string): Promise<WeightSource> {
         `expected a header of ${headerLength} bytes, got a file of ${file.size} (a download cut short?)`,
       );
     }
-    const header = parseHeader(file, await file.read(8, Number(headerLength), "header"));
+    const header = parseHeader(file, file.read(8, Number(headerLength), "header"));
     return weightSource({ description: `safetensors file ${file.path}`, ...readHeader(file, header, dataStart) });
   });
 }

@@ -1,12 +1,10 @@
 /** @file PyTorch checkpoints (`torch.save`), zip and legacy layouts: headers and pickles are read, tensor data stays in the file. */
 
 import { crc32 } from "node:zlib";
-import type { FileReader as File } from "./file-reader.js";
 import { FileReader } from "./file-reader.js";
 import { STORAGES, TORCH_DTYPE_BYTES } from "./pickle-globals.js";
 import { PickleFault, PickleTruncated, readPickle } from "./pickle.js";
-import type { PickleValue } from "./pickle-values.js";
-import type { StorageReference } from "./pickle-values.js";
+import type { PickleValue, StorageReference } from "./pickle-values.js";
 import { PickleDict, PickleList } from "./pickle-values.js";
 import { weightSource } from "./source.js";
 import type { StorageRange } from "./torch-tensors.js";
@@ -26,10 +24,10 @@ const FIRST_WINDOW_BYTES = 1 << 20;
  * @throws ModelError for damaged files, names outside the allow-list, TorchScript, compressed or big-endian files.
  */
 export async function openTorchCheckpoint(path: string): Promise<WeightSource> {
-  return FileReader.with(path, async (file) => {
+  return FileReader.with(path, (file) => {
     try {
-      const first = await file.read(0, Math.min(4, file.size), "first bytes");
-      return first[0] === 0x50 ? await openZip(file) : await openLegacy(file);
+      const first = file.read(0, Math.min(4, file.size), "first bytes");
+      return first[0] === 0x50 ? openZip(file) : openLegacy(file);
     } catch (error) {
       if (error instanceof PickleFault) throw file.fault(error.message, { cause: error });
       throw error;
@@ -37,7 +35,11 @@ export async function openTorchCheckpoint(path: string): Promise<WeightSource> {
   });
 }
 
-function torchSource(file: File, root: PickleValue, locate: (storage: StorageReference, what: string) => StorageRange) {
+function torchSource(
+  file: FileReader,
+  root: PickleValue,
+  locate: (storage: StorageReference, what: string) => StorageRange,
+) {
   const { under, ...tensors } = collectTensors(file, root, locate);
   const where = under === undefined ? "" : `, ${under}`;
   return weightSource({ description: `PyTorch checkpoint ${file.path}${where}`, ...tensors });
@@ -45,14 +47,14 @@ function torchSource(file: File, root: PickleValue, locate: (storage: StorageRef
 
 // ---- zip -----------------------------------------------------------------------------------------------------------
 
-async function openZip(file: File): Promise<WeightSource> {
+function openZip(file: FileReader): WeightSource {
   let root = "";
-  const members = await readZipDirectory(file, (names) => {
+  const members = readZipDirectory(file, (names) => {
     root = archiveRoot(file, names);
   });
-  await checkVersion(file, members.get(`${root}/version`));
-  await checkByteOrder(file, members.get(`${root}/byteorder`));
-  const pickle = await readPickleMember(file, members.get(`${root}/data.pkl`)!);
+  checkVersion(file, members.get(`${root}/version`));
+  checkByteOrder(file, members.get(`${root}/byteorder`));
+  const pickle = readPickleMember(file, members.get(`${root}/data.pkl`)!);
   const { value, end } = readPickle(pickle, 0, { globals: true });
   if (end !== pickle.length)
     throw file.fault(`data.pkl: expected one pickle, got ${pickle.length - end} bytes behind it`);
@@ -65,7 +67,7 @@ async function openZip(file: File): Promise<WeightSource> {
 }
 
 /** The one folder that holds everything. @throws ModelError for other archives. */
-function archiveRoot(file: File, names: readonly string[]): string {
+function archiveRoot(file: FileReader, names: readonly string[]): string {
   const roots = new Set(names.map((name) => name.slice(0, Math.max(0, name.indexOf("/")))));
   const [root] = roots;
   const found = names.slice(0, 4).join(", ");
@@ -81,30 +83,30 @@ function archiveRoot(file: File, names: readonly string[]): string {
   return root;
 }
 
-async function checkVersion(file: File, member: ZipMember | undefined): Promise<void> {
-  const text = await smallText(file, member);
+function checkVersion(file: FileReader, member: ZipMember | undefined): void {
+  const text = smallText(file, member);
   if (text !== undefined && !(/^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= 10)) {
     throw file.fault(`version: expected 1 to 10, got ${JSON.stringify(text)}`);
   }
 }
 
-async function checkByteOrder(file: File, member: ZipMember | undefined): Promise<void> {
-  const text = await smallText(file, member);
+function checkByteOrder(file: FileReader, member: ZipMember | undefined): void {
+  const text = smallText(file, member);
   if (text !== undefined && text !== "little")
     throw file.fault(`byteorder: expected little, got ${JSON.stringify(text)}`);
 }
 
-async function smallText(file: File, member: ZipMember | undefined): Promise<string | undefined> {
+function smallText(file: FileReader, member: ZipMember | undefined): string | undefined {
   if (member === undefined) return undefined;
   if (member.length > 16) throw file.fault(`${member.name}: expected a word, got ${member.length} bytes`);
-  return (await file.read(member.offset, member.length, member.name)).toString("latin1").trim();
+  return file.read(member.offset, member.length, member.name).toString("latin1").trim();
 }
 
-async function readPickleMember(file: File, member: ZipMember): Promise<Buffer> {
+function readPickleMember(file: FileReader, member: ZipMember): Buffer {
   if (member.length > MAX_PICKLE_BYTES) {
     throw file.fault(`${member.name}: expected at most ${MAX_PICKLE_BYTES} bytes of pickle, got ${member.length}`);
   }
-  const bytes = await file.read(member.offset, member.length, member.name);
+  const bytes = file.read(member.offset, member.length, member.name);
   // PyTorch writes 0 when told not to compute it.
   if (member.crc32 !== 0 && crc32(bytes) !== member.crc32) {
     throw file.fault(
@@ -123,8 +125,8 @@ interface LegacyHeader {
   readonly end: number;
 }
 
-async function openLegacy(file: File): Promise<WeightSource> {
-  const { root, keys, storages, end } = await readLegacyHeader(file);
+function openLegacy(file: FileReader): WeightSource {
+  const { root, keys, storages, end } = readLegacyHeader(file);
   const elementBytes = storageElementBytes(file, storages);
   const ranges = new Map<string, StorageRange>();
   let position = end;
@@ -133,7 +135,7 @@ async function openLegacy(file: File): Promise<WeightSource> {
     if (bytesPerElement === undefined)
       throw file.fault(`expected storages that a tensor uses, got ${JSON.stringify(key)}`);
     if (ranges.has(key)) throw file.fault(`expected each storage once, got ${JSON.stringify(key)} twice`);
-    const count = (await file.read(position, 8, `length of storage ${key}`)).readBigInt64LE(0);
+    const count = file.read(position, 8, `length of storage ${key}`).readBigInt64LE(0);
     const length = Number(count) * bytesPerElement;
     if (count < 0n || position + 8 + length > file.size) {
       throw file.fault(
@@ -154,11 +156,11 @@ async function openLegacy(file: File): Promise<WeightSource> {
 }
 
 /** Reads the pickles from a window at the start of the file, doubled until they end within it. */
-async function readLegacyHeader(file: File): Promise<LegacyHeader> {
+function readLegacyHeader(file: FileReader): LegacyHeader {
   for (let window = FIRST_WINDOW_BYTES; ; window *= 2) {
     const length = Math.min(window, file.size, MAX_PICKLE_BYTES);
     try {
-      return parseLegacyHeader(file, await file.read(0, length, "pickles"));
+      return parseLegacyHeader(file, file.read(0, length, "pickles"));
     } catch (error) {
       if (!(error instanceof PickleTruncated) || length === file.size) throw error;
       if (length === MAX_PICKLE_BYTES)
@@ -167,7 +169,7 @@ async function readLegacyHeader(file: File): Promise<LegacyHeader> {
   }
 }
 
-function parseLegacyHeader(file: File, bytes: Buffer): LegacyHeader {
+function parseLegacyHeader(file: FileReader, bytes: Buffer): LegacyHeader {
   const magic = readPickle(bytes, 0, { globals: false });
   if (magic.value !== LEGACY_MAGIC) throw file.fault("expected the magic number of torch.save, got another pickle");
   const protocol = readPickle(bytes, magic.end, { globals: false });
@@ -184,7 +186,7 @@ function parseLegacyHeader(file: File, bytes: Buffer): LegacyHeader {
   return { root: root.value, keys: names, storages: root.storages, end: keys.end };
 }
 
-function storageElementBytes(file: File, storages: readonly StorageReference[]): Map<string, number> {
+function storageElementBytes(file: FileReader, storages: readonly StorageReference[]): Map<string, number> {
   const bytes = new Map<string, number>();
   for (const { type, key } of storages) {
     const size = TORCH_DTYPE_BYTES.get(STORAGES.get(type)!)!;

@@ -53,16 +53,12 @@ interface CentralEntry {
  * All members by name, in the order of the file. `checkNames` may refuse the archive for what it is before any member is looked at.
  * @throws ModelError for compression, encryption, duplicate or unsafe names, overlaps, and headers that contradict each other.
  */
-export async function readZipDirectory(
+export function readZipDirectory(
   file: FileReader,
   checkNames: (names: readonly string[]) => void,
-): Promise<ReadonlyMap<string, ZipMember>> {
-  const directory = await findDirectory(file);
-  const entries = parseCentral(
-    file,
-    await file.read(directory.offset, directory.size, "zip directory"),
-    directory.count,
-  );
+): ReadonlyMap<string, ZipMember> {
+  const directory = findDirectory(file);
+  const entries = parseCentral(file, file.read(directory.offset, directory.size, "zip directory"), directory.count);
   checkNames(entries.map(({ name }) => name));
   const members = new Map<string, ZipMember>();
   let end = 0;
@@ -77,7 +73,7 @@ export async function readZipDirectory(
     }
     if (members.has(entry.name)) throw file.fault(`${entry.name}: expected one zip member of this name, got two`);
     checkStored(file, entry);
-    const offset = await dataOffset(file, entry);
+    const offset = dataOffset(file, entry);
     end = offset + entry.length;
     if (end > directory.offset) {
       throw file.fault(
@@ -90,10 +86,10 @@ export async function readZipDirectory(
 }
 
 /** Finds the end record, which must close the file, and follows it to the directory, with or without zip64. */
-async function findDirectory(file: FileReader): Promise<Directory> {
+function findDirectory(file: FileReader): Directory {
   const tailLength = Math.min(file.size, END_BYTES + MAX_COMMENT);
   const tailStart = file.size - tailLength;
-  const tail = await file.read(tailStart, tailLength, "end of the zip archive");
+  const tail = file.read(tailStart, tailLength, "end of the zip archive");
   let position = -1;
   for (let i = tailLength - END_BYTES; i >= 0; i--) {
     if (tail.readUInt32LE(i) === END && i + END_BYTES + tail.readUInt16LE(i + 20) === tailLength) {
@@ -110,7 +106,7 @@ async function findDirectory(file: FileReader): Promise<Directory> {
     size: tail.readUInt32LE(position + 12),
     offset: tail.readUInt32LE(position + 16),
   };
-  const large = await readEnd64(file, endOffset);
+  const large = readEnd64(file, endOffset);
   if (large !== undefined) {
     const { directory, at } = large;
     const agrees = (value: number, sentinel: number, exact: number): boolean => value === sentinel || value === exact;
@@ -128,15 +124,12 @@ async function findDirectory(file: FileReader): Promise<Directory> {
   return checkedDirectory(file, small, endOffset);
 }
 
-async function readEnd64(
-  file: FileReader,
-  endOffset: number,
-): Promise<{ directory: Directory; at: number } | undefined> {
+function readEnd64(file: FileReader, endOffset: number): { directory: Directory; at: number } | undefined {
   if (endOffset < LOCATOR_BYTES) return undefined;
-  const locator = await file.read(endOffset - LOCATOR_BYTES, LOCATOR_BYTES, "zip64 locator");
+  const locator = file.read(endOffset - LOCATOR_BYTES, LOCATOR_BYTES, "zip64 locator");
   if (locator.readUInt32LE(0) !== END_64_LOCATOR) return undefined;
   const at = toNumber(file, locator.readBigUInt64LE(8), "zip64 end");
-  const end = await file.read(at, END_64_BYTES, "zip64 end");
+  const end = file.read(at, END_64_BYTES, "zip64 end");
   if (end.readUInt32LE(0) !== END_64)
     throw file.fault(`expected the zip64 end record at offset ${at}, got something else`);
   if (at + END_64_BYTES !== endOffset - LOCATOR_BYTES)
@@ -253,8 +246,8 @@ function checkStored(file: FileReader, { name, flags, method, compressed, length
 }
 
 /** Reads the local header, which alone says where the data begins (PyTorch pads it to 64 bytes), and compares it. */
-async function dataOffset(file: FileReader, entry: CentralEntry): Promise<number> {
-  const header = await file.read(entry.headerOffset, LOCAL_BYTES + entry.rawName.length, entry.name);
+function dataOffset(file: FileReader, entry: CentralEntry): number {
+  const header = file.read(entry.headerOffset, LOCAL_BYTES + entry.rawName.length, entry.name);
   if (header.readUInt32LE(0) !== LOCAL)
     throw file.fault(`${entry.name}: expected a zip member at offset ${entry.headerOffset}`);
   const nameLength = header.readUInt16LE(26);

@@ -19,7 +19,7 @@ describe("parseStrictJson", () => {
         const text = JSON.stringify(json, undefined, 1);
         expect(plain(parseStrictJson(text))).toEqual(JSON.parse(text));
       }),
-      { seed: 20, numRuns: 300 },
+      { seed: 20, numRuns: 100 },
     );
   });
 
@@ -38,7 +38,7 @@ describe("parseStrictJson", () => {
         if (strict.ok) expect(parsed.ok).toBe(true);
         else if (parsed.ok) expect(strict.message).toMatch(/each key once|held exactly/);
       }),
-      { seed: 20, numRuns: 3000 },
+      { seed: 20, numRuns: 1000 },
     );
   });
 

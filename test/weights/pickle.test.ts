@@ -1,7 +1,7 @@
 /** @file Hostile pickles: nothing outside the allow-list is accepted, nothing is called, nothing hangs or fills memory. */
 
 import { PickleFault, PickleTruncated, readPickle } from "#laurel/weights/pickle";
-import { PickleDict } from "#laurel/weights/pickle-values";
+import type { PickleDict } from "#laurel/weights/pickle-values";
 import { describe, expect, it } from "vitest";
 import {
   archive,
