@@ -1,7 +1,12 @@
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import * as g from "#laurel/graph/builder";
 import type { Node } from "#laurel/graph/builder";
+import { parseDim } from "#laurel/graph/dims";
 import { verify } from "#laurel/graph/verify";
+import { openDevice } from "#laurel/runtime/device";
+import { allocate } from "#laurel/tensor/dtype";
+import { elementCount } from "#laurel/tensor/tensor";
+import type { Tensor } from "#laurel/tensor/tensor";
 
 const x = g.input("x", "float32", ["N", 4, 8, 8]);
 const tokens = g.input("tokens", "float32", ["N", 6, 4]);
@@ -11,7 +16,13 @@ const nodeOf = (value: g.Value): Node => {
   return value.source.node;
 };
 
-describe("symbolic shapes are inferred", () => {
+/** A shape with every symbol set to `size`. */
+const sized = (shape: readonly g.Dim[], size: number) =>
+  shape.map((dim) => parseDim(dim)).map(({ factor, symbol }) => (symbol === undefined ? factor : factor * size));
+
+describe("symbolic shapes are inferred, and are those of the results", () => {
+  const device = openDevice();
+  afterAll(() => device.close());
   const w = g.parameter("w", [8, 4, 3, 3]);
   test.each<[string, () => g.Value, readonly g.Dim[]]>([
     ["convolution with padding", () => g.conv(x, w, undefined, { pads: [1, 1, 1, 1] }), ["N", 8, 8, 8]],
@@ -29,10 +40,26 @@ describe("symbolic shapes are inferred", () => {
     ["attention", () => g.multiHeadAttention(tokens, tokens, tokens, { heads: 2 }), ["N", 6, 4]],
     ["upsampling", () => g.resizeNearest(x, 2), ["N", 4, 16, 16]],
     ["embedding", () => g.gather(g.parameter("e", [10, 4]), g.input("ids", "int64", ["N", 6])), ["N", 6, 4]],
-  ])("%s", (_name, build, shape) => {
+    ["several symbols", () => g.reshape(g.input("s", "float32", ["N", "M", 6]), ["N", "M", 2, 3]), ["N", "M", 2, 3]],
+    [
+      "symbolic sides",
+      () =>
+        g.conv(g.input("s", "float32", [1, 4, "8*h", "8*w"]), w, undefined, { strides: [2, 2], pads: [1, 1, 1, 1] }),
+      [1, 8, "4*h", "4*w"],
+    ],
+    ["dividing what `like` has", () => g.expand(g.scalar(1), ["N", 3], g.concat([x, x], 0)), ["N", 3]],
+  ])("%s", async (_name, build, shape) => {
     const value = build();
     expect(value.shape).toEqual(shape);
-    verify(g.graph("t", { value }));
+    const program = await device.compile(verify(g.graph("t", { value })));
+    for (const size of [1, 3]) {
+      const feeds = program.inputs.map(({ name, dtype, shape }) => {
+        const dims = sized(shape, size);
+        return [name, { dtype, shape: dims, data: allocate(dtype, elementCount(dims)) } as Tensor] as const;
+      });
+      const results = await program.run(Object.fromEntries(feeds));
+      expect(results["value"]?.shape).toEqual(sized(shape, size));
+    }
   });
 });
 
