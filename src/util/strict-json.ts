@@ -26,7 +26,7 @@ class Parser {
   value(depth: number): JsonValue {
     if (depth > MAX_DEPTH) throw this.fault(`nesting of at most ${MAX_DEPTH}`);
     this.match(SPACE);
-    switch (this.text[this.position]) {
+    switch (this.text.charAt(this.position)) {
       case "{":
         return this.object(depth);
       case "[":
