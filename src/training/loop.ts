@@ -139,7 +139,8 @@ export async function train(device: Device, recipe: Recipe, options: TrainOption
       parameters: await trainer.trained(),
     };
   } finally {
-    await trainer.dispose();
+    // A device process that died has nothing left to free, and its death is the error to report.
+    await trainer.dispose().catch(() => undefined);
   }
 }
 
