@@ -33,10 +33,11 @@ export function createLocalBackend(model: StableDiffusion): ImageBackend {
     },
     async *generate(request, options = {}) {
       checkRequest(backend, request);
-      let opening = model.warnings;
+      const told = new Set<string>();
       for await (const group of model.generate(request, options)) {
-        yield { images: group.images, warnings: [...opening, ...group.warnings] };
-        opening = [];
+        const warnings = [...model.warnings, ...group.warnings].filter((message) => !told.has(message));
+        for (const message of warnings) told.add(message);
+        yield { images: group.images, warnings };
       }
     },
     dispose: () => model.dispose(),

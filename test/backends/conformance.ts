@@ -69,7 +69,9 @@ export function backendConformance(subject: BackendSubject): void {
       expect(progress.step).toBeLessThanOrEqual(progress.steps);
       if (progress.step === progress.steps) seen.push(`${progress.candidates} done`);
     };
-    for await (const _ of (await open()).generate(await request({ count: 3 }), { onProgress }));
+    for await (const group of (await open()).generate(await request({ count: 3 }), { onProgress })) {
+      expect(group.images.length).toBeGreaterThan(0);
+    }
     expect(seen).toEqual(["2 done", "1 done"]);
   });
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { appendFile, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -90,7 +91,8 @@ test("an image carries its settings as AUTOMATIC1111 writes them, and its record
       candidates[1]?.score?.toFixed(4),
     )}, Reward hash: cdcdcdcdcd, Version: laurel 0.1.0`,
   );
-  const { image: _image, bytes: _bytes, sha256: _sha256, ...record } = candidates[1] ?? {};
+  const { image, bytes, sha256, ...record } = candidates[1] ?? {};
+  expect([image, bytes, sha256]).toEqual([path, png.byteLength, createHash("sha256").update(png).digest("hex")]);
   expect(JSON.parse(texts["laurel"] ?? "")).toEqual(record);
   expect(texts["laurel"]).not.toMatch(/2026|images\/|rank/);
   expect((await decodeRgb(png, path)).width).toBe(16);

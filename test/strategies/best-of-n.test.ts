@@ -151,7 +151,7 @@ test("it stops with CancelledError when the signal aborts", async () => {
   await events.next();
   controller.abort();
   const rest = async (): Promise<void> => {
-    for await (const _ of events);
+    for await (const event of events) expect(event.type).not.toBe("done");
   };
   await expect(rest()).rejects.toBeInstanceOf(CancelledError);
 });

@@ -1,0 +1,30 @@
+/** @file The conformance suite on the local backend, with a Stable Diffusion of random weights. */
+
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test } from "vitest";
+import { createLocalBackend } from "#laurel/backends/local";
+import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
+import { openDevice } from "#laurel/runtime/device";
+import { backendConformance } from "./conformance.js";
+
+const FOLDER = fileURLToPath(new URL("../fixtures/models/tiny-sd", import.meta.url));
+const device = openDevice();
+afterAll(() => device.close());
+
+describe("the local backend", () => {
+  const open = async (): Promise<ReturnType<typeof createLocalBackend>> =>
+    createLocalBackend(await openStableDiffusion(FOLDER, device));
+  backendConformance({ open, prompt: "a cat", settings: { steps: 2 } });
+
+  test("it passes on what the model warns of, once", async () => {
+    const backend = await open();
+    const request = { prompt: "a cat", negativePrompt: "a dog", seed: 1, count: 2, batch: 1, steps: 2, guidance: 1 };
+    const rest = { sampler: "ddim", width: undefined, height: undefined };
+    const warnings: string[] = [];
+    for await (const group of backend.generate({ ...request, ...rest })) warnings.push(...group.warnings);
+    expect(warnings).toEqual([
+      expect.stringContaining("PNDMScheduler is not among the samplers") as string,
+      expect.stringContaining("negative prompt: it has no effect without guidance") as string,
+    ]);
+  });
+});
