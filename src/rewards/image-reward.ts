@@ -12,7 +12,7 @@ import { buildImageReward, IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "
 import { rootScope, type NetworkMode } from "../nn/scope.js";
 import type { Device } from "../runtime/device.js";
 import type { Program } from "../runtime/program.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { float32, type Tensor } from "../tensor/tensor.js";
 import { openBertTokenizer } from "../tokenizers/bert.js";
 import type { BertTokenizer } from "../tokenizers/types.js";
 import { openWeights } from "../weights/open.js";
@@ -148,13 +148,18 @@ export class ImageReward implements DifferentiableReward {
       throw new UsageError(`pixels: expected [N,${expected.join(",")}], got [${pixels.shape.join(",")}]`);
     }
     const program = await this.#compileDifferentiator();
-    const { ids, mask, warnings } = this.tokens(prompt, count);
-    const outputs = await program.run({ pixels, ids, mask }, signal === undefined ? {} : { signal });
-    return {
-      scores: Array.from(outputs["score"]!.data as Float32Array),
-      gradient: outputs["gradient"] as Tensor<"float32">,
-      warnings,
-    };
+    const { ids, mask, warnings } = this.tokens(prompt, 1);
+    const plane = pixels.data.length / count;
+    const scores: number[] = [];
+    const slopes = new Float32Array(pixels.data.length);
+    // one at a time: primitive products of several rows round differently, and the inner tensors of a backward pass are large
+    for (let i = 0; i < count; i++) {
+      const own = float32([1, ...expected], pixels.data.slice(i * plane, (i + 1) * plane));
+      const outputs = await program.run({ pixels: own, ids, mask }, signal === undefined ? {} : { signal });
+      scores.push((outputs["score"]!.data as Float32Array)[0]!);
+      slopes.set(outputs["gradient"]!.data as Float32Array, i * plane);
+    }
+    return { scores, gradient: float32(pixels.shape, slopes), warnings };
   }
 
   /** Compiles what `score` needs ahead of its first use. */
