@@ -1,6 +1,6 @@
 /** @file A device: one child process in which programs run, one at a time. */
 
-import { BackendError, CancelledError, InternalError, LaurelError, ModelError } from "../errors.js";
+import { BackendError, CancelledError, InternalError, LaurelError, ModelError, UsageError } from "../errors.js";
 import type { Graph } from "../graph/types.js";
 import { encodeModel, feedTypes } from "../onnx/encode.js";
 import type { EncodeOptions } from "../onnx/encode.js";
@@ -33,7 +33,6 @@ export interface Compiled {
   readonly id: number;
   readonly label: string;
   readonly model: Uint8Array;
-  readonly training: boolean;
 }
 
 /** Makes the request of a run, given the types of the bound tensors. */
@@ -74,6 +73,9 @@ export class Device {
   #tail: Promise<void> = Promise.resolve();
 
   constructor({ threads = defaultThreads() }: DeviceOptions = {}) {
+    if (!Number.isInteger(threads) || threads < 1) {
+      throw new UsageError(`device: expected a whole number of threads >= 1, got ${threads}`);
+    }
     this.threads = threads;
   }
 
@@ -96,8 +98,7 @@ export class Device {
     const label = options.label ?? graph.name;
     const model = encodeModel(graph, options);
     const feeds = feedTypes(graph, options);
-    const training = feeds.size > graph.inputs.size;
-    const compiled: Compiled = { id: this.#nextProgram++, label, model, training };
+    const compiled: Compiled = { id: this.#nextProgram++, label, model };
     await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
   }
@@ -207,13 +208,10 @@ export class Device {
     this.#restored = true;
   }
 
-  async #load({ id, label, model, training }: Compiled, ask: Ask): Promise<void> {
+  async #load({ id, label, model }: Compiled, ask: Ask): Promise<void> {
     if (this.#loaded.has(id)) return;
     try {
-      await ask(
-        { kind: "compile", program: id, model, threads: this.threads, training },
-        (ms) => (this.compileMs += ms),
-      );
+      await ask({ kind: "compile", program: id, model, threads: this.threads }, (ms) => (this.compileMs += ms));
     } catch (error) {
       if (error instanceof Refusal) throw new ModelError(`program ${label}: ${error.message}`, { cause: error });
       throw error;
@@ -260,7 +258,8 @@ export class Device {
 
   #explain(where: string, error: unknown): Error {
     if (error instanceof DeviceDeath) {
-      const got = this.#closed ? "close()" : `its end (${error.message})`;
+      const hint = error.message === "SIGKILL" ? ", as when memory runs out" : "";
+      const got = this.#closed ? "close()" : `its end (${error.message}${hint})`;
       return new BackendError(`${where}: expected the device process to answer, got ${got}`, { cause: error });
     }
     if (error instanceof Refusal) return new BackendError(`${where}: ${error.message}`, { cause: error });

@@ -12,8 +12,6 @@ export type Request =
       readonly program: number;
       readonly model: Uint8Array;
       readonly threads: number;
-      /** Trains: activations of varying lifetime, for which memory patterns cost memory. */
-      readonly training: boolean;
     }
   | {
       readonly kind: "run";

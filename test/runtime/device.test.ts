@@ -251,7 +251,7 @@ describe("when the device process dies", () => {
     await program.bind("w", w);
     await device.invoke(INVOKED, { name: "w", factor: 2 });
     process.kill(device.pid as number, "SIGKILL");
-    await expect(program.run({ x })).rejects.toThrow("got its end (SIGKILL)");
+    await expect(program.run({ x })).rejects.toThrow("got its end (SIGKILL, as when memory runs out)");
     await expect(program.run({ x })).rejects.toThrow("1 lost with the device process: w");
   });
 });
@@ -336,6 +336,10 @@ describe("the end", () => {
     const child = await pid;
     expect(await ended).toBe(0);
     expect(await goneWithin(child, 3000)).toBe(true);
+  });
+
+  test("a count of threads is checked", () => {
+    expect(() => openDevice({ threads: 0 })).toThrow("device: expected a whole number of threads >= 1, got 0");
   });
 
   test("SIGINT to the device process does nothing: the parent decides", async () => {
