@@ -13,11 +13,13 @@ function plain(value: JsonValue): unknown {
 
 describe("parseStrictJson", () => {
   it("reads what JSON.stringify writes", () => {
-    const value = fc.jsonValue({ noUnicodeString: false }).filter((json) => !/\\ud|\d{16}/.test(JSON.stringify(json)));
+    const value = fc
+      .jsonValue({ noUnicodeString: false, maxDepth: 3 })
+      .filter((json) => !/\\ud|\d{16}/.test(JSON.stringify(json)));
     fc.assert(
       fc.property(value, (json) => {
         const text = JSON.stringify(json, undefined, 1);
-        expect(plain(parseStrictJson(text))).toEqual(JSON.parse(text));
+        expect(JSON.stringify(plain(parseStrictJson(text)))).toBe(JSON.stringify(JSON.parse(text)));
       }),
       { seed: 20, numRuns: 100 },
     );
