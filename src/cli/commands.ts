@@ -1,5 +1,6 @@
 /** @file The commands as data: what each is called and takes. What a command does is imported when it runs. */
 
+import { join } from "node:path";
 import type { Command } from "commander";
 import { integer, number, text } from "./arguments.js";
 import type { CommandContext } from "./context.js";
@@ -56,6 +57,33 @@ export interface ScoreFlags {
   readonly quiet?: boolean;
 }
 
+/** Options of `laurel demo evaluate`. */
+export interface DemoFlags {
+  readonly models?: string;
+  readonly prompts: number;
+  readonly images: number;
+  readonly renders: number;
+  readonly steps?: number;
+  readonly guidance?: number;
+  readonly sampler?: string;
+  readonly sweep?: boolean;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** Options of `laurel demo train`. */
+export interface DemoTrainFlags {
+  readonly out: string;
+  readonly from?: string;
+  readonly config?: string;
+  readonly minutes?: number;
+  readonly steps?: number;
+  readonly resume?: boolean;
+  readonly threads?: number;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
 const OUTPUT_OPTIONS = {
   durable: ["--durable", "sync every image to the disk before going on"],
   json: ["--json", "print one JSON object instead of the table"],
@@ -65,7 +93,7 @@ const OUTPUT_OPTIONS = {
 /** The folder of runs when `--out` is absent. */
 const OUT = ["--out <dir>", "folder that holds the runs", text("a folder"), "outputs"] as const;
 
-/** Every command by name. */
+/** Every command by name; a name of two words is a command of a group. */
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   generate: {
     summary: "generate candidates for a prompt, score them, rank them",
@@ -168,5 +196,67 @@ Examples:
 The new images are compared with those of the old run, if they are still there; the exit code is 6 when any differs.`,
         ),
     load: async () => (await import("./commands/rerun.js")).rerun,
+  },
+  "demo evaluate": {
+    summary: "measure the demo models on held-out prompts against the truth",
+    configure: (command) =>
+      command
+        .option(
+          "--models <dir>",
+          "folder with the three demo models (default: those that ship inside)",
+          text("a folder"),
+        )
+        .option("--prompts <n>", "held-out prompts", integer(1, 10_000), 200)
+        .option("--images <n>", "pictures per prompt", integer(1, 1000), 16)
+        .option("--renders <n>", "renderings for the autoencoder and the oracle", integer(1, 100_000), 1000)
+        .option("--steps <n>", "sampling steps (default: the model's)", integer(1, 1000))
+        .option("--guidance <x>", "classifier-free guidance (default: the model's)", number(0, 100))
+        .option("--sampler <name>", "ddpm, ddim, euler or dpmpp-2m (default: the model's)", text("a sampler's name"))
+        .option("--sweep", "compare sampling settings instead, one JSON line each")
+        .option(...OUTPUT_OPTIONS.json)
+        .option(...OUTPUT_OPTIONS.quiet)
+        .addHelpText(
+          "after",
+          `
+Examples:
+  laurel demo evaluate
+  laurel demo evaluate --prompts 20 --images 4 --json`,
+        ),
+    load: async () => (await import("./commands/demo-evaluate.js")).demoEvaluate,
+  },
+  "demo train": {
+    summary: "train a network of the demo world",
+    configure: (command) =>
+      command
+        .argument("<stage>", "autoencoder, denoiser, reward or judge, in this order", text("a stage"))
+        .option(
+          "--out <dir>",
+          "folder for the models, checkpoints and logs",
+          text("a folder"),
+          join("outputs", "demo-training"),
+        )
+        .option(
+          "--from <dir>",
+          "go on from the weights of these demo models (default: fresh weights, shipped architecture)",
+          text("a folder"),
+        )
+        .option("--config <file>", "settings, YAML or JSON (default: those that ship inside)", text("a file"))
+        .option("--minutes <n>", "train for about this long instead of the settings' steps", number(0.1, 100_000))
+        .option("--steps <n>", "train this many steps instead", integer(1, 1_000_000_000))
+        .option("--resume", "go on from the checkpoint in --out")
+        .option("--threads <n>", "threads (default: the physical cores)", integer(1, 1024))
+        .option(...OUTPUT_OPTIONS.json)
+        .option(...OUTPUT_OPTIONS.quiet)
+        .addHelpText(
+          "after",
+          `
+Examples:
+  laurel demo train autoencoder --minutes 60
+  laurel demo train denoiser --resume
+  laurel demo train reward --from models/demo --minutes 10
+
+Ctrl-C stops after the current step and leaves a checkpoint for --resume.`,
+        ),
+    load: async () => (await import("./commands/demo-train.js")).demoTrain,
   },
 };

@@ -27,6 +27,7 @@ import type { DemoStage } from "./demo-settings.js";
 import { defaultSettingsPath, readDemoSettings } from "./demo-settings.js";
 import type { Recipe, TrainingResult } from "./loop.js";
 import { train } from "./loop.js";
+import type { StatusStream } from "./progress.js";
 import { autoencoderRecipe, foldLatentScale } from "./recipes/autoencoder.js";
 import { DENOISER_PREFIXES, denoiserRecipe } from "./recipes/denoiser.js";
 import { judgeRecipe } from "./recipes/judge.js";
@@ -55,7 +56,7 @@ export interface TrainDemoOptions {
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Where progress is shown. @default nowhere */
-  readonly stream?: NodeJS.WriteStream | undefined;
+  readonly stream?: StatusStream | undefined;
 }
 
 /** What a stage left behind. */

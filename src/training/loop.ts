@@ -7,6 +7,7 @@ import type { Device } from "../runtime/device.js";
 import { TorchGenerator } from "../tensor/random.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
+import type { StatusStream } from "./progress.js";
 import { createLog } from "./progress.js";
 import type { Objective, OptimizerSettings, Trainer } from "./trainer.js";
 import { createTrainer } from "./trainer.js";
@@ -51,7 +52,7 @@ export interface TrainOptions {
   /** Stops the run after the current update, with a checkpoint. */
   readonly signal?: AbortSignal | undefined;
   /** Where progress is shown. @default nowhere */
-  readonly stream?: NodeJS.WriteStream | undefined;
+  readonly stream?: StatusStream | undefined;
 }
 
 /** How a run ended. */

@@ -10,6 +10,12 @@ export interface TrainingLog {
   end(): void;
 }
 
+/** Where a status line is written; rewritten in place on a terminal. */
+export interface StatusStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+}
+
 /** Where a run stands. */
 export interface Standing {
   readonly label: string;
@@ -37,7 +43,7 @@ export function formatStanding({ label, step, steps, loss, rate }: Standing): st
 /** Appends records to `file` (JSONL), and shows every `everyMs` where the run stands on `stream`. */
 export function createLog(
   file: string | undefined,
-  stream: NodeJS.WriteStream | undefined,
+  stream: StatusStream | undefined,
   everyMs = 1000,
 ): TrainingLog & { show(standing: Standing): void } {
   let shownAt = 0;
@@ -48,11 +54,11 @@ export function createLog(
     },
     show(standing) {
       const now = performance.now();
-      if (stream === undefined || now - shownAt < (stream.isTTY ? everyMs : 30 * everyMs)) return;
+      if (stream === undefined || now - shownAt < (stream.isTTY === true ? everyMs : 30 * everyMs)) return;
       shownAt = now;
       const line = formatStanding(standing);
-      stream.write(stream.isTTY ? `\r\u001b[2K${line}` : `${line}\n`);
-      open = stream.isTTY;
+      stream.write(stream.isTTY === true ? `\r\u001b[2K${line}` : `${line}\n`);
+      open = stream.isTTY === true;
     },
     end() {
       if (open) stream?.write("\n");

@@ -1,0 +1,49 @@
+/** @file `laurel demo train`: trains one network of the demo world. */
+
+import { dirname, resolve } from "node:path";
+import { CancelledError, EXIT, UsageError } from "../../errors.js";
+import { EMBEDDED_MODELS } from "../../pipeline/package-info.js";
+import { trainDemo } from "../../training/demo.js";
+import type { DemoStage } from "../../training/demo-settings.js";
+import { DEMO_STAGES } from "../../training/demo-settings.js";
+import { formatDuration } from "../../training/progress.js";
+import type { Action, DemoTrainFlags } from "../commands.js";
+
+function isStage(name: string | undefined): name is DemoStage {
+  return DEMO_STAGES.some((stage) => stage === name);
+}
+
+/** Prints the trained files, or with `--json` one object. */
+export const demoTrain: Action<DemoTrainFlags> = async ({ terminal, signal }, [stage], flags) => {
+  if (!isStage(stage)) throw new UsageError(`stage: expected ${DEMO_STAGES.join(", ")}, got ${JSON.stringify(stage)}`);
+  const out = resolve(flags.out);
+  const result = await trainDemo(stage, {
+    models: flags.from === undefined ? dirname(EMBEDDED_MODELS.generator) : resolve(flags.from),
+    continueWeights: flags.from !== undefined,
+    out,
+    config: flags.config,
+    minutes: flags.minutes,
+    steps: flags.steps,
+    resume: flags.resume,
+    threads: flags.threads,
+    signal,
+    stream: flags.quiet === true ? undefined : terminal.stderr,
+  });
+  const { step, steps, files, directory, seconds } = result;
+  if (!result.finished) {
+    const command = `laurel demo train ${stage} --out ${flags.out} --resume`;
+    throw new CancelledError(`stopped after step ${step} of ${steps}; go on with: ${command}`);
+  }
+  if (flags.json === true)
+    terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, stage, ...result }, null, 2)}\n`);
+  else {
+    if (flags.quiet !== true) {
+      const losses = `loss ${result.firstLoss.toFixed(4)} -> ${result.lastLoss.toFixed(4)}`;
+      terminal.stderr.write(
+        `${stage}: ${steps} steps in ${formatDuration(seconds)}, ${losses}; log and checkpoint in ${directory}\n`,
+      );
+    }
+    terminal.stdout.write(files.map((file) => `${file}\n`).join(""));
+  }
+  return EXIT.ok;
+};
