@@ -17,6 +17,9 @@ Examples:
 Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 backend unavailable, 4 part of it failed, 5 model missing or damaged,
 6 result not as required, 130 cancelled with Ctrl-C.`;
 
+/** Groups of commands by name. */
+const GROUPS: Readonly<Record<string, string>> = { demo: "work with the demo models" };
+
 /** Runs the command line `args` (without node and script); resolves to the exit code. */
 export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
   let exitCode: number = EXIT.ok;
@@ -57,10 +60,20 @@ function createProgram(context: CommandContext, setExitCode: (code: number) => v
       outputError: (text, write) => write(palette(stderr, environment).red(text.trimEnd()) + "\n"),
     });
   for (const [name, entry] of Object.entries(COMMANDS)) {
-    const command = program.command(name).copyInheritedSettings(program);
+    const words = name.split(" ");
+    const parent = words.length === 1 ? program : groupOf(program, words[0] as string);
+    const command = parent.command(words.at(-1) as string).copyInheritedSettings(program);
     addCommand(command, entry, context, setExitCode);
   }
   return program;
+}
+
+/** The command that holds the commands `<name> …`; made when first needed. */
+function groupOf(program: Command, name: string): Command {
+  const existing = program.commands.find((command) => command.name() === name);
+  if (existing !== undefined) return existing;
+  const summary = GROUPS[name] ?? name;
+  return program.command(name).copyInheritedSettings(program).summary(summary).description(sentence(summary));
 }
 
 function addCommand(
@@ -69,13 +82,17 @@ function addCommand(
   context: CommandContext,
   setExitCode: (code: number) => void,
 ): void {
-  command.description(`${entry.summary[0]?.toUpperCase() ?? ""}${entry.summary.slice(1)}.`).summary(entry.summary);
+  command.summary(entry.summary).description(sentence(entry.summary));
   entry.configure(command);
   command.option("--debug", "show where an error comes from");
   command.action(async () => {
     const action = (await unlessAborted(entry.load(), context.signal)) as Action<unknown>;
     setExitCode(await action(context, command.args, command.opts()));
   });
+}
+
+function sentence(summary: string): string {
+  return `${summary[0]?.toUpperCase() ?? ""}${summary.slice(1)}.`;
 }
 
 /** Expected errors are one line; `--debug` and unexpected ones show the stack. */
