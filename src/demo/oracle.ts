@@ -41,7 +41,7 @@ const LIMIT = {
   speck: 6,
   debris: 80,
   /** Overlap with the best-fitting shape, and its lead over the second. */
-  overlap: 0.83,
+  overlap: 0.7,
   lead: 0.05,
   /** Share of a component's inner pixels that have its colour. */
   uniform: 0.9,

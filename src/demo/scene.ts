@@ -97,7 +97,8 @@ export function sampleScene(random: Random, count: 1 | 2 = random.chance(0.6) ? 
   return { background, shapes: place(random, first, random.pick(RELATIONS), sampleShape(random)) };
 }
 
-const other = <T>(random: Random, items: readonly T[], than: T): T => random.pick(items.filter((item) => item !== than));
+const other = <T>(random: Random, items: readonly T[], than: T): T =>
+  random.pick(items.filter((item) => item !== than));
 
 /** The small changes {@link mutateScene} makes; the ones that keep the parts and change their binding are the hard ones. */
 export const MUTATIONS = [

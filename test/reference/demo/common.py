@@ -166,3 +166,68 @@ def launch(worker, name, args, size=int(os.environ.get("LAUREL_PROCESSES", "2"))
         worker(Team(0, 1, name), args)
     else:
         mp.spawn(_enter, (worker, size, name, args), nprocs=size)
+
+
+def orthogonal(x):
+    """Nearest orthogonal matrices of a stack (batch, rows, columns), roughly: four Newton-Schulz steps in bfloat16."""
+    turn = x.shape[1] > x.shape[2]
+    x = x.transpose(1, 2) if turn else x
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16().contiguous()
+    for _ in range(4):
+        a = x @ x.transpose(1, 2)
+        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, b, x, beta=3.4445)
+    return (x.transpose(1, 2) if turn else x).float()
+
+
+class Muon:
+    """Momentum with orthogonalised updates (Newton-Schulz) for matrices and convolution kernels, AdamW for the rest;
+    on these small networks it needs about half the steps of AdamW alone. `lr` is AdamW's; matrices take `ratio` times it."""
+
+    def __init__(self, named, lr, ratio=10.0, betas=(0.9, 0.99), weight_decay=1e-4, exclude=(), team=None):
+        self.team = team
+        named = [(n, p) for n, p in named if p.requires_grad]
+        is_matrix = lambda n, p: p.ndim >= 2 and min(p.shape[0], p[0].numel()) >= 8 and "embedding" not in n and not any(e in n for e in exclude)
+        self.matrices = [p for n, p in named if is_matrix(n, p)]
+        self.adam = torch.optim.AdamW([p for n, p in named if not is_matrix(n, p)], lr=lr, betas=betas, weight_decay=0.0)
+        self.momentum = [torch.zeros_like(p) for p in self.matrices]
+        self.ratio, self.weight_decay = ratio, weight_decay
+
+    @torch.no_grad()
+    def step(self, lr):
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        self.adam.step()
+        size, rank = (self.team.size, self.team.rank) if self.team else (1, 0)
+        updates = [torch.zeros_like(p) for p in self.matrices]
+        shapes = {}
+        for i, p in enumerate(self.matrices):
+            if p.grad is None:
+                continue
+            self.momentum[i].lerp_(p.grad, 0.05)
+            if i % size == rank:
+                update = p.grad.lerp(self.momentum[i], 0.95).reshape(p.shape[0], -1)
+                shapes.setdefault(update.shape, []).append((i, update))
+        for (rows, columns), group in shapes.items():
+            for (i, _), u in zip(group, orthogonal(torch.stack([u for _, u in group]))):
+                updates[i].copy_(u.reshape(updates[i].shape))
+        if size > 1:
+            flat = torch.cat([u.reshape(-1) for u in updates])
+            self.team.dist.all_reduce(flat)
+            updates = [u.view_as(p) for u, p in zip(flat.split([p.numel() for p in self.matrices]), self.matrices)]
+        for p, u in zip(self.matrices, updates):
+            scale = lr * self.ratio * max(1.0, p.shape[0] / p[0].numel()) ** 0.5
+            p.mul_(1 - lr * self.ratio * self.weight_decay).sub_(u, alpha=scale)
+
+    def zero_grad(self):
+        for p in self.matrices:
+            p.grad = None
+        self.adam.zero_grad()
+
+    def state_dict(self):
+        return {"adam": self.adam.state_dict(), "momentum": self.momentum}
+
+    def load_state_dict(self, state):
+        self.adam.load_state_dict(state["adam"])
+        for m, s in zip(self.momentum, state["momentum"]):
+            m.copy_(s)

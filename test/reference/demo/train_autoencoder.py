@@ -68,7 +68,11 @@ def evaluate(model, images, metas, noise=0.0, count=256):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=11)
-    parser.add_argument("--batch", type=int, default=24, help="crops per process and step")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--start", help="a folder in the work directory to start from")
+    parser.add_argument("--ratio", type=float, default=10)
+    parser.add_argument("--channels", type=int, nargs=4, default=[16, 32, 64, 96])
+    parser.add_argument("--batch", type=int, default=12, help="crops per process and step")
     dump("renders", count=60000, seed=11, captions=3)
     launch(worker, "autoencoder", parser.parse_args())
 
@@ -79,10 +83,12 @@ def worker(team, args):
     metas = [m["s"] for m in load_lines(folder / "meta.jsonl")]
     test_images, test_metas = images[-512:], metas[-512:]
     torch.manual_seed(1)
-    model = AutoencoderKL(**CONFIG)
+    model = AutoencoderKL(**{**CONFIG, "block_out_channels": tuple(args.channels)})
+    if args.start and not (WORK / "autoencoder.pt").exists():
+        model = AutoencoderKL.from_pretrained(WORK / args.start)
     print("parameters", sum(p.numel() for p in model.parameters()), flush=True)
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = Muon(model.named_parameters(), lr=2e-3, ratio=args.ratio)
     path = WORK / "autoencoder.pt"
     state = restore(path)
     step, spent = 0, 0.0
@@ -98,14 +104,12 @@ def worker(team, args):
         batch = args.batch // 3 if whole else args.batch
         index = torch.randint(len(images) - 512, (batch,), generator=generator)
         pixels = images[index] if whole else crops(images, metas, index, generator)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(2e-3, step, share, hold=0.25)
         with torch.autocast("cpu", torch.bfloat16):
             loss, error = loss_of(model, to_unit(pixels), 0.02 + 0.1 * min(1.0, share * 2))
         loss.backward()
         share = team.reduce(parameters, clock.share)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(); optimizer.zero_grad()
+        optimizer.step(learning_rate(args.lr, step, share, warmup=30, hold=0.3)); optimizer.zero_grad()
         step += 1; seen += batch
         if team.rank == 0 and time.time() - logged > 45:
             rate = seen / (time.time() - logged)
