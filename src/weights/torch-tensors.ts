@@ -4,7 +4,7 @@ import type { DType } from "../tensor/dtype.js";
 import { elementCount } from "../tensor/tensor.js";
 import type { FileReader } from "./file-reader.js";
 import { STORAGES, TORCH_DTYPE_BYTES } from "./pickle-globals.js";
-import type { PickleValue , StorageReference} from "./pickle-values.js";
+import type { PickleValue, StorageReference } from "./pickle-values.js";
 import { PickleDict, PickleList, PickleTuple, TensorReference } from "./pickle-values.js";
 import type { StridedEntry } from "./source.js";
 import type { WeightEntry } from "./types.js";

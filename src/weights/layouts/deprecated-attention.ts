@@ -1,6 +1,6 @@
 /**
  * @file Key names of attention layers in autoencoders saved before diffusers 0.13, Stable Diffusion 1.5's own among them.
- * Source: https://github.com/huggingface/diffusers/blob/v0.38.0/src/diffusers/models/modeling_utils.py `_convert_deprecated_attention_blocks`
+ * Source: https://github.com/huggingface/diffusers/blob/v0.38.0/src/diffusers/models/modeling_utils.py `_fix_state_dict_keys_on_load`
  */
 
 const CURRENT: ReadonlyMap<string, string> = new Map([
