@@ -18,6 +18,7 @@ import type { UnetConfig } from "../models/unet-2d-condition.js";
 import { buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
 import { rootScope } from "../nn/scope.js";
 import { openWeights } from "../weights/open.js";
+import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
 import type { ModelFolder } from "./model-folder.js";
@@ -92,14 +93,18 @@ export interface ResolvedWeights {
   readonly decoder: ReadonlyMap<string, WeightEntry>;
 }
 
+/** The three graphs for one size. */
+export interface NetworkGraphs {
+  readonly text: Graph;
+  readonly denoiser: Graph;
+  readonly decoder: Graph;
+}
+
 /**
  * Finds the weights of all three networks; only the files' tables of contents are read.
  * @throws ModelError listing every missing, unexpected and mis-shaped tensor of a network
  */
-export async function resolveNetworkWeights(
-  folder: ModelFolder,
-  graphs: { readonly text: Graph; readonly denoiser: Graph; readonly decoder: Graph },
-): Promise<ResolvedWeights> {
+export async function resolveNetworkWeights(folder: ModelFolder, graphs: NetworkGraphs): Promise<ResolvedWeights> {
   const [text, unet, autoencoder] = await Promise.all([
     openWeights(join(folder.directory, "text_encoder")),
     openWeights(join(folder.directory, "unet")),
@@ -113,6 +118,7 @@ export async function resolveNetworkWeights(
     }),
     decoder: resolveWeights(graphs.decoder.parameters, autoencoder, {
       where: "AutoencoderKL",
+      rename: renameDeprecatedAttention,
       ignore: [...AUTOENCODER_IGNORED_KEYS, ...AUTOENCODER_KEYS_BEYOND_DECODER],
     }),
   };

@@ -5,12 +5,11 @@ import { CancelledError, ModelError, UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { Device } from "../runtime/device.js";
 import type { Program } from "../runtime/program.js";
-import type { Sampler } from "../samplers/contract.js";
 import { createSampler } from "../samplers/sampler.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { elementCount, float32 } from "../tensor/tensor.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
-import { beginState, guide, type LatentState, nextState } from "./latents.js";
+import { beginState, forkState, guide, type LatentState, nextState } from "./latents.js";
 import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
 import type { LatentSize, NetworkConfigs } from "./networks.js";
 import {
@@ -25,52 +24,14 @@ import { DiffusionPrograms } from "./programs.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SizeRule } from "./request.js";
 import { isGuided, resolveDiffusionRequest } from "./request.js";
 import { TextConditioner, truncationWarnings } from "./text-conditioning.js";
+import type { DiffusionGroup, DiffusionOptions, Trajectory } from "./trajectory.js";
+
+export type * from "./trajectory.js";
 
 /** Largest side in pixels. */
 const MAX_SIDE = 2048;
 /** Images are decoded together up to this many pixels: the decoder's inner tensors are many times larger. */
 const DECODED_PIXELS = 1 << 18;
-
-/** What all candidates of one request share. */
-export interface Trajectory {
-  readonly request: ResolvedRequest;
-  readonly sampler: Sampler;
-  /** [channels, height, width] of the latents. */
-  readonly latentShape: readonly [number, number, number];
-  /** True when a step costs two evaluations. */
-  readonly guided: boolean;
-  /** float32 [1 or 2, length, width]: the prompt, and before it the negative prompt where guidance needs it. */
-  readonly conditioning: Tensor<"float32">;
-  /** Truncated prompts, settings without effect. */
-  readonly warnings: readonly string[];
-}
-
-/** How far the candidates in the making are. */
-export interface DiffusionProgress {
-  readonly step: number;
-  readonly steps: number;
-  readonly candidates: number;
-}
-
-/** What a caller may pass beside the request. */
-export interface DiffusionOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((progress: DiffusionProgress) => void) | undefined;
-}
-
-/** A finished picture. */
-export interface DiffusionImage {
-  readonly seed: number;
-  readonly image: RgbImage;
-  /** Evaluations of the denoiser it cost; a guided step counts 2. */
-  readonly evaluations: number;
-}
-
-/** Pictures that became ready together. */
-export interface DiffusionGroup {
-  readonly images: readonly DiffusionImage[];
-  readonly warnings: readonly string[];
-}
 
 /**
  * Opens a diffusers folder (`model_index.json`). Configurations and the weights' names and shapes are checked now; programs are compiled when
@@ -88,18 +49,44 @@ export async function openStableDiffusion(directory: string, device: Device): Pr
       `${folder.directory}: tokenizer: expected at most ${maxPositions} tokens of ${vocabulary} (text_encoder/config.json), got ${length} of ${tokenizer.vocabularySize}`,
     );
   }
-  const weights = await resolveNetworkWeights(folder, {
+  const { factor, native } = configs;
+  const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
+  const rule: SizeRule = { multiple: factor, maximum: MAX_SIDE };
+  checkStatedSize(folder, defaults, rule);
+  const size = { width: defaults.width / factor, height: defaults.height / factor };
+  const graphs = {
     text: textEncoderGraph(configs.text, length),
-    denoiser: denoiserGraph(configs.unet, configs.native, length),
-    decoder: decoderGraph(configs.autoencoder, configs.native),
-  });
-  const programs = new DiffusionPrograms(device, configs, weights, length);
-  return new StableDiffusion(folder, configs, programs, new TextConditioner(tokenizer, () => programs.text()));
+    denoiser: denoiserGraph(configs.unet, size, length),
+    decoder: decoderGraph(configs.autoencoder, size),
+  };
+  const weights = await resolveNetworkWeights(folder, graphs);
+  const programs = new DiffusionPrograms(device, { configs, weights, length, graphs, size });
+  const text = new TextConditioner(tokenizer, () => programs.text());
+  return new StableDiffusion({ folder, configs, defaults, size: rule, programs, text });
+}
+
+/** @throws ModelError when laurel.json asks for a size that the networks cannot draw */
+function checkStatedSize(folder: ModelFolder, { width, height }: DiffusionDefaults, rule: SizeRule): void {
+  const possible = (side: number): boolean => side % rule.multiple === 0 && side <= rule.maximum;
+  if (possible(width) && possible(height)) return;
+  throw new ModelError(
+    `${join(folder.directory, "laurel.json")}: expected sides that are multiples of ${rule.multiple} up to ${rule.maximum}, got ${width} x ${height}`,
+  );
+}
+
+/** What an open model is made of. */
+interface Parts {
+  readonly folder: ModelFolder;
+  readonly configs: NetworkConfigs;
+  readonly defaults: DiffusionDefaults;
+  readonly size: SizeRule;
+  readonly programs: DiffusionPrograms;
+  readonly text: TextConditioner;
 }
 
 /**
  * A Stable Diffusion 1.x or 2.x on a device. `generate` is built from begin, step and decode; search inside a trajectory uses these itself, with
- * preview, and forkState of latents.ts.
+ * preview and fork.
  */
 export class StableDiffusion {
   readonly name: string;
@@ -109,23 +96,23 @@ export class StableDiffusion {
   readonly size: SizeRule;
   /** What was noticed on opening. */
   readonly warnings: readonly string[];
-  readonly #folder: ModelFolder;
-  readonly #configs: NetworkConfigs;
-  readonly #programs: DiffusionPrograms;
-  readonly #text: TextConditioner;
+  readonly #parts: Parts;
 
   /** Use {@link openStableDiffusion}. */
-  constructor(folder: ModelFolder, configs: NetworkConfigs, programs: DiffusionPrograms, text: TextConditioner) {
-    this.#folder = folder;
-    this.#configs = configs;
-    this.#programs = programs;
-    this.#text = text;
-    this.name = folder.name;
-    this.directory = folder.directory;
-    this.warnings = folder.warnings;
-    const { factor, native } = configs;
-    this.defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
-    this.size = { multiple: factor, maximum: MAX_SIDE };
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.name = parts.folder.name;
+    this.directory = parts.folder.directory;
+    this.warnings = parts.folder.warnings;
+    this.defaults = parts.defaults;
+    this.size = parts.size;
+  }
+
+  /** Compiles what a request of the default size needs ahead of its first use. */
+  async prepare(): Promise<void> {
+    const { programs, configs } = this.#parts;
+    const size = { width: this.defaults.width / configs.factor, height: this.defaults.height / configs.factor };
+    await Promise.all([programs.text(), programs.denoiser(size), programs.decoder(size)]);
   }
 
   /** Completes and checks a request without starting it. @throws UsageError */
@@ -177,7 +164,7 @@ export class StableDiffusion {
         row[at] = BigInt(pass);
       });
     }
-    const program = await this.#programs.denoiser(latentSize(trajectory));
+    const program = await this.#parts.programs.denoiser(latentSize(trajectory));
     const prediction = await run(program, options.signal, "prediction", {
       sample: float32([rows, ...latentShape], sample),
       timestep: float32([rows], timestep),
@@ -203,6 +190,11 @@ export class StableDiffusion {
       return clean;
     });
     return this.#decode(trajectory, latents, options);
+  }
+
+  /** The same state with a random stream started anew from `seed`: under a stochastic sampler the two part from here on. */
+  fork(state: LatentState, seed: number): LatentState {
+    return forkState(state, seed);
   }
 
   /** The pictures of the states as they are. @throws CancelledError when the signal aborts */
@@ -242,20 +234,20 @@ export class StableDiffusion {
 
   /** Gives the compiled programs back. */
   dispose(): Promise<void> {
-    return this.#programs.dispose();
+    return this.#parts.programs.dispose();
   }
 
   async #plan(open: DiffusionRequest, { signal }: DiffusionOptions): Promise<Trajectory> {
     throwIfAborted(signal);
     const { request, warnings } = this.resolve(open);
-    const sampler = createSampler(request.sampler, this.#folder.scheduler, request.steps, { eta: request.eta });
-    const { factor, text, unet } = this.#configs;
+    const sampler = createSampler(request.sampler, this.#parts.folder.scheduler, request.steps, { eta: request.eta });
+    const { factor, text, unet } = this.#parts.configs;
     const latentShape = [unet.inChannels, request.height / factor, request.width / factor] as const;
     const guided = isGuided(request);
     // compiled while the prompt is being encoded
-    void this.#programs.denoiser(sizeOf(latentShape));
+    void this.#parts.programs.denoiser(sizeOf(latentShape));
     const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const encoded = await Promise.all(texts.map((prompt) => this.#text.encode(prompt, signal)));
+    const encoded = await Promise.all(texts.map((prompt) => this.#parts.text.encode(prompt, signal)));
     const length = encoded[0]!.states.length / text.width;
     const states = new Float32Array(texts.length * length * text.width);
     encoded.forEach((one, i) => {
@@ -274,8 +266,8 @@ export class StableDiffusion {
     const { latentShape } = trajectory;
     const { width, height } = trajectory.request;
     const size = elementCount(latentShape);
-    const { scalingFactor } = this.#configs.autoencoder;
-    const program = await this.#programs.decoder(latentSize(trajectory));
+    const { scalingFactor } = this.#parts.configs.autoencoder;
+    const program = await this.#parts.programs.decoder(latentSize(trajectory));
     const group = Math.max(1, Math.floor(DECODED_PIXELS / (width * height)));
     const images: RgbImage[] = [];
     for (let start = 0; start < latents.length; start += group) {

@@ -54,7 +54,8 @@ export async function openImageReward(
   ]);
   const shapes = new Map([...source.entries].map(([key, entry]) => [key, entry.shape]));
   const config = imageRewardConfig(shapes, med, own, file);
-  const weights = resolveWeights(scoreGraph(config, "inference").parameters, source, {
+  const scorer = scoreGraph(config, "inference");
+  const weights = resolveWeights(scorer.parameters, source, {
     where: "ImageReward",
     ignore: IMAGE_REWARD_IGNORED_KEYS,
   });
@@ -65,12 +66,14 @@ export async function openImageReward(
       `${options.tokenizer ?? directory}: expected a vocabulary of ${config.text.vocabulary} tokens as in ${file}, got ${tokenizer.vocabularySize}`,
     );
   }
-  return new ImageReward(device, { config, weights, tokenizer, batch, path: resolve(path) });
+  return new ImageReward(device, { config, scorer, weights, tokenizer, batch, path: resolve(path) });
 }
 
 /** What an open ImageReward is made of. */
 interface Parts {
   readonly config: ImageRewardConfig;
+  /** In inference mode. */
+  readonly scorer: Graph;
   readonly weights: ReadonlyMap<string, WeightEntry>;
   readonly tokenizer: BertTokenizer;
   readonly batch: number;
@@ -105,7 +108,7 @@ export class ImageReward implements DifferentiableReward {
    * Its parameters are `weights`.
    */
   graph(mode: NetworkMode): Graph {
-    return scoreGraph(this.#parts.config, mode);
+    return mode === "inference" ? this.#parts.scorer : scoreGraph(this.#parts.config, mode);
   }
 
   /** The prompt's tokens as the network reads them, int64 [count, L] each, the same in every row. */
@@ -175,7 +178,7 @@ export class ImageReward implements DifferentiableReward {
   }
 
   #compileScorer(): Promise<Program> {
-    this.#scorer ??= this.#device.compile(this.graph("inference"), { weights: this.weights, label: "image-reward" });
+    this.#scorer ??= this.#device.compile(this.#parts.scorer, { weights: this.weights, label: "image-reward" });
     return this.#scorer;
   }
 

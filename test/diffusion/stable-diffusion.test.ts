@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CancelledError } from "#laurel/errors";
-import { forkState } from "#laurel/diffusion/latents";
 import { openStableDiffusion, type StableDiffusion } from "#laurel/diffusion/stable-diffusion";
 import { type Device, openDevice } from "#laurel/runtime/device";
+import type { Tensor } from "#laurel/tensor/tensor";
+import { openSafetensors, saveSafetensors } from "#laurel/weights/safetensors";
 
 interface Case {
   sampler: string;
@@ -197,21 +198,21 @@ describe("search inside a trajectory", () => {
   test("a fork with another stream parts; with the same state it does not", async () => {
     const { trajectory, states } = await model.begin(ask);
     const [first] = await model.step(trajectory, states);
-    const [same, other, again] = await model.step(trajectory, [first!, forkState(first!, 99), first!]);
+    const [same, other, again] = await model.step(trajectory, [first!, model.fork(first!, 99), first!]);
     expect(same!.latents).toEqual(again!.latents);
     expect(other!.latents).not.toEqual(same!.latents);
     expect(other!.clean).toEqual(same!.clean);
     expect(other!.evaluations).toBe(2);
   });
 
-  test("the preview after the last step of ddpm is the picture", async () => {
+  test("previews exist from the first step on, and a finished state takes no step", async () => {
     const { trajectory, states } = await model.begin({ ...ask, sampler: "ddim", seed: 3 });
     await expect(model.preview(trajectory, states)).rejects.toThrow(
       "preview: expected a state after its first step, got seed 3 before it",
     );
-    let now = states;
-    for (let step = 0; step < 3; step++) now = await model.step(trajectory, now);
+    let now = await model.step(trajectory, states);
     const [preview] = await model.preview(trajectory, now);
+    for (let step = 1; step < 3; step++) now = await model.step(trajectory, now);
     expect([preview!.width, preview!.height, preview!.data.length]).toEqual([64, 64, 64 * 64 * 3]);
     await expect(model.step(trajectory, now)).rejects.toThrow(
       "step: expected a state before its end, got step 3 of seed 3",
@@ -294,6 +295,35 @@ describe("folders", () => {
     ],
   ])("%s that does not fit is refused (%#)", async (file, change, message) => {
     await expect(openStableDiffusion(await changed(file, change), device)).rejects.toThrow(message);
+  });
+
+  test("an autoencoder with the attention names of old files is read", async () => {
+    const folder = await changed("laurel.json", () => ({ sampler: "euler", steps: 2, guidance: 1 }));
+    const path = join(folder, "vae", "diffusion_pytorch_model.safetensors");
+    const source = await openSafetensors(path);
+    const old: Readonly<Record<string, string>> = {
+      to_q: "query",
+      to_k: "key",
+      to_v: "value",
+      "to_out.0": "proj_attn",
+    };
+    const tensors = new Map<string, Tensor>();
+    for (const name of source.entries.keys()) {
+      tensors.set(
+        name.replace(/(?<=attentions\.0\.)(to_q|to_k|to_v|to_out\.0)/, (now) => old[now]!),
+        await source.read(name),
+      );
+    }
+    expect([...tensors.keys()].filter((name) => name.includes("query"))).not.toEqual([]);
+    await saveSafetensors(path, tensors);
+    const opened = await openStableDiffusion(folder, device);
+    const pictures: unknown[] = [];
+    for (const subject of [model, opened]) {
+      for await (const group of subject.generate({ prompt: "a", seed: 1, ...opened.defaults }))
+        pictures.push(group.images[0]!.image);
+    }
+    expect(pictures[0]).toEqual(pictures[1]);
+    await opened.dispose();
   });
 
   test("a folder that is none is refused", async () => {

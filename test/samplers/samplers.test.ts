@@ -128,6 +128,33 @@ describe("scheduler_config.json", () => {
     expect(() => parseSchedulerConfig(json, "x")).toThrow(message);
   });
 
+  test.each([
+    [
+      "Stable Diffusion 1.5",
+      '{"_class_name":"PNDMScheduler","_diffusers_version":"0.6.0","beta_end":0.012,"beta_schedule":"scaled_linear","beta_start":0.00085,"num_train_timesteps":1000,"set_alpha_to_one":false,"skip_prk_steps":true,"steps_offset":1,"trained_betas":null,"clip_sample":false}',
+      undefined,
+    ],
+    [
+      "Stable Diffusion 2.1",
+      '{"_class_name":"DDIMScheduler","_diffusers_version":"0.8.0","beta_end":0.012,"beta_schedule":"scaled_linear","beta_start":0.00085,"clip_sample":false,"num_train_timesteps":1000,"prediction_type":"v_prediction","set_alpha_to_one":false,"skip_prk_steps":true,"steps_offset":1,"trained_betas":null}',
+      "ddim",
+    ],
+    [
+      "SD-Turbo",
+      '{"_class_name":"EulerDiscreteScheduler","_diffusers_version":"0.24.0.dev0","beta_end":0.012,"beta_schedule":"scaled_linear","beta_start":0.00085,"clip_sample":false,"interpolation_type":"linear","num_train_timesteps":1000,"prediction_type":"epsilon","set_alpha_to_one":false,"sigma_max":null,"sigma_min":null,"skip_prk_steps":true,"steps_offset":1,"timestep_spacing":"trailing","timestep_type":"discrete","trained_betas":null,"use_karras_sigmas":false}',
+      "euler",
+    ],
+    [
+      "diffusers 0.38's own DPM-Solver++",
+      '{"_class_name":"DPMSolverMultistepScheduler","_diffusers_version":"0.38.0","algorithm_type":"dpmsolver++","beta_end":0.02,"beta_schedule":"linear","beta_start":0.0001,"dynamic_thresholding_ratio":0.995,"euler_at_final":false,"final_sigmas_type":"zero","flow_shift":1.0,"lambda_min_clipped":-Infinity,"lower_order_final":true,"num_train_timesteps":1000,"prediction_type":"epsilon","rescale_betas_zero_snr":false,"sample_max_value":1.0,"solver_order":2,"solver_type":"midpoint","steps_offset":0,"thresholding":false,"time_shift_type":"exponential","timestep_spacing":"linspace","trained_betas":null,"use_beta_sigmas":false,"use_dynamic_shifting":false,"use_exponential_sigmas":false,"use_flow_sigmas":false,"use_karras_sigmas":false,"use_lu_lambdas":false,"variance_type":null}',
+      "dpmpp-2m",
+    ],
+  ])("the file of %s is read, and every sampler can be made from it", (_, text, sampler) => {
+    const config = parseSchedulerText(text, "scheduler_config.json");
+    expect(samplerOfConfig(config)).toBe(sampler);
+    for (const name of SAMPLER_NAMES) expect(createSampler(name, config, 4).timesteps).toHaveLength(4);
+  });
+
   test("an unknown field that is switched off is harmless", () => {
     expect(() => parseSchedulerConfig({ ...base, use_something_new: false, other: null }, "x")).not.toThrow();
   });

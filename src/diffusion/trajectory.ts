@@ -1,0 +1,47 @@
+/** @file What a run of a diffusion model is made of: the shared trajectory, progress, finished pictures. */
+
+import type { RgbImage } from "../image/types.js";
+import type { Sampler } from "../samplers/contract.js";
+import type { Tensor } from "../tensor/tensor.js";
+import type { ResolvedRequest } from "./request.js";
+
+/** What all candidates of one request share. */
+export interface Trajectory {
+  readonly request: ResolvedRequest;
+  readonly sampler: Sampler;
+  /** [channels, height, width] of the latents. */
+  readonly latentShape: readonly [number, number, number];
+  /** True when a step costs two evaluations. */
+  readonly guided: boolean;
+  /** float32 [1 or 2, length, width]: the prompt, and before it the negative prompt where guidance needs it. */
+  readonly conditioning: Tensor<"float32">;
+  /** Truncated prompts, settings without effect. */
+  readonly warnings: readonly string[];
+}
+
+/** How far the candidates in the making are. */
+export interface DiffusionProgress {
+  readonly step: number;
+  readonly steps: number;
+  readonly candidates: number;
+}
+
+/** What a caller may pass beside the request. */
+export interface DiffusionOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: DiffusionProgress) => void) | undefined;
+}
+
+/** A finished picture. */
+export interface DiffusionImage {
+  readonly seed: number;
+  readonly image: RgbImage;
+  /** Evaluations of the denoiser it cost; a guided step counts 2. */
+  readonly evaluations: number;
+}
+
+/** Pictures that became ready together. */
+export interface DiffusionGroup {
+  readonly images: readonly DiffusionImage[];
+  readonly warnings: readonly string[];
+}
