@@ -1,0 +1,101 @@
+/**
+ * @file A training step of the demo denoiser (loss, gradients, AdamW) against its forward pass, runs interleaved.
+ *
+ * node bench/training-step.js [--models DIR] [--batch 32] [--rounds 15] [--threads N]
+ * The same step in PyTorch: python test/reference/training_step.py, same flags.
+ */
+
+import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { pathToFileURL } from "node:url";
+import { graph, input } from "../dist/graph/builder.js";
+import { buildUnet, parseUnetConfig } from "../dist/models/unet-2d-condition.js";
+import { rootScope } from "../dist/nn/scope.js";
+import { openDevice } from "../dist/runtime/device.js";
+import { TorchGenerator } from "../dist/tensor/random.js";
+import { float32 } from "../dist/tensor/tensor.js";
+import { readJson } from "../dist/training/demo-files.js";
+import { meanSquaredError } from "../dist/training/losses.js";
+import { startValues } from "../dist/training/recipes/recipe-settings.js";
+import { createTrainer } from "../dist/training/trainer.js";
+import { median, report } from "./measure.js";
+
+const MODELS = fileURLToPath(new URL("../models/demo", import.meta.url));
+/** Tokens of a prompt. */
+const LENGTH = 32;
+
+const options = {
+  models: { type: "string", default: MODELS },
+  batch: { type: "string", default: "32" },
+  rounds: { type: "string", default: "15" },
+  threads: { type: "string" },
+};
+
+export async function run(flags = {}) {
+  const { models = MODELS, batch = "32", rounds = "15", threads } = flags;
+  const count = Number(batch);
+  const where = join(models, "stable-diffusion/unet/config.json");
+  const config = parseUnetConfig(readJson(where), where);
+  const side = config.sampleSize;
+  const shape = [count, config.inChannels, side, side];
+  const sample = input("sample", "float32", ["N", ...shape.slice(1)]);
+  const prediction = buildUnet(rootScope({ mode: "training" }), config, {
+    sample,
+    timestep: input("timestep", "float32", ["N"]),
+    encoderHiddenStates: input("context", "float32", ["N", LENGTH, config.crossAttentionWidth]),
+  });
+  const loss = meanSquaredError(prediction, input("target", "float32", sample.shape));
+  const generator = new TorchGenerator(1);
+  const random = (dims) => float32(dims, generator.randn(dims.reduce((a, b) => a * b, 1)));
+  const feeds = {
+    sample: random(shape),
+    timestep: float32(
+      [count],
+      Array.from({ length: count }, (_, i) => (i * 31) % 1000),
+    ),
+    context: random([count, LENGTH, config.crossAttentionWidth]),
+    target: random(shape),
+  };
+  const device = openDevice(threads === undefined ? {} : { threads: Number(threads) });
+  try {
+    const parameters = startValues(loss, 1);
+    const schedule = { type: "constant", learningRate: 1e-4 };
+    const trainer = await createTrainer(
+      device,
+      "step",
+      { loss, parameters },
+      { schedule, clipNorm: 1, averageDecay: 0.999 },
+    );
+    const forward = await device.compile(graph("forward", { loss }), { trainable: new Set(parameters.keys()) });
+    const times = { forward: [], step: [], program: [] };
+    for (let round = 0; round < Number(rounds) + 2; round++) {
+      const started = performance.now();
+      await forward.run(feeds);
+      const between = performance.now();
+      const before = trainer.program.runMs;
+      await trainer.update([feeds], round, 1000);
+      const ended = performance.now();
+      if (round < 2) continue; // the first runs allocate
+      times.forward.push(between - started);
+      times.step.push(ended - between);
+      times.program.push(trainer.program.runMs - before);
+    }
+    const [forwardMs, stepMs, programMs] = [times.forward, times.step, times.program].map(median);
+    report("training step of the demo denoiser / its forward pass", stepMs / forwardMs, "x", "<= 3.5", {
+      forwardMs,
+      stepMs,
+      programMs,
+      batch: count,
+      threads: device.threads,
+      parameters: [...parameters.values()].reduce((sum, { data }) => sum + data.length, 0),
+      rounds: times.step.length,
+    });
+  } finally {
+    await device.close();
+  }
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await run(parseArgs({ options }).values);
+}
