@@ -1,15 +1,12 @@
 /** @file Opens the real models on the CPU device. */
 
-import { createLocalBackend } from "../backends/local.js";
-import { openStableDiffusion } from "../diffusion/stable-diffusion.js";
+import { basename } from "node:path";
 import { digestModel } from "../pipeline/digest.js";
 import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
-import { openImageReward } from "../rewards/image-reward.js";
 import { openDevice } from "../runtime/device.js";
 import type { ModelSession } from "./context.js";
-import { basename } from "node:path";
 
-/** A session on one device, which both models share. */
+/** A session on one device, which both models share. The device's process starts while the code of the models is still being loaded. */
 export function openModelSession(): ModelSession {
   const device = openDevice();
   device.start();
@@ -17,14 +14,15 @@ export function openModelSession(): ModelSession {
     programMs: () => device.runMs,
     async openBackend(directory) {
       const path = directory ?? EMBEDDED_MODELS.generator;
+      const { openStableDiffusion } = await import("../diffusion/stable-diffusion.js");
+      const { createLocalBackend } = await import("../backends/local.js");
       const model = createLocalBackend(await openStableDiffusion(path, device));
-      return {
-        model,
-        record: { name: model.name, model: model.model.name, path: directory, digest: await digestModel(path) },
-      };
+      const digest = await digestModel(path);
+      return { model, record: { name: model.name, model: model.model.name, path: directory, digest } };
     },
     async openReward(given) {
       const path = given ?? EMBEDDED_MODELS.reward;
+      const { openImageReward } = await import("../rewards/image-reward.js");
       const model = await openImageReward(path, device);
       return {
         model,

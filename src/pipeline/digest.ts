@@ -42,13 +42,15 @@ export async function digestModel(path: string, options: DigestOptions = {}): Pr
   });
   const files = (await stat(root)).isDirectory() ? await modelFiles(root) : [root];
   const remembered = new RememberedDigests(options.cache ?? defaultCache());
-  const lines: string[] = [];
-  for (const file of files) {
-    const name = file === root ? basename(file) : relative(root, file).split(sep).join("/");
-    const { size, mtimeMs, ino } = await stat(file);
-    const digest = size < LARGE_BYTES ? sha256File(file) : remembered.of(file, `${size} ${mtimeMs} ${ino}`);
-    lines.push(`${name}\0${size}\0${await digest}\n`);
-  }
+  const lines = await Promise.all(
+    files.map(async (file) => {
+      const name = file === root ? basename(file) : relative(root, file).split(sep).join("/");
+      const { size, mtimeMs, ino } = await stat(file);
+      const small = size < LARGE_BYTES;
+      const digest = small ? await sha256File(file) : await remembered.of(file, `${size} ${mtimeMs} ${ino}`);
+      return `${name}\0${size}\0${digest}\n`;
+    }),
+  );
   await remembered.save();
   return sha256(lines.join(""));
 }
@@ -79,11 +81,10 @@ class RememberedDigests {
   constructor(private readonly path: string) {}
 
   async of(file: string, facts: string): Promise<string> {
-    this.#entries ??= readFile(this.path, "utf8").then(
-      (text) => JSON.parse(text) as Record<string, { facts: string; sha256: string }>,
-    );
-    const entries = await this.#entries.catch(() => ({}) as Record<string, { facts: string; sha256: string }>);
-    this.#entries = Promise.resolve(entries);
+    this.#entries ??= readFile(this.path, "utf8")
+      .then((text) => JSON.parse(text) as Record<string, { facts: string; sha256: string }>)
+      .catch(() => ({}));
+    const entries = await this.#entries;
     const known = entries[file];
     if (known?.facts === facts && /^[0-9a-f]{64}$/.test(known.sha256)) return known.sha256;
     const digest = await sha256File(file);

@@ -12,7 +12,7 @@ import { type EmbeddedImage, reportPage } from "./page.js";
 
 /** Most pictures on the page, and on the contact sheet. */
 const MOST_ON_PAGE = 200;
-const MOST_ON_SHEET = 64;
+const MOST_ON_SHEET = 36;
 
 /** Wider pictures are embedded as thumbnails, the best one excepted. */
 const THUMBNAIL_WIDTH = 384;
@@ -25,10 +25,9 @@ export async function writeReport(
   const report = join(run.directory, RUN_FILES.report);
   const grid = ranking.length === 0 ? undefined : join(run.directory, RUN_FILES.grid);
   if (grid !== undefined) await writeFileAtomic(grid, await sheet(run, ranking.slice(0, MOST_ON_SHEET)));
-  const images = new Map<number, EmbeddedImage>();
-  for (const [position, line] of ranking.slice(0, MOST_ON_PAGE).entries()) {
-    images.set(line.index, await embed(run, line, position > 0));
-  }
+  const shown = ranking.slice(0, MOST_ON_PAGE);
+  const embedded = await Promise.all(shown.map((line) => embed(run, line, line.rank > 1)));
+  const images = new Map(shown.map((line, position) => [line.index, embedded[position] as EmbeddedImage]));
   await writeFileAtomic(report, reportPage(run, images));
   return { report, grid };
 }

@@ -4,7 +4,6 @@ import { CancelledError, EXIT, ModelError } from "../../errors.js";
 import type { ModelRecord, RunConfig } from "../../pipeline/manifest.js";
 import { generateRun } from "../../pipeline/generate-run.js";
 import type { Run } from "../../pipeline/run-store.js";
-import { writeReport } from "../../report/report.js";
 import { bestOfN } from "../../strategies/best-of-n.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { RunFlags } from "../commands.js";
@@ -56,7 +55,7 @@ export async function workOn(
   const progress = await openProgress(terminal, flags.quiet ?? false);
   try {
     for (const message of run.manifest.warnings) progress.log(style.yellow(`warning: ${printable(message)}`));
-    await generateRun(run, {
+    const generating = generateRun(run, {
       backend: models.backend.model,
       reward: models.reward.model,
       strategy: bestOfN,
@@ -66,6 +65,8 @@ export async function workOn(
       onProgress: (state) => progress.update(state),
       onWarning: (message) => progress.log(style.yellow(`warning: ${printable(message)}`)),
     });
+    // Loaded while the device is at work and this process waits.
+    const [{ writeReport }] = await Promise.all([import("../../report/report.js"), generating]);
     progress.stop();
     const { report } = await writeReport(run.snapshot());
     return { result: runResult(run.snapshot()), report };
