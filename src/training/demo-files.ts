@@ -21,15 +21,22 @@ export const DEMO_WEIGHTS = {
 /** Configurations and vocabularies are small; weights are not copied. */
 const LARGEST_COPIED = 1 << 20;
 
+/** A text file. @throws ModelError when it is missing */
+export function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new ModelError(`${path}: expected a text file, got none`, { cause: error });
+  }
+}
+
 /** A parsed JSON file. @throws ModelError when it is missing or not JSON */
 export function readJson(path: string): unknown {
+  const text = readText(path);
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as unknown;
+    return JSON.parse(text) as unknown;
   } catch (error) {
-    throw new ModelError(
-      `${path}: expected a JSON file, got ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    throw new ModelError(`${path}: expected JSON, got ${(error as SyntaxError).message}`, { cause: error });
   }
 }
 

@@ -15,12 +15,12 @@ import { rootScope } from "../nn/scope.js";
 import { PICTURE_SIZE } from "../demo/scene.js";
 import type { Device } from "../runtime/device.js";
 import { openDevice } from "../runtime/device.js";
-import { parseSchedulerConfig } from "../samplers/scheduler-config.js";
+import { parseSchedulerText } from "../samplers/scheduler-config.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { openBertTokenizer } from "../tokenizers/bert.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
 import { openWeights } from "../weights/open.js";
-import { copyConfigurations, DEMO_WEIGHTS, readJson, readParameters, writeParameters } from "./demo-files.js";
+import { copyConfigurations, DEMO_WEIGHTS, readJson, readParameters, readText, writeParameters } from "./demo-files.js";
 import { generatedPairs } from "./demo-generated.js";
 import { imageTensor, sampleRandom, trainingSample, type RankedPair } from "./demo-samples.js";
 import type { DemoStage } from "./demo-settings.js";
@@ -218,7 +218,7 @@ async function prepareDenoiser(device: Device, options: TrainDemoOptions): Promi
     {
       unet: config("unet", parseUnetConfig),
       text: config("text_encoder", parseClipTextConfig),
-      scheduler: parseSchedulerConfig(readJson(schedulerPath), schedulerPath),
+      scheduler: parseSchedulerText(readText(schedulerPath), schedulerPath),
       tokenizer: await openClipTokenizer(at("tokenizer")),
       cells: PICTURE_SIZE / autoencoderFactor(autoencoder),
       encode: await compileEncoder(device, autoencoder, await readParameters(trained)),
