@@ -65,11 +65,19 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
   return {
     directory: root,
     name: stated.name ?? basename(root),
-    scheduler,
+    scheduler: asPipelineReads(scheduler),
     configs: { textEncoder, unet, vae },
     stated,
     warnings,
   };
+}
+
+/**
+ * What the reference pipeline makes of any scheduler it is given: files from before these fields were written get the values Stable Diffusion was
+ * trained for. Source: StableDiffusionPipeline.__init__, diffusers v0.38.0.
+ */
+function asPipelineReads(scheduler: SchedulerConfig): SchedulerConfig {
+  return { ...scheduler, steps_offset: 1, clip_sample: false };
 }
 
 /** The settings to use where a request says nothing: `laurel.json`, else the scheduler's class, the denoiser's size and common values. */

@@ -19,6 +19,7 @@ interface Case {
   prompt: string;
   negative?: string;
   prediction?: string;
+  outdated?: object;
   seed: number;
   width?: number;
   height?: number;
@@ -75,11 +76,12 @@ function meanDifference(a: Uint8Array, b: Uint8Array): number {
 
 describe("the same seed gives the picture of diffusers", () => {
   let velocity: StableDiffusion;
+  let outdated: StableDiffusion;
+  const withScheduler = async (fields: object | undefined): Promise<StableDiffusion> =>
+    openStableDiffusion(await changed("scheduler/scheduler_config.json", (json) => ({ ...json, ...fields })), device);
   beforeAll(async () => {
-    velocity = await openStableDiffusion(
-      await changed("scheduler/scheduler_config.json", (json) => ({ ...json, prediction_type: "v_prediction" })),
-      device,
-    );
+    velocity = await withScheduler({ prediction_type: "v_prediction" });
+    outdated = await withScheduler(CASES.find((one) => one.outdated !== undefined)?.outdated);
   });
 
   test("the fixture can tell: its pictures differ from seed to seed and from case to case", () => {
@@ -92,7 +94,7 @@ describe("the same seed gives the picture of diffusers", () => {
   test.each(CASES.map((one) => [`${one.sampler}, guidance ${one.guidance}, seed ${one.seed}`, one] as const))(
     "%s",
     async (_, one) => {
-      const subject = one.prediction === undefined ? model : velocity;
+      const subject = one.prediction !== undefined ? velocity : one.outdated !== undefined ? outdated : model;
       const { trajectory, states: begun } = await subject.begin(request(one));
       let states = begun;
       for (let step = 0; step < trajectory.sampler.timesteps.length; step++)
@@ -102,8 +104,8 @@ describe("the same seed gives the picture of diffusers", () => {
         const latents = new Float32Array(bytes(expected.latents).buffer);
         const scale = latents.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
         const error = latents.reduce((most, value, j) => Math.max(most, Math.abs(value - states[i]!.latents[j]!)), 0);
-        // normal numbers agree to 2e-6 with torch's; random networks magnify that
-        expect(error / scale).toBeLessThanOrEqual(2e-4);
+        // the noise itself agrees to 2e-6 with torch's
+        expect(error / scale).toBeLessThanOrEqual(1e-5);
         expect([images[i]!.width, images[i]!.height]).toEqual([expected.width, expected.height]);
         const difference = meanDifference(images[i]!.data, bytes(expected.rgb));
         expect(difference).toBeLessThanOrEqual(0.1); // required: 1
