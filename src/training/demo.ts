@@ -1,7 +1,7 @@
 /** @file Trains the demo world's networks, one stage at a time, into folders of the shipped layout. */
 
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { openStableDiffusion } from "../diffusion/stable-diffusion.js";
 import { ModelError } from "../errors.js";
 import { graph, input, mul } from "../graph/builder.js";
@@ -21,7 +21,7 @@ import { openBertTokenizer } from "../tokenizers/bert.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
 import { openWeights } from "../weights/open.js";
 import { copyConfigurations, DEMO_WEIGHTS, readJson, readParameters, readText, writeParameters } from "./demo-files.js";
-import { generatedPairs } from "./demo-generated.js";
+import { generatedPairs, loadPairs, savePairs } from "./demo-generated.js";
 import { imageTensor, sampleRandom, trainingSample, type RankedPair } from "./demo-samples.js";
 import type { DemoStage } from "./demo-settings.js";
 import { defaultSettingsPath, readDemoSettings } from "./demo-settings.js";
@@ -81,7 +81,7 @@ export async function trainDemo(stage: DemoStage, options: TrainDemoOptions): Pr
   const device = openDevice(options.threads === undefined ? {} : { threads: options.threads });
   try {
     const { recipe, save } = await prepare(stage, device, options);
-    const directory = join(options.out, "training", stage);
+    const directory = stageDirectory(options, stage);
     const { parameters, ...result } = await train(
       device,
       { ...recipe, steps: options.steps ?? recipe.steps },
@@ -97,6 +97,11 @@ export async function trainDemo(stage: DemoStage, options: TrainDemoOptions): Pr
   } finally {
     await device.close();
   }
+}
+
+/** Folder of a stage's checkpoint and log. */
+function stageDirectory({ out }: TrainDemoOptions, stage: DemoStage): string {
+  return join(out, "training", stage);
 }
 
 function prepare(stage: DemoStage, device: Device, options: TrainDemoOptions): Promise<Stage> {
@@ -263,16 +268,25 @@ async function prepareReward(device: Device, options: TrainDemoOptions): Promise
   };
 }
 
-/** Ranked pairs of images of the trained denoiser in `out` or `models`; none when the settings ask for none or there is no denoiser. */
+/**
+ * Ranked pairs of images of the trained denoiser in `out` or `models`, kept beside the checkpoint; none when the settings ask for none or
+ * there is no denoiser. With `minutes`, a third of them may go into drawing.
+ */
 async function drawGenerated(device: Device, options: TrainDemoOptions): Promise<RankedPair[]> {
   const { generated, seed } = settingsOf("reward", options);
   const models = [options.out, options.models].find((folder) => existsSync(join(folder, DEMO_WEIGHTS.denoiser)));
   if (generated === undefined || models === undefined) return [];
+  const kept = join(stageDirectory(options, "reward"), "generated.safetensors");
+  if (options.resume === true && existsSync(kept)) return loadPairs(kept);
   const diffusion = await openStableDiffusion(join(models, "stable-diffusion"), device);
-  return generatedPairs(diffusion, generated, seed, {
+  const pairs = await generatedPairs(diffusion, generated, seed, {
     signal: options.signal,
+    seconds: options.minutes === undefined ? undefined : options.minutes * 20,
     onProgress: (done) => options.stream?.write(`reward: drawing images, prompt ${done}/${generated.prompts}\n`),
   });
+  mkdirSync(dirname(kept), { recursive: true });
+  await savePairs(kept, pairs);
+  return pairs;
 }
 
 async function prepareJudge(options: TrainDemoOptions): Promise<Stage> {

@@ -6,6 +6,8 @@ import { describe, expect, it } from "vitest";
 import type { ImageRewardConfig } from "#laurel/models/image-reward";
 import { openBertTokenizer } from "#laurel/tokenizers/bert";
 import { openClipTokenizer } from "#laurel/tokenizers/clip";
+import type { Picture } from "#laurel/demo/render";
+import { loadPairs, savePairs } from "#laurel/training/demo-generated";
 import { trainDemo } from "#laurel/training/demo";
 import { DEMO_WEIGHTS, readParameters, writeParameters } from "#laurel/training/demo-files";
 import { DEMO_STAGES, defaultSettingsPath, parseDemoSettings, readDemoSettings } from "#laurel/training/demo-settings";
@@ -132,6 +134,23 @@ describe("trainDemo", () => {
     await expect(
       trainDemo("denoiser", { models, out: mkdtempSync(join(tmpdir(), "laurel-")), threads: 1 }),
     ).rejects.toThrow(/expected a trained autoencoder/);
+  });
+});
+
+describe("pairs of generated images", () => {
+  it("come back from their file as they were", async () => {
+    const [a, b, c] = [1, 2, 3].map((fill) => ({ width: 2, height: 1, data: new Uint8Array(6).fill(fill) })) as [
+      Picture,
+      Picture,
+      Picture,
+    ];
+    const pairs = [
+      { prompt: "a red circle", better: a, worse: b },
+      { prompt: "just a red circle", better: a, worse: c },
+    ];
+    const path = join(mkdtempSync(join(tmpdir(), "laurel-pairs-")), "generated.safetensors");
+    await savePairs(path, pairs);
+    expect(await loadPairs(path)).toEqual(pairs);
   });
 });
 
