@@ -1,16 +1,16 @@
 /** @file Keeps the compiled programs of a model: the text encoder, and denoiser and decoder for the size in use. */
 
-import type { Graph } from "../graph/types.js";
 import type { Device } from "../runtime/device.js";
-import type { Program } from "../runtime/program.js";
+import { LazyProgram } from "../runtime/lazy-program.js";
 import type { LatentSize, NetworkConfigs, NetworkGraphs, ResolvedWeights } from "./networks.js";
 import { decoderGraph, denoiserGraph } from "./networks.js";
 
-/** Denoiser and decoder for one size. */
-interface Sized {
-  readonly key: string;
-  readonly denoiser: Promise<Program>;
-  readonly decoder: Promise<Program>;
+/** The programs that are made for one size. */
+export interface SizedPrograms {
+  /** `sample`, `timestep`, `conditioning`, `row` -> `prediction` */
+  readonly denoiser: LazyProgram;
+  /** `latents` -> `image` */
+  readonly decoder: LazyProgram;
 }
 
 /** What the programs are made from. */
@@ -24,73 +24,50 @@ export interface ProgramParts {
   readonly size: LatentSize;
 }
 
-/** Compiles on first use. Programs for one size are kept at a time: each holds its own copy of the prepared weights. */
+/** Programs by size. Those of one size are kept at a time: each holds its own copy of the prepared weights. */
 export class DiffusionPrograms {
+  /** `ids` -> `lastHiddenState` */
+  readonly text: LazyProgram;
   readonly #device: Device;
   readonly #parts: ProgramParts;
-  #text: Promise<Program> | undefined;
-  #sized: Sized | undefined;
+  #sized: (SizedPrograms & { readonly key: string }) | undefined;
 
   constructor(device: Device, parts: ProgramParts) {
     this.#device = device;
     this.#parts = parts;
+    const { graphs, weights } = parts;
+    this.text = new LazyProgram(device, () => graphs.text, { weights: weights.text, label: "text encoder" });
   }
 
-  /** `ids` -> `lastHiddenState` */
-  text(): Promise<Program> {
-    const { graphs, weights } = this.#parts;
-    return (this.#text ??= this.#compile("text encoder", graphs.text, weights.text));
-  }
-
-  /** `sample`, `timestep`, `conditioning`, `row` -> `prediction` */
-  denoiser(size: LatentSize): Promise<Program> {
-    return this.#for(size).denoiser;
-  }
-
-  /** `latents` -> `image` */
-  decoder(size: LatentSize): Promise<Program> {
-    return this.#for(size).decoder;
-  }
-
-  /** Gives everything back; what is asked for later is compiled anew. */
-  async dispose(): Promise<void> {
-    const all = [this.#text, this.#sized?.denoiser, this.#sized?.decoder];
-    this.#text = undefined;
-    this.#sized = undefined;
-    await Promise.all(all.map(disposeQuietly));
-  }
-
-  #for(size: LatentSize): Sized {
+  /** The programs for `size`; those for another are freed. */
+  forSize(size: LatentSize): SizedPrograms {
     const key = keyOf(size);
     if (this.#sized?.key === key) return this.#sized;
-    const old = this.#sized;
-    void disposeQuietly(old?.denoiser);
-    void disposeQuietly(old?.decoder);
+    void this.#disposeSized();
     const { configs, weights, length, graphs } = this.#parts;
     const known = key === keyOf(this.#parts.size);
-    const denoiser = known ? graphs.denoiser : denoiserGraph(configs.unet, size, length);
-    const decoder = known ? graphs.decoder : decoderGraph(configs.autoencoder, size);
+    const denoiser = () => (known ? graphs.denoiser : denoiserGraph(configs.unet, size, length));
+    const decoder = () => (known ? graphs.decoder : decoderGraph(configs.autoencoder, size));
     this.#sized = {
       key,
-      denoiser: this.#compile("denoiser", denoiser, weights.denoiser),
-      decoder: this.#compile("decoder", decoder, weights.decoder),
+      denoiser: new LazyProgram(this.#device, denoiser, { weights: weights.denoiser, label: "denoiser" }),
+      decoder: new LazyProgram(this.#device, decoder, { weights: weights.decoder, label: "decoder" }),
     };
     return this.#sized;
   }
 
-  #compile(label: string, network: Graph, weights: ResolvedWeights["text"]): Promise<Program> {
-    const program = this.#device.compile(network, { weights, label });
-    program.catch(() => undefined); // reported to whoever awaits it
-    return program;
+  /** Gives everything back; what is asked for later is compiled anew. */
+  async dispose(): Promise<void> {
+    await Promise.all([this.text.dispose(), this.#disposeSized()]);
+  }
+
+  async #disposeSized(): Promise<void> {
+    const sized = this.#sized;
+    this.#sized = undefined;
+    await Promise.all([sized?.denoiser.dispose(), sized?.decoder.dispose()]);
   }
 }
 
 function keyOf({ width, height }: LatentSize): string {
   return `${width}x${height}`;
-}
-
-/** A program that failed to compile has nothing to give back. */
-async function disposeQuietly(program: Promise<Program> | undefined): Promise<void> {
-  const compiled = await program?.catch(() => undefined);
-  await compiled?.dispose();
 }

@@ -61,7 +61,7 @@ export async function openStableDiffusion(directory: string, device: Device): Pr
   };
   const weights = await resolveNetworkWeights(folder, graphs);
   const programs = new DiffusionPrograms(device, { configs, weights, length, graphs, size });
-  const text = new TextConditioner(tokenizer, () => programs.text());
+  const text = new TextConditioner(tokenizer, programs.text);
   return new StableDiffusion({ folder, configs, defaults, size: rule, programs, text });
 }
 
@@ -112,7 +112,8 @@ export class StableDiffusion {
   async prepare(): Promise<void> {
     const { programs, configs } = this.#parts;
     const size = { width: this.defaults.width / configs.factor, height: this.defaults.height / configs.factor };
-    await Promise.all([programs.text(), programs.denoiser(size), programs.decoder(size)]);
+    const { denoiser, decoder } = programs.forSize(size);
+    await Promise.all([programs.text.get(), denoiser.get(), decoder.get()]);
   }
 
   /** Completes and checks a request without starting it. @throws UsageError */
@@ -164,7 +165,7 @@ export class StableDiffusion {
         row[at] = BigInt(pass);
       });
     }
-    const program = await this.#parts.programs.denoiser(latentSize(trajectory));
+    const program = await this.#parts.programs.forSize(latentSize(trajectory)).denoiser.get();
     const prediction = await run(program, options.signal, "prediction", {
       sample: float32([rows, ...latentShape], sample),
       timestep: float32([rows], timestep),
@@ -244,8 +245,11 @@ export class StableDiffusion {
     const { factor, text, unet } = this.#parts.configs;
     const latentShape = [unet.inChannels, request.height / factor, request.width / factor] as const;
     const guided = isGuided(request);
-    // compiled while the prompt is being encoded
-    void this.#parts.programs.denoiser(sizeOf(latentShape));
+    // compiled while the prompt is being encoded; a failure is reported where the program is used
+    this.#parts.programs
+      .forSize(sizeOf(latentShape))
+      .denoiser.get()
+      .catch(() => undefined);
     const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
     const encoded = await Promise.all(texts.map((prompt) => this.#parts.text.encode(prompt, signal)));
     const length = encoded[0]!.states.length / text.width;
@@ -267,7 +271,7 @@ export class StableDiffusion {
     const { width, height } = trajectory.request;
     const size = elementCount(latentShape);
     const { scalingFactor } = this.#parts.configs.autoencoder;
-    const program = await this.#parts.programs.decoder(latentSize(trajectory));
+    const program = await this.#parts.programs.forSize(latentSize(trajectory)).decoder.get();
     const group = Math.max(1, Math.floor(DECODED_PIXELS / (width * height)));
     const images: RgbImage[] = [];
     for (let start = 0; start < latents.length; start += group) {

@@ -1,9 +1,10 @@
 /** @file From a prompt to what the denoiser is conditioned on, kept for prompts that come again. */
 
 import { UsageError } from "../errors.js";
-import type { Program } from "../runtime/program.js";
+import type { LazyProgram } from "../runtime/lazy-program.js";
 import { int64 } from "../tensor/tensor.js";
 import type { ClipTokenizer } from "../tokenizers/types.js";
+import { unlessAborted } from "../util/abort.js";
 
 /** Prompts whose conditioning is kept. */
 const KEPT = 64;
@@ -19,11 +20,11 @@ export interface Conditioning {
 /** Encodes prompts one by one, so that a conditioning never depends on the prompts beside it. */
 export class TextConditioner {
   readonly #tokenizer: ClipTokenizer;
-  readonly #program: () => Promise<Program>;
+  readonly #program: LazyProgram;
   /** In order of use, the latest last. */
   readonly #known = new Map<string, Promise<Conditioning>>();
 
-  constructor(tokenizer: ClipTokenizer, program: () => Promise<Program>) {
+  constructor(tokenizer: ClipTokenizer, program: LazyProgram) {
     this.#tokenizer = tokenizer;
     this.#program = program;
   }
@@ -33,7 +34,7 @@ export class TextConditioner {
     if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
     const known = this.#known.get(prompt);
     this.#known.delete(prompt);
-    const conditioning = known ?? this.#run(prompt, signal);
+    const conditioning = known ?? this.#run(prompt);
     this.#known.set(prompt, conditioning);
     // what failed (a cancelled run, a dead device) is not kept
     conditioning.catch(() => {
@@ -43,14 +44,14 @@ export class TextConditioner {
       if (this.#known.size <= KEPT) break;
       this.#known.delete(oldest);
     }
-    return conditioning;
+    // others may wait for the same prompt: aborting stops the waiting, not the run
+    return unlessAborted(conditioning, signal);
   }
 
-  async #run(prompt: string, signal: AbortSignal | undefined): Promise<Conditioning> {
+  async #run(prompt: string): Promise<Conditioning> {
     const { ids, truncated } = this.#tokenizer.encode(prompt);
-    const program = await this.#program();
-    const feeds = { ids: int64([1, ids.length], ids) };
-    const outputs = await program.run(feeds, signal === undefined ? {} : { signal });
+    const program = await this.#program.get();
+    const outputs = await program.run({ ids: int64([1, ids.length], ids) });
     return { states: outputs["lastHiddenState"]!.data as Float32Array, truncated };
   }
 }

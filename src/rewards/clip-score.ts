@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ModelError, UsageError } from "../errors.js";
 import { graph, input } from "../graph/builder.js";
+import type { Graph } from "../graph/types.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { ClipConfig } from "../models/clip.js";
 import {
@@ -16,10 +17,11 @@ import {
 } from "../models/clip.js";
 import { rootScope } from "../nn/scope.js";
 import type { Device } from "../runtime/device.js";
-import type { Program } from "../runtime/program.js";
+import { LazyProgram } from "../runtime/lazy-program.js";
 import { int64 } from "../tensor/tensor.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
 import type { ClipTokenizer } from "../tokenizers/types.js";
+import { unlessAborted } from "../util/abort.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightSource } from "../weights/types.js";
@@ -74,16 +76,15 @@ export class ClipScore implements Reward {
   /** Folder it was opened from, absolute. */
   readonly path: string;
   readonly #parts: Parts;
-  readonly #graphs: { readonly text: Compilable; readonly image: Compilable };
-  #text: Promise<Program> | undefined;
-  #image: Promise<Program> | undefined;
+  readonly #text: LazyProgram;
+  readonly #image: LazyProgram;
   #latest: { readonly prompt: string; readonly embedding: Promise<Float32Array> } | undefined;
 
   /** Use {@link openClipScore}. @throws ModelError listing every tensor that does not fit */
   constructor(parts: Parts) {
     this.#parts = parts;
     this.path = parts.path;
-    const { config, source, length } = parts;
+    const { device, config, source, length } = parts;
     const where = "CLIPModel";
     const scope = () => rootScope({ mode: "inference" });
     const ids = input("ids", "int64", ["N", length]);
@@ -91,11 +92,12 @@ export class ClipScore implements Reward {
     const side = config.vision.imageSize;
     const pixels = input("pixels", "float32", ["N", 3, side, side]);
     const image = graph("clip-image", { embedding: buildClipImageEmbedding(scope(), config, pixels) });
-    const resolved = (network: typeof text, beyond: readonly RegExp[]): Compilable => ({
-      network,
-      weights: resolveWeights(network.parameters, source, { where, ignore: [...CLIP_IGNORED_KEYS, ...beyond] }),
-    });
-    this.#graphs = { text: resolved(text, CLIP_KEYS_BEYOND_TEXT), image: resolved(image, CLIP_KEYS_BEYOND_IMAGE) };
+    const program = (network: Graph, label: string, beyond: readonly RegExp[]): LazyProgram => {
+      const weights = resolveWeights(network.parameters, source, { where, ignore: [...CLIP_IGNORED_KEYS, ...beyond] });
+      return new LazyProgram(device, () => network, { weights, label });
+    };
+    this.#text = program(text, "clip text encoder", CLIP_KEYS_BEYOND_TEXT);
+    this.#image = program(image, "clip image encoder", CLIP_KEYS_BEYOND_IMAGE);
   }
 
   async score(
@@ -108,9 +110,9 @@ export class ClipScore implements Reward {
     const { ids, truncated } = tokenizer.encode(prompt);
     const warnings = truncationWarnings(this.name, length, truncated);
     if (images.length === 0) return { scores: [], warnings };
-    const text = await this.#embedText(prompt, ids, signal);
-    this.#image ??= this.#compile("clip image encoder", this.#graphs.image);
-    const program = await this.#image;
+    // others may wait for the same prompt: aborting stops the waiting, not the run
+    const text = await unlessAborted(this.#embedText(prompt, ids), signal);
+    const program = await this.#image.get();
     const scores = await inBatches(images, { size: config.vision.imageSize, batch, signal }, async (pixels) => {
       const outputs = await program.run({ pixels }, signal === undefined ? {} : { signal });
       const rows = outputs["embedding"]!.data as Float32Array;
@@ -123,19 +125,15 @@ export class ClipScore implements Reward {
   }
 
   async dispose(): Promise<void> {
-    const programs = [this.#text, this.#image];
-    this.#text = undefined;
-    this.#image = undefined;
-    for (const program of programs) await (await program?.catch(() => undefined))?.dispose();
+    await Promise.all([this.#text.dispose(), this.#image.dispose()]);
   }
 
   /** The prompt's embedding; that of the latest prompt is kept. */
-  #embedText(prompt: string, ids: readonly number[], signal: AbortSignal | undefined): Promise<Float32Array> {
+  #embedText(prompt: string, ids: readonly number[]): Promise<Float32Array> {
     if (this.#latest?.prompt === prompt) return this.#latest.embedding;
     const embedding = (async () => {
-      this.#text ??= this.#compile("clip text encoder", this.#graphs.text);
-      const program = await this.#text;
-      const outputs = await program.run({ ids: int64([1, ids.length], ids) }, signal === undefined ? {} : { signal });
+      const program = await this.#text.get();
+      const outputs = await program.run({ ids: int64([1, ids.length], ids) });
       return outputs["embedding"]!.data as Float32Array;
     })();
     this.#latest = { prompt, embedding };
@@ -144,16 +142,6 @@ export class ClipScore implements Reward {
     });
     return embedding;
   }
-
-  #compile(label: string, { network, weights }: Compilable): Promise<Program> {
-    return this.#parts.device.compile(network, { weights, label });
-  }
-}
-
-/** A graph and the weights its parameters take. */
-interface Compilable {
-  readonly network: ReturnType<typeof graph>;
-  readonly weights: ReturnType<typeof resolveWeights>;
 }
 
 /** The cosine of the angle between two vectors, in double precision. */

@@ -11,7 +11,7 @@ import type { ImageRewardConfig } from "../models/image-reward.js";
 import { buildImageReward, IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "../models/image-reward.js";
 import { rootScope, type NetworkMode } from "../nn/scope.js";
 import type { Device } from "../runtime/device.js";
-import type { Program } from "../runtime/program.js";
+import { LazyProgram } from "../runtime/lazy-program.js";
 import { float32, type Tensor } from "../tensor/tensor.js";
 import { openBertTokenizer } from "../tokenizers/bert.js";
 import type { BertTokenizer } from "../tokenizers/types.js";
@@ -89,18 +89,22 @@ export class ImageReward implements DifferentiableReward {
   readonly path: string;
   /** Where its weights lie, by parameter name. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
-  readonly #device: Device;
   readonly #parts: Parts;
-  #scorer: Promise<Program> | undefined;
-  #differentiator: Promise<Program> | undefined;
+  readonly #scorer: LazyProgram;
+  readonly #differentiator: LazyProgram;
 
   /** Use {@link openImageReward}. */
   constructor(device: Device, parts: Parts) {
-    this.#device = device;
     this.#parts = parts;
     this.imageSize = parts.config.vision.imageSize;
     this.path = parts.path;
     this.weights = parts.weights;
+    const { weights } = parts;
+    this.#scorer = new LazyProgram(device, () => parts.scorer, { weights, label: this.name });
+    this.#differentiator = new LazyProgram(device, () => gradientGraph(parts.config), {
+      weights,
+      label: `${this.name} gradient`,
+    });
   }
 
   /**
@@ -131,7 +135,7 @@ export class ImageReward implements DifferentiableReward {
   ): Promise<RewardResult> {
     const { warnings } = this.tokens(prompt, 0);
     if (images.length === 0) return { scores: [], warnings };
-    const program = await this.#compileScorer();
+    const program = await this.#scorer.get();
     const scores = await inBatches(
       images,
       { size: this.imageSize, batch: this.#parts.batch, signal },
@@ -150,7 +154,7 @@ export class ImageReward implements DifferentiableReward {
     if (count === undefined || count < 1 || rest.join() !== expected.join()) {
       throw new UsageError(`pixels: expected [N,${expected.join(",")}], got [${pixels.shape.join(",")}]`);
     }
-    const program = await this.#compileDifferentiator();
+    const program = await this.#differentiator.get();
     const { ids, mask, warnings } = this.tokens(prompt, 1);
     const plane = pixels.data.length / count;
     const scores: number[] = [];
@@ -167,32 +171,21 @@ export class ImageReward implements DifferentiableReward {
 
   /** Compiles what `score` needs ahead of its first use. */
   async prepare(): Promise<void> {
-    await this.#compileScorer();
+    await this.#scorer.get();
   }
 
   async dispose(): Promise<void> {
-    const programs = [this.#scorer, this.#differentiator];
-    this.#scorer = undefined;
-    this.#differentiator = undefined;
-    for (const program of programs) await (await program?.catch(() => undefined))?.dispose();
+    await Promise.all([this.#scorer.dispose(), this.#differentiator.dispose()]);
   }
+}
 
-  #compileScorer(): Promise<Program> {
-    this.#scorer ??= this.#device.compile(this.#parts.scorer, { weights: this.weights, label: "image-reward" });
-    return this.#scorer;
-  }
-
-  #compileDifferentiator(): Promise<Program> {
-    if (this.#differentiator === undefined) {
-      const forward = this.graph("training");
-      const score = forward.outputs.get("score")!;
-      // rows do not mix, so the gradient of the sum holds each score's own
-      const [pixels] = gradient(reduceSum(score, [0], { keepDims: false }), [forward.inputs.get("pixels")!]);
-      const both = graph("image-reward-gradient", { score, gradient: pixels! });
-      this.#differentiator = this.#device.compile(both, { weights: this.weights, label: "image-reward gradient" });
-    }
-    return this.#differentiator;
-  }
+/** `score` and the gradient of each with respect to its own pixels. */
+function gradientGraph(config: ImageRewardConfig): Graph {
+  const forward = scoreGraph(config, "training");
+  const score = forward.outputs.get("score")!;
+  // rows do not mix, so the gradient of the sum holds each score's own
+  const [pixels] = gradient(reduceSum(score, [0], { keepDims: false }), [forward.inputs.get("pixels")!]);
+  return graph("image-reward-gradient", { score, gradient: pixels! });
 }
 
 function scoreGraph(config: ImageRewardConfig, mode: NetworkMode): Graph {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { CancelledError } from "#laurel/errors";
+import { BackendError, CancelledError } from "#laurel/errors";
 import { openStableDiffusion, type StableDiffusion } from "#laurel/diffusion/stable-diffusion";
 import { type Device, openDevice } from "#laurel/runtime/device";
 import type { Tensor } from "#laurel/tensor/tensor";
@@ -326,6 +326,19 @@ describe("folders", () => {
     }
     expect(pictures[0]).toEqual(pictures[1]);
     await opened.dispose();
+  });
+
+  test("a device that dies while it compiles does not spoil the model", async () => {
+    const other = openDevice();
+    const opened = await openStableDiffusion(FOLDER, other);
+    other.start();
+    const preparing = opened.prepare();
+    process.kill(other.pid!, "SIGKILL");
+    await expect(preparing).rejects.toBeInstanceOf(BackendError);
+    await opened.prepare();
+    const { states } = await opened.begin({ prompt: "a", seed: 1, count: 2 });
+    expect(states).toHaveLength(2);
+    await other.close();
   });
 
   test("a folder that is none is refused", async () => {
