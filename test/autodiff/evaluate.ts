@@ -10,10 +10,11 @@ export async function evaluate(
   graph: Graph,
   feeds: Readonly<Record<string, Tensor>>,
   optimisation: "all" | "disabled" = "all",
+  threads = 1,
 ): Promise<Record<string, Tensor>> {
   const session = await ort.InferenceSession.create(encodeModel(graph), {
     graphOptimizationLevel: optimisation,
-    intraOpNumThreads: 1,
+    intraOpNumThreads: threads,
     logSeverityLevel: 3,
   });
   const wanted = [...graph.inputs.keys(), ...graph.parameters.keys()];

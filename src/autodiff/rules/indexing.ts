@@ -2,6 +2,7 @@
 
 import { UsageError } from "../../errors.js";
 import {
+  expandLike,
   gather,
   gatherElements,
   integers,
@@ -15,7 +16,7 @@ import {
   transpose,
   unsqueeze,
 } from "../../graph/builder.js";
-import { isStatic } from "../../graph/dims.js";
+import { formatShape, isStatic, shapeElements } from "../../graph/dims.js";
 import type { Shape, Value } from "../../graph/types.js";
 import { elementCount } from "../../tensor/tensor.js";
 import type { RuleContext, RuleFamily } from "../rule.js";
@@ -31,7 +32,8 @@ function singlePosition(indices: Value): number | undefined {
 
 /**
  * y = data[indices] along `axis`:  ddata[i] = sum of dy at all places where index i was picked.
- * One constant position is a Pad. Otherwise the axis comes first and the rows are added by ScatterND.
+ * One constant position is a Pad. Otherwise the axis comes first and the rows are added by ScatterElements: ONNX Runtime's ScatterND adds
+ * on several threads and loses updates when an index repeats (seen in 1.30).
  */
 function gatherGradient(context: RuleContext<"Gather">): Value {
   const [data, indices, dy] = [given(context, 0), given(context, 1), upstream(context)];
@@ -47,15 +49,24 @@ function gatherGradient(context: RuleContext<"Gather">): Value {
     return pad(indices.shape.length === 0 ? unsqueeze(dy, [axis]) : dy, pads);
   }
   const picked = indices.shape.length;
-  const others = data.shape.filter((_, index) => index !== axis);
   const before = Array.from({ length: axis }, (_, index) => index);
   const own = Array.from({ length: picked }, (_, index) => axis + index);
   const after = Array.from({ length: rank - 1 - axis }, (_, index) => axis + picked + index);
-  const updates = axis === 0 ? dy : transpose(dy, [...own, ...before, ...after]);
-  const sums = scatterND(zeros([size ?? 1, ...others], dy), unsqueeze(indices, [picked]), updates, "add");
-  if (axis === 0) return sums;
+  const moved = axis === 0 ? dy : transpose(dy, [...own, ...before, ...after]);
+  const others = data.shape.filter((_, index) => index !== axis);
+  const [count, width] = [shapeElements(indices.shape), shapeElements(others)];
+  if (count === undefined || width === undefined) {
+    throw new UsageError(
+      `gradient of Gather: expected one symbol among the indices and one beside them, got ${formatShape(dy.shape)}`,
+    );
+  }
+  const updates = reshape(moved, [count, width]);
+  const rows = expandLike(reshape(indices, [count, 1]), updates);
+  const sums = scatterElements(zeros([size ?? 1, width], updates), rows, updates, 0, "add");
+  const shaped = reshape(sums, [size ?? 1, ...others]);
+  if (axis === 0) return shaped;
   return transpose(
-    sums,
+    shaped,
     data.shape.map((_, index) => (index === axis ? 0 : index < axis ? index + 1 : index)),
   );
 }
