@@ -99,13 +99,18 @@ function sentence(summary: string): string {
 function report(error: unknown, debug: boolean, context: CommandContext): number {
   const { stderr, environment } = context.terminal;
   const { red, yellow } = palette(stderr, environment);
-  const expected = error instanceof LaurelError;
+  const expected = error instanceof LaurelError || isSystemError(error);
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof CancelledError) stderr.write(`${yellow(printable(message))}\n`);
   else stderr.write(`${red(`error: ${printable(message)}`)}\n`);
   if (debug) stderr.write(`${stackOf(error)}\n`);
   else if (!expected) stderr.write("This is unexpected; --debug shows where it comes from.\n");
-  return expected ? error.exitCode : EXIT.unexpected;
+  return error instanceof LaurelError ? error.exitCode : EXIT.unexpected;
+}
+
+/** A full disk, a missing permission: nothing that a stack would explain. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error && "code" in error;
 }
 
 function stackOf(error: unknown): string {

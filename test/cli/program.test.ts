@@ -67,7 +67,9 @@ test("an unexpected error says so", async () => {
   const { exitCode, stderr } = await laurel(["generate", "p", "--out", out], { reward });
   await rm(out, { recursive: true });
   expect(exitCode).toBe(1);
-  expect(stderr).toBe("error: x is not a function\nThis is unexpected; --debug shows where it comes from.\n");
+  expect(stderr).toMatch(
+    /^the run stopped with 0 of 16 candidates; go on with: laurel resume \/\S+\nerror: x is not a function\nThis is unexpected; --debug shows where it comes from\.\n$/,
+  );
 });
 
 test("control characters in a message cannot reach the terminal", async () => {

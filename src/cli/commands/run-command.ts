@@ -72,11 +72,13 @@ export async function workOn(
     return { result: runResult(run.snapshot()), report };
   } catch (error) {
     progress.stop();
-    if (!(error instanceof CancelledError)) throw error;
-    throw new CancelledError(
-      `cancelled with ${run.size} of ${run.manifest.config.count} candidates; finish it with: laurel resume ${shownPath(run.directory)}`,
-      { cause: error },
-    );
+    const kept = `${run.size} of ${run.manifest.config.count} candidates`;
+    const resume = `laurel resume ${shownPath(run.directory)}`;
+    if (error instanceof CancelledError) {
+      throw new CancelledError(`cancelled with ${kept}; finish it with: ${resume}`, { cause: error });
+    }
+    progress.log(style.yellow(`the run stopped with ${kept}; go on with: ${resume}`));
+    throw error;
   } finally {
     await run.close();
   }
