@@ -26,6 +26,8 @@ export async function openProgress(terminal: Terminal, quiet: boolean): Promise<
     barsize: 28,
     stream: terminal.stderr,
     clearOnComplete: true,
+    // Turned off, it would stay off when the process is ended in a hurry.
+    linewrap: true,
     gracefulExit: false,
   });
   const startedAt = performance.now();

@@ -14,7 +14,7 @@ import { lockRun, type RunLock } from "./lock.js";
 import type { ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
 import { readCandidateLines, recoverCandidates } from "./recover.js";
-import { runtimeVersions } from "./versions.js";
+import { changedVersions, runtimeVersions } from "./versions.js";
 
 /** Names of the files in a run's folder. */
 export const RUN_FILES = {
@@ -86,7 +86,8 @@ export async function openRun(path: string, options: StoreOptions = {}): Promise
   try {
     const manifest = await readManifest(join(directory, RUN_FILES.manifest));
     const candidates = await recoverCandidates(directory, manifest.config);
-    return await Run.start(directory, manifest, candidates, options, lock);
+    const warnings = [...new Set([...manifest.warnings, ...changedVersions(manifest.versions)])];
+    return await Run.start(directory, { ...manifest, warnings }, candidates, options, lock);
   } catch (error) {
     await lock.release();
     throw error;

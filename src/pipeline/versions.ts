@@ -16,6 +16,14 @@ export function runtimeVersions(): RunManifest["versions"] {
   };
 }
 
+/** What a run's results may depend on and has changed since it was made, as warnings. Node itself computes nothing of an image. */
+export function changedVersions(then: RunManifest["versions"]): string[] {
+  const now = runtimeVersions();
+  return (["laurel", "onnxruntime", "platform"] as const)
+    .filter((name) => then[name] !== now[name])
+    .map((name) => `${name} is ${now[name]} and was ${then[name]} when the run was made: images may differ`);
+}
+
 /** A package's version from its own package.json, which its `exports` may hide: looked up beside where it resolves to. */
 function installedVersion(name: string): string {
   const folders = createRequire(import.meta.url).resolve.paths(name) ?? [];

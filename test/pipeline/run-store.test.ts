@@ -250,6 +250,18 @@ test("warnings are stored once", async () => {
   expect(told).toEqual(["b", "a", "c"]);
 });
 
+test("a run taken up by another version says so, and keeps the version it was made with", async () => {
+  const directory = await finishedRun(await temporaryFolder(), { count: 1, keep: 1 });
+  const path = join(directory, "run.json");
+  await writeFile(path, (await readFile(path, "utf8")).replace('"onnxruntime": "1.', '"onnxruntime": "0.'));
+  const run = await openRun(directory);
+  await work(run);
+  await run.close();
+  const { versions, warnings } = (await readRun(directory)).manifest;
+  expect(versions.onnxruntime).toMatch(/^0\./);
+  expect(warnings).toEqual([expect.stringMatching(/^onnxruntime is 1\..* and was 0\..* images may differ$/)]);
+});
+
 test("what is no run is refused by name", async () => {
   const parent = await temporaryFolder();
   await expect(openRun(parent)).rejects.toThrow(

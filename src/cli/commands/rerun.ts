@@ -5,6 +5,7 @@ import { checkRequest } from "../../backends/resolve.js";
 import { EXIT } from "../../errors.js";
 import { imageRequest } from "../../pipeline/generate-run.js";
 import { createRun, readRun, RUN_FILES, type RunSnapshot } from "../../pipeline/run-store.js";
+import { changedVersions } from "../../pipeline/versions.js";
 import type { Action, RerunFlags } from "../commands.js";
 import { palette } from "../output.js";
 import { expectModel, printResult, withModels, workOn } from "./run-command.js";
@@ -24,7 +25,7 @@ export const rerun: Action<RerunFlags> = async (context, [path = ""], flags) => 
         request: { ...old.manifest.request, seed: config.seed },
         config,
         models: { backend: models.backend.record, reward: models.reward.record },
-        warnings: [],
+        warnings: changedVersions(old.manifest.versions),
       },
       { durable: flags.durable },
     );
