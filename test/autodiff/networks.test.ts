@@ -121,7 +121,7 @@ const networks = [
 
 describe.each(networks)(
   "gradients of $name",
-  ({ name, modes = ["training"], level = "all", inputs: floats, others, ignore, build }) => {
+  ({ name, modes = ["training"], level = "all" as const, inputs: floats, others, ignore, build }) => {
     it.each(modes)(
       "agree with PyTorch in float64, by inputs and by parameters (%s)",
       async (mode) => {
