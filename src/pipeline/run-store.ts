@@ -214,7 +214,7 @@ async function makeRunDirectory(
   prompt: string,
 ): Promise<{ runId: string; directory: string }> {
   try {
-    await mkdir(parent, { recursive: true });
+    await makeFolder(parent);
   } catch (error) {
     const found = await stat(parent).catch(() => undefined);
     const actual = found?.isFile() === true ? "a file" : ((error as NodeJS.ErrnoException).code ?? String(error));
@@ -235,6 +235,16 @@ async function makeRunDirectory(
       });
     }
   }
+}
+
+/** Makes a folder and those above it. Node's own recursive mkdir never returns where a file system refuses new folders with ENOENT, as /proc does. */
+async function makeFolder(path: string): Promise<void> {
+  if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return;
+  if (dirname(path) !== path) await makeFolder(dirname(path));
+  await mkdir(path).catch(async (error: NodeJS.ErrnoException) => {
+    // Another process may have been quicker.
+    if (error.code !== "EEXIST" || !(await stat(path)).isDirectory()) throw error;
+  });
 }
 
 /** A few words of the prompt, so that a person finds the run; empty when the prompt has no Latin letters or digits. */

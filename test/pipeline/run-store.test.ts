@@ -274,10 +274,15 @@ test("what is no run is refused by name", async () => {
   await expect(readRun(join(parent, "run.json"))).rejects.toThrow(/schema version 1\), got schemaVersion: .*; runId: /);
 });
 
-test("a folder that cannot hold runs is refused", async () => {
+test("a folder that cannot hold runs is refused; folders above it are made", async () => {
   const parent = await temporaryFolder();
   await writeFile(join(parent, "file"), "");
-  await expect(createRun(join(parent, "file"), newRun())).rejects.toThrow(
-    /expected a folder to put runs into, got a file/,
-  );
+  const refused = (path: string): Promise<unknown> =>
+    expect(createRun(path, newRun())).rejects.toThrow(/expected a folder/);
+  await refused(join(parent, "file"));
+  await refused(join(parent, "file", "below"));
+  if (process.platform === "linux") await refused("/proc/laurel");
+  const run = await createRun(join(parent, "a", "b"), newRun());
+  await run.close();
+  expect(await readdir(join(parent, "a", "b"))).toEqual([run.manifest.runId]);
 });
