@@ -1,7 +1,7 @@
 /**
  * @file A training step of the demo denoiser (loss, gradients, AdamW) against its forward pass, runs interleaved.
  *
- * node bench/training-step.js [--models DIR] [--batch 32] [--rounds 15] [--threads N]
+ * node bench/training-step.js [--models DIR] [--batch 48] [--rounds 15] [--threads N]
  * The same step in PyTorch: python test/reference/training_step.py, same flags.
  */
 
@@ -27,13 +27,13 @@ const LENGTH = 32;
 
 const options = {
   models: { type: "string", default: MODELS },
-  batch: { type: "string", default: "32" },
+  batch: { type: "string", default: "48" },
   rounds: { type: "string", default: "15" },
   threads: { type: "string" },
 };
 
 export async function run(flags = {}) {
-  const { models = MODELS, batch = "32", rounds = "15", threads } = flags;
+  const { models = MODELS, batch = "48", rounds = "15", threads } = flags;
   const count = Number(batch);
   const where = join(models, "stable-diffusion/unet/config.json");
   const config = parseUnetConfig(readJson(where), where);

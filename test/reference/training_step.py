@@ -1,6 +1,6 @@
 """A training step of the demo denoiser (loss, gradients, clipping, AdamW, moving average) in PyTorch, to compare with bench/training-step.js.
 
-Run from the repository root:  python test/reference/training_step.py [--models DIR] [--batch 32] [--rounds 15] [--threads N]
+Run from the repository root:  python test/reference/training_step.py [--models DIR] [--batch 48] [--rounds 15] [--threads N]
 Prints one JSON line. Plain attention is used on both sides: the fused kernel's backward pass is slower on CPUs.
 """
 
@@ -15,7 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--models", default="models/demo")
-parser.add_argument("--batch", type=int, default=32)
+parser.add_argument("--batch", type=int, default=48)
 parser.add_argument("--rounds", type=int, default=15)
 parser.add_argument("--threads", type=int, default=os.cpu_count())
 args = parser.parse_args()
