@@ -16,7 +16,9 @@ export function openModelSession(): ModelSession {
       const path = directory ?? EMBEDDED_MODELS.generator;
       const { openStableDiffusion } = await import("../diffusion/stable-diffusion.js");
       const { createLocalBackend } = await import("../backends/local.js");
-      const model = createLocalBackend(await openStableDiffusion(path, device));
+      const diffusion = await openStableDiffusion(path, device);
+      ahead(diffusion.prepare());
+      const model = createLocalBackend(diffusion);
       const digest = await digestModel(path);
       return { model, record: { name: model.name, model: model.model.name, path: directory, digest } };
     },
@@ -24,6 +26,7 @@ export function openModelSession(): ModelSession {
       const path = given ?? EMBEDDED_MODELS.reward;
       const { openImageReward } = await import("../rewards/image-reward.js");
       const model = await openImageReward(path, device);
+      ahead(model.prepare());
       return {
         model,
         record: { name: model.name, model: basename(path), path: given, digest: await digestModel(path) },
@@ -31,4 +34,9 @@ export function openModelSession(): ModelSession {
     },
     close: () => device.close(),
   };
+}
+
+/** Compiles while files are being hashed; what fails here fails again, and is reported, at first use. */
+function ahead(preparation: Promise<void>): void {
+  preparation.catch(() => undefined);
 }
