@@ -15,7 +15,7 @@ from train_clip import new_clip
 from train_denoiser import CONFIG, SCHEDULE
 from train_reward import load_generated, score_all
 
-DEFAULTS = {"name": "Laurel demo", "sampler": "dpmpp-2m", "steps": 12, "guidance": 2.5, "width": 64, "height": 64}
+DEFAULTS = {"name": "Laurel demo", "sampler": "dpmpp-2m", "steps": 10, "guidance": 2.5, "width": 64, "height": 64}
 
 
 def write_json(path, value):
@@ -80,7 +80,7 @@ def export_clip(args):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--early", action="store_true")
-    parser.add_argument("--generated", default="generated-test")
+    parser.add_argument("--generated", default="generated-train")
     args = parser.parse_args()
     export_diffusion(args)
     export_reward(args)

@@ -14,7 +14,7 @@ def main():
     parser.add_argument("--prompts", default="train")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--each", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--guidance", type=float, default=2.5)
     parser.add_argument("--seed", type=int, default=100000)
     parser.add_argument("--out", required=True)

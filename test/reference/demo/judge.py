@@ -49,8 +49,9 @@ def from_dump(scene):
 
 
 def from_reading(r):
-    """An oracle reading as a row of 16, and whether anything could not be read."""
-    row = [r["n"], r["bg"]]
+    """An oracle reading as a row of 16; fragments make the count unreadable."""
+    fragments = any(p.startswith("a fragment") for p in r["problems"])
+    row = [-1 if fragments else r["n"], r["bg"]]
     for i in (0, 1):
         row = row + (r["shapes"][i] if i < len(r["shapes"]) else [-1, -1, -1, 0, 0, 0, 0])
     return row

@@ -16,6 +16,8 @@ from judge import facts, from_dump, from_reading
 from reward_model import ImageReward, SCORE_MEAN, SCORE_STD, normalise
 from train_text import CLASSES, head_loss, targets
 
+# The last entries of the WordPiece vocabulary are English words that mean nothing in the world ([DEC] and [ENC] follow).
+STRANGE = 400
 PATCH = [9, 4, 3, 3]  # colour, shape, size (last: background), background's grey
 
 
@@ -82,6 +84,21 @@ def load_generated(folder, tokenizer, part, parts):
     rows, index = encode_texts(tokenizer, texts)
     return Data(images.view(-1, size, 64, 64, 3)[part::parts], scenes[part::parts], rows[index].view(len(lines), 2, 35)[part::parts],
                 torch.tensor([[p["description"]] * 2 for p in lines])[part::parts], True)  # fmt: skip
+
+
+def with_strange_words(ids, vocabulary, words, share=0.4):
+    """Puts one or two ordinary English words into some prompts, so that sentences never seen before disturb less."""
+    ids = ids.clone()
+    for _ in range(2):
+        length = (ids != 0).sum(-1)
+        at = 1 + (torch.rand(length.shape) * (length - 1)).long()
+        column = torch.arange(ids.shape[-1]).expand_as(ids)
+        moved = torch.cat([ids[..., :1], ids[..., :-1]], -1)
+        changed = torch.where(column > at[..., None], moved, ids)
+        changed.scatter_(-1, at[..., None], torch.randint(vocabulary - words, vocabulary - 2, at.shape)[..., None])
+        use = (torch.rand(length.shape) < share * 0.6) & (length < ids.shape[-1] - 1)
+        ids = torch.where(use[..., None], changed, ids)
+    return ids
 
 
 def draw(data, groups, pictures, prompts):
@@ -193,6 +210,8 @@ def worker(team, args):
     while share < 1:
         on_generated = generated is not None and torch.rand(()) < args.share
         batch = draw(generated, args.groups // 2, 8, 2) if on_generated else draw(renders, args.groups, 4, 4)
+        images, scenes, ids, descriptions = batch
+        batch = images, scenes, with_strange_words(ids, len(tokenizer), STRANGE), descriptions
         loss, parts = losses(model, probes, batch, share, on_generated)
         loss.backward()
         share = team.reduce(parameters, clock.share)
