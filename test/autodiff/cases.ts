@@ -154,6 +154,7 @@ export const BUILDS: Readonly<Record<string, Build>> = {
   "softmax over axis 1": x1((x) => g.softmax(x, 1)),
   "log softmax": x1((x) => g.logSoftmax(x)),
   "layer norm": ({ x, scale, bias }) => g.layerNormalization(x as Value, scale as Value, bias),
+  "layer norm far from zero": ({ x, scale, bias }) => g.layerNormalization(x as Value, scale as Value, bias),
   "layer norm without bias": ({ x, scale }) => g.layerNormalization(x as Value, scale as Value),
   "layer norm with unit scale": x1((x) => g.layerNormalization(x, ones(7))),
   "layer norm over two axes": ({ x, scale, bias }) =>

@@ -223,6 +223,7 @@ case("layer norm without bias", "LayerNormalization", {"x": normal(2, 3, 7), "sc
 case("layer norm with unit scale", "LayerNormalization", {"x": normal(2, 3, 7)}, lambda x: F.layer_norm(x, (7,), None, None, 1e-5), batched=["x"])
 case("layer norm over two axes", "LayerNormalization", {"x": normal(2, 3, 7), "scale": normal(3, 7), "bias": normal(3, 7)}, lambda x, scale, bias: F.layer_norm(x, (3, 7), scale, bias, 1e-6), batched=["x"])
 case("layer norm of tiny values", "LayerNormalization", {"x": 0.01 * normal(2, 3, 7), "scale": normal(7), "bias": normal(7)}, lambda x, scale, bias: F.layer_norm(x, (7,), scale, bias, 1e-3), batched=["x"])
+case("layer norm far from zero", "LayerNormalization", {"x": 20 + normal(2, 3, 7), "scale": normal(7), "bias": normal(7)}, lambda x, scale, bias: F.layer_norm(x, (7,), scale, bias, 1e-5), batched=["x"])
 case("group norm by layer norm", "LayerNormalization", {"x": 0.5 + normal(2, 6, 3, 4), "scale": normal(6), "bias": normal(6)}, lambda x, scale, bias: F.group_norm(x, 3, scale, bias, 1e-6), batched=["x"])
 
 # ---- shapes ------------------------------------------------------------------------------------------------------------------

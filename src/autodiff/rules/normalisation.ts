@@ -1,17 +1,6 @@
 /** @file Gradient rule of layer normalisation (group normalisation is built from it). */
 
-import {
-  abs,
-  add,
-  constant,
-  div,
-  layerNormalization,
-  mul,
-  reduceMean,
-  reduceSum,
-  sqrt,
-  sub,
-} from "../../graph/builder.js";
+import { add, constant, div, layerNormalization, mul, reduceMean, reduceSum, sqrt, sub } from "../../graph/builder.js";
 import { isStatic } from "../../graph/dims.js";
 import type { Shape, Value } from "../../graph/types.js";
 import { elementCount, float32 } from "../../tensor/tensor.js";
@@ -26,18 +15,11 @@ function isConstantOne({ source }: Value): boolean {
   return expanded !== undefined && isConstantOne(expanded);
 }
 
-/**
- * 1 / sqrt(variance + epsilon) from x and its normalised form, without another pass for the mean:
- *
- *     s = mean(x xhat) = v / sqrt(v + epsilon)   =>   v = (s^2 + |s| sqrt(s^2 + 4 epsilon)) / 2
- */
-function inverseDeviation(x: Value, xhat: Value, axes: readonly number[], epsilon: number): Value {
-  const s = reduceMean(mul(x, xhat), axes);
-  const square = mul(s, s);
-  const variance = mul(add(square, mul(abs(s), sqrt(add(square, 4 * epsilon)))), 0.5);
-  return div(1, sqrt(add(variance, epsilon)));
+/** 1 / sqrt(variance + epsilon), from the centred values: exact also where the mean is large against the deviation. */
+function inverseDeviation(x: Value, axes: readonly number[], epsilon: number): Value {
+  const centred = sub(x, reduceMean(x, axes));
+  return div(1, sqrt(add(reduceMean(mul(centred, centred), axes), epsilon)));
 }
-
 /** Ones of the normalised shape where it is known (the kernel's fast case), of shape [1] otherwise. */
 function unitScale(shape: Shape): Value {
   const full = isStatic(shape) ? shape : [1];
@@ -66,7 +48,7 @@ export const normalisationRules: RuleFamily<"LayerNormalization"> = {
     const g = plain ? dy : mul(dy, scale);
     const projection = reduceMean(plain ? product : mul(product, scale), axes);
     const centred = sub(sub(g, mul(xhat, projection)), reduceMean(g, axes));
-    const dx = mul(centred, inverseDeviation(x, xhat, axes, epsilon));
+    const dx = mul(centred, inverseDeviation(x, axes, epsilon));
     const rows = x.shape.flatMap((_, index) => (index < first ? [index] : []));
     const gradients: (Value | undefined)[] = [dx, reduceSum(product, rows, { keepDims: false })];
     if (context.inputs.length > 2) gradients.push(reduceSum(dy, rows, { keepDims: false }));
