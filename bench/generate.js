@@ -10,7 +10,8 @@ const PROMPT = "a red circle above a blue square";
 export async function run() {
   const out = await mkdtemp(join(tmpdir(), "laurel-bench-"));
   try {
-    const generate = (count) => runLaurel(["generate", PROMPT, "-n", String(count), "--seed", "1", "--out", out, "--json"]);
+    const generate = (count) =>
+      runLaurel(["generate", PROMPT, "-n", String(count), "--seed", "1", "--out", out, "--json"]);
     const seconds = [];
     for (let i = 0; i < 5; i++) seconds.push((await generate(16)).seconds);
     report("laurel generate -n 16, cold start", median(seconds), "s", "<= 15", {

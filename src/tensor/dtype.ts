@@ -1,8 +1,7 @@
 /** @file Element types: names, sizes and the typed arrays that hold them on the host. */
 
 /** ONNX element types Laurel uses; float16 and bfloat16 are held as their raw 16 bits. */
-export type DType =
-  "float32" | "float64" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
+export type DType = "float32" | "float64" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
 
 /** The host array for each dtype. */
 export interface TypedArrayOf {

@@ -19,7 +19,9 @@ export function elementCount(shape: readonly number[]): number {
 /** Wraps `data` (not copied). @throws UsageError when its length is not the shape's product. */
 export function tensor<D extends DType>(dtype: D, shape: readonly number[], data: TypedArrayOf[D]): Tensor<D> {
   if (data.length !== elementCount(shape)) {
-    throw new UsageError(`tensor ${dtype}[${shape.join(",")}]: expected ${elementCount(shape)} elements, got ${data.length}`);
+    throw new UsageError(
+      `tensor ${dtype}[${shape.join(",")}]: expected ${elementCount(shape)} elements, got ${data.length}`,
+    );
   }
   return { dtype, shape, data };
 }

@@ -14,8 +14,12 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 const dist = new URL("../../../dist/demo/", import.meta.url);
-const { BACKGROUNDS, COLOURS, parseDescription, printDescription, RELATIONS, SHAPES, SIZES } = await import(new URL("grammar.js", dist));
-const { describeForTraining, evaluationPrompts, sampleGroup, sampleTrainingScene } = await import(new URL("dataset.js", dist));
+const { BACKGROUNDS, COLOURS, parseDescription, printDescription, RELATIONS, SHAPES, SIZES } = await import(
+  new URL("grammar.js", dist)
+);
+const { describeForTraining, evaluationPrompts, sampleGroup, sampleTrainingScene } = await import(
+  new URL("dataset.js", dist)
+);
 const { phrase, phrasingTexts } = await import(new URL("phrasings.js", dist));
 const { createRandom } = await import(new URL("random.js", dist));
 const { renderScene } = await import(new URL("render.js", dist));
@@ -40,11 +44,16 @@ const encodeScene = ({ background, shapes }) => {
   const numbers = [shapes.length, BACKGROUNDS.indexOf(background)];
   for (const i of [0, 1]) {
     const s = shapes[i];
-    numbers.push(...(s ? [SHAPES.indexOf(s.shape), COLOURS.indexOf(s.colour), SIZES.indexOf(s.size), s.x, s.y] : [-1, -1, -1, -1, -1]));
+    numbers.push(
+      ...(s
+        ? [SHAPES.indexOf(s.shape), COLOURS.indexOf(s.colour), SIZES.indexOf(s.size), s.x, s.y]
+        : [-1, -1, -1, -1, -1]),
+    );
   }
   return numbers;
 };
-const encodeShape = (s) => (s ? [SIZES.indexOf(s.size), COLOURS.indexOf(s.colour), SHAPES.indexOf(s.shape)] : [-1, -1, -1]);
+const encodeShape = (s) =>
+  s ? [SIZES.indexOf(s.size), COLOURS.indexOf(s.colour), SHAPES.indexOf(s.shape)] : [-1, -1, -1];
 const encodeDescription = (d) => [
   ...encodeShape(d.first),
   d.pair ? RELATIONS.indexOf(d.pair.relation) : -1,
@@ -73,7 +82,9 @@ if (words) {
   const texts =
     prompts === "held-out"
       ? evaluationPrompts(count)
-      : Array.from({ length: count }, () => printDescription(describeForTraining(random, sampleTrainingScene(random, random.chance(0.7) ? 2 : 1), 0.4)));
+      : Array.from({ length: count }, () =>
+          printDescription(describeForTraining(random, sampleTrainingScene(random, random.chance(0.7) ? 2 : 1), 0.4)),
+        );
   for (const text of texts) {
     const description = parseDescription(text);
     const free = phrase(random, description, prompts);

@@ -20,8 +20,23 @@ const lines = [];
 for (let i = 0; i * size < bytes.length; i++) {
   const reading = readScene({ width: 64, height: 64, data: bytes.subarray(i * size, (i + 1) * size) });
   if (prompts === undefined) {
-    const shapes = reading.shapes.map((s) => [SHAPES.indexOf(s.shape), COLOURS.indexOf(s.colour), SIZES.indexOf(s.size), s.box.left, s.box.top, s.box.right, s.box.bottom]);
-    lines.push(JSON.stringify({ n: shapes.length, bg: BACKGROUNDS.indexOf(reading.background), shapes, problems: reading.problems }));
+    const shapes = reading.shapes.map((s) => [
+      SHAPES.indexOf(s.shape),
+      COLOURS.indexOf(s.colour),
+      SIZES.indexOf(s.size),
+      s.box.left,
+      s.box.top,
+      s.box.right,
+      s.box.bottom,
+    ]);
+    lines.push(
+      JSON.stringify({
+        n: shapes.length,
+        bg: BACKGROUNDS.indexOf(reading.background),
+        shapes,
+        problems: reading.problems,
+      }),
+    );
   } else {
     const { verdict, facts } = judgeReading(requireDescription(prompts[i]), reading);
     const count = (holds) => facts.filter((fact) => fact.holds === holds).length;
