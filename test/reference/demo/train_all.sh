@@ -17,9 +17,9 @@ step() {
 step vocabulary vocabulary.py
 step autoencoder train_autoencoder.py --minutes 15
 step text train_text.py --minutes 2
-step denoiser train_denoiser.py --minutes 38
-step generated generate.py --prompts train --count 1000 --each 8 --out generated-train
-step reward train_reward.py --minutes 25 --generated generated-train
+step denoiser train_denoiser.py --minutes 34
+step generated generate.py --prompts train --count 640 --each 8 --steps 8 --out generated-train
+step reward train_reward.py --minutes 26 --generated generated-train --share 0.4
 step clip train_clip.py --minutes 5
 step test generate.py --prompts held-out --count 200 --each 16 --out generated-test
 step export export.py
