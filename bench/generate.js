@@ -19,13 +19,14 @@ export async function run() {
       max: Math.max(...seconds),
       runs: seconds.length,
     });
-    const long = await generate(128);
+    const long = await generate(512);
     const { timings } = JSON.parse(long.stdout);
-    const outside = 1 - timings.programMs / (long.seconds * 1000);
-    report("laurel generate -n 128, share of wall time outside program runs", outside, "of 1", "<= 0.05", {
-      seconds: long.seconds,
-      ...timings,
-    });
+    const details = { seconds: long.seconds, ...timings };
+    // the run's own time leaves out the start of the process and the loading of code, which do not grow with the candidates
+    const ofRun = 1 - timings.programMs / timings.totalMs;
+    report("laurel generate -n 512, share of the run's time outside program runs", ofRun, "of 1", "<= 0.05", details);
+    const ofProcess = 1 - timings.programMs / (long.seconds * 1000);
+    report("laurel generate -n 512, the same of the whole process", ofProcess, "of 1", "<= 0.05");
   } finally {
     await rm(out, { recursive: true, force: true });
   }
