@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { laurel } from "./terminal.js";
 
@@ -62,8 +65,7 @@ test("an unexpected error says so", async () => {
     score: () => Promise.reject(new TypeError("x is not a function")),
     dispose: async () => undefined,
   };
-  const { mkdtemp, rm } = await import("node:fs/promises");
-  const out = await mkdtemp("/tmp/laurel-test-");
+  const out = await mkdtemp(join(tmpdir(), "laurel-test-"));
   const { exitCode, stderr } = await laurel(["generate", "p", "--out", out], { reward });
   await rm(out, { recursive: true });
   expect(exitCode).toBe(1);

@@ -48,7 +48,7 @@ export interface AttentionOptions {
   readonly mask?: Value;
 }
 
-/** softmax(q k' * scale + mask) v per head: q [N, Lq, D], k [N, Lk, D], v [N, Lk, E] -> [N, Lq, E]. No gradient rule. */
+/** softmax(q k' * scale + mask) v per head: q [N, Lq, D], k [N, Lk, D], v [N, Lk, E] -> [N, Lq, E]. */
 export function multiHeadAttention(q: Value, k: Value, v: Value, options: AttentionOptions): Value {
   const { heads, scale, mask } = options;
   if (!Number.isInteger(heads) || heads < 1)

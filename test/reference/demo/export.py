@@ -30,6 +30,9 @@ def export_diffusion(args):
         unet.load_state_dict(state["ema"])
     unet.half().save_pretrained(folder / "unet")
     AutoencoderKL.from_pretrained(WORK / "vae").half().save_pretrained(folder / "vae")
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    config.pop("_name_or_path", None)  # the folder it came from
+    write_json(folder / "vae" / "config.json", config)
     text = CLIPTextModel.from_pretrained(WORK / "text_encoder").half()
     text.save_pretrained(folder / "text_encoder")
     DPMSolverMultistepScheduler(**SCHEDULE, solver_order=2, algorithm_type="dpmsolver++", timestep_spacing="linspace").save_pretrained(folder / "scheduler")
