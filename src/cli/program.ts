@@ -4,7 +4,8 @@ import { Command, CommanderError } from "commander";
 import { CancelledError, EXIT, LaurelError } from "../errors.js";
 import { packageVersion } from "../pipeline/package-info.js";
 import { unlessAborted } from "../util/abort.js";
-import { type Action, type CommandEntry, COMMANDS } from "./commands.js";
+import { type CommandEntry, COMMANDS } from "./commands.js";
+import type { Action } from "./flags.js";
 import type { CommandContext } from "./context.js";
 import { palette, printable } from "./output.js";
 

@@ -13,7 +13,7 @@ import type { DemoFigures } from "../../training/demo-figures.js";
 import { demoFigures } from "../../training/demo-figures.js";
 import { autoencoderFigures, judgeDemoImages, oracleFigures } from "../../training/evaluate-demo.js";
 import type { Interval } from "../../util/statistics.js";
-import type { Action, DemoFlags } from "../commands.js";
+import type { Action, DemoFlags } from "../flags.js";
 import type { CommandContext } from "../context.js";
 import { table } from "../output.js";
 import { openProgress } from "../progress.js";

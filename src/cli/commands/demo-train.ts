@@ -7,7 +7,7 @@ import { trainDemo } from "../../training/demo.js";
 import type { DemoStage } from "../../training/demo-settings.js";
 import { DEMO_STAGES } from "../../training/demo-settings.js";
 import { formatDuration } from "../../training/progress.js";
-import type { Action, DemoTrainFlags } from "../commands.js";
+import type { Action, DemoTrainFlags } from "../flags.js";
 
 function isStage(name: string | undefined): name is DemoStage {
   return DEMO_STAGES.some((stage) => stage === name);

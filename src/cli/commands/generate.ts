@@ -7,7 +7,7 @@ import { resolveRequest } from "../../backends/resolve.js";
 import { UsageError } from "../../errors.js";
 import type { RunConfig, RunRequest } from "../../pipeline/manifest.js";
 import { createRun } from "../../pipeline/run-store.js";
-import type { Action, GenerateFlags } from "../commands.js";
+import type { Action, GenerateFlags } from "../flags.js";
 import { printResult, withModels, workOn } from "./run-command.js";
 
 /** Most candidates kept when `--keep` is absent. */

@@ -6,7 +6,7 @@ import { EXIT } from "../../errors.js";
 import { imageRequest } from "../../pipeline/generate-run.js";
 import { createRun, readRun, RUN_FILES, type RunSnapshot } from "../../pipeline/run-store.js";
 import { changedVersions } from "../../pipeline/versions.js";
-import type { Action, RerunFlags } from "../commands.js";
+import type { Action, RerunFlags } from "../flags.js";
 import { palette } from "../output.js";
 import { expectModel, printResult, withModels, workOn } from "./run-command.js";
 

@@ -6,7 +6,7 @@ import { generateRun } from "../../pipeline/generate-run.js";
 import type { Run } from "../../pipeline/run-store.js";
 import { bestOfN } from "../../strategies/best-of-n.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { RunFlags } from "../commands.js";
+import type { RunFlags } from "../flags.js";
 import type { CommandContext, ModelSession, Opened } from "../context.js";
 import { palette, printable, shownPath } from "../output.js";
 import { openProgress } from "../progress.js";
