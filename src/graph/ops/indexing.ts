@@ -102,7 +102,10 @@ export function scatterElements(
   return emit("ScatterElements", [data, indices, updates], { axis, reduction })[0] as Value;
 }
 
-/** `data` with `updates` put, or added, at the positions that the last axis of `indices` (int64) spells. */
+/**
+ * `data` with `updates` put, or added, at the positions that the last axis of `indices` (int64) spells. Adding at repeated positions loses
+ * updates on several threads (ONNX Runtime 1.30): use scatterElements for that.
+ */
 export function scatterND(data: Value, indices: Value, updates: Value, reduction: "none" | "add" = "none"): Value {
   return emit("ScatterND", [data, indices, updates], { reduction })[0] as Value;
 }
