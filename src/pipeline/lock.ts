@@ -10,6 +10,9 @@ import { UsageError } from "../errors.js";
 /** Name of the lock file in a run's folder. */
 export const LOCK_FILE = "run.lock";
 
+/** A token becomes part of a file's name. */
+const TOKEN = /^[\w-]{1,64}$/;
+
 interface Holder {
   readonly pid: number;
   readonly host: string;
@@ -25,8 +28,7 @@ export interface RunLock {
 }
 
 /**
- * Takes the lock of `directory`. The file appears by a hard link, so it is never seen half written. A stale lock (its process is gone) is
- * moved aside and, if another process was quicker, put back.
+ * Takes the lock of `directory`. The file appears by a hard link, so it is never seen half written.
  * @throws UsageError when a living process holds it.
  */
 export async function lockRun(directory: string): Promise<RunLock> {
@@ -37,24 +39,36 @@ export async function lockRun(directory: string): Promise<RunLock> {
     started: processStart(process.pid),
     token: randomBytes(8).toString("hex"),
   };
-  const prepared = `${path}.${holder.token}`;
+  const prepared = `${path}.${holder.token}.new`;
   await writeFile(prepared, `${JSON.stringify(holder)}\n`, { flag: "wx" });
   try {
-    for (let attempt = 0; attempt < 5; attempt++) {
-      if (await linked(prepared, path)) return { release: () => release(path, holder) };
-      const current = await readHolder(path);
-      if (current === undefined) continue;
-      if (isAlive(current)) {
-        throw new UsageError(
-          `${directory}: expected a run that no process works on, got one held by process ${current.pid} on ${current.host}`,
-        );
-      }
-      await moveAside(path, current);
-    }
-    throw new UsageError(`${directory}: expected to get the lock of the run, got outpaced by other processes`);
+    await take(path, prepared, directory);
+    return { release: () => release(path, holder) };
   } finally {
     await unlink(prepared);
   }
+}
+
+/**
+ * Makes `path` a link to `prepared`. The right to replace a dead holder's file is itself such a lock, named after that holder: whoever has it
+ * looks again and then renames it into place, so that the file is never absent and a living holder's is never touched.
+ */
+async function take(path: string, prepared: string, directory: string): Promise<void> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    if (await linked(prepared, path)) return;
+    const current = await readHolder(path);
+    if (current === undefined) continue;
+    if (isAlive(current)) {
+      throw new UsageError(
+        `${directory}: expected a run that no process works on, got one held by process ${current.pid} on ${current.host}`,
+      );
+    }
+    const claim = `${path}.${current.token === "" ? "torn" : current.token}`;
+    await take(claim, prepared, directory);
+    if ((await readHolder(path))?.token === current.token) return rename(claim, path);
+    await unlink(claim);
+  }
+  throw new UsageError(`${directory}: expected to get the lock of the run, got outpaced by other processes`);
 }
 
 async function linked(from: string, to: string): Promise<boolean> {
@@ -65,19 +79,6 @@ async function linked(from: string, to: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw error;
   }
-}
-
-async function moveAside(path: string, stale: Holder): Promise<void> {
-  const aside = `${path}.${randomBytes(8).toString("hex")}`;
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
-  }
-  const moved = await readHolder(aside);
-  if (moved?.token !== stale.token) await linked(aside, path);
-  await unlink(aside);
 }
 
 async function release(path: string, holder: Holder): Promise<void> {
@@ -95,7 +96,12 @@ async function readHolder(path: string): Promise<Holder | undefined> {
   }
   try {
     const parsed = JSON.parse(text) as Partial<Holder>;
-    if (typeof parsed.pid === "number" && typeof parsed.host === "string" && typeof parsed.token === "string") {
+    if (
+      typeof parsed.pid === "number" &&
+      typeof parsed.host === "string" &&
+      typeof parsed.token === "string" &&
+      TOKEN.test(parsed.token)
+    ) {
       return { pid: parsed.pid, host: parsed.host, started: parsed.started ?? null, token: parsed.token };
     }
   } catch {
