@@ -2,8 +2,7 @@
 
 import type { RgbImage } from "../image/types.js";
 
-/** Seeds of candidates stay within [0, MAX_SEED], so that `seed + i` is still an unsigned 32-bit number below 2^32 - 1. */
-export const MAX_SEED = 2 ** 32 - 2;
+export { MAX_SEED } from "../tensor/random.js";
 
 /** Most candidates one request may ask for. */
 export const MAX_CANDIDATES = 10_000;

@@ -2,9 +2,7 @@
 
 import { UsageError } from "../errors.js";
 import { isSamplerName, SAMPLER_NAMES, type SamplerName } from "../samplers/sampler.js";
-
-/** Seeds stay within [0, MAX_SEED]. */
-export const MAX_SEED = 2 ** 32 - 2;
+import { MAX_SEED } from "../tensor/random.js";
 
 /** A request for `count` pictures of one prompt; picture i is drawn from `seed + i`. What is undefined takes the model's default. */
 export interface DiffusionRequest {

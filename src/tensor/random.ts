@@ -25,6 +25,9 @@ export interface GeneratorState {
   readonly cachedNormal?: number;
 }
 
+/** Seeds stay within [0, MAX_SEED], so that `seed + i` is still an unsigned 32-bit number below 2^32 - 1. */
+export const MAX_SEED = 2 ** 32 - 2;
+
 /** A seeded random stream (MT19937), drawing in the order in which torch's CPU generator draws. */
 export class TorchGenerator {
   #words = new Uint32Array(WORDS);
