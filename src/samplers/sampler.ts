@@ -1,4 +1,4 @@
-/** @file The samplers by name: a new one is its file and one line here. */
+/** @file The samplers by name: a new one is its file, its name in names.ts and one line here. */
 
 import { UsageError } from "../errors.js";
 import type { Sampler, SamplerFactory, SamplerOptions } from "./contract.js";
@@ -6,10 +6,10 @@ import { createDdim } from "./ddim.js";
 import { createDdpm } from "./ddpm.js";
 import { createDpmpp2m } from "./dpmpp-2m.js";
 import { createEuler } from "./euler.js";
+import { SAMPLER_NAMES, type SamplerName } from "./names.js";
 import type { SchedulerConfig } from "./scheduler-config.js";
 
-/** Names of the samplers, as the command line takes them. */
-export type SamplerName = "ddpm" | "ddim" | "euler" | "dpmpp-2m";
+export { SAMPLER_NAMES, type SamplerName };
 
 const SAMPLERS: { readonly [N in SamplerName]: { readonly create: SamplerFactory; readonly className: string } } = {
   ddpm: { create: createDdpm, className: "DDPMScheduler" },
@@ -17,9 +17,6 @@ const SAMPLERS: { readonly [N in SamplerName]: { readonly create: SamplerFactory
   euler: { create: createEuler, className: "EulerDiscreteScheduler" },
   "dpmpp-2m": { create: createDpmpp2m, className: "DPMSolverMultistepScheduler" },
 };
-
-/** All sampler names. */
-export const SAMPLER_NAMES = Object.keys(SAMPLERS) as readonly SamplerName[];
 
 /** True when `name` is a sampler's. */
 export function isSamplerName(name: string): name is SamplerName {
