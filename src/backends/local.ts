@@ -20,7 +20,7 @@ export function createLocalBackend(model: StableDiffusion): ImageBackend {
       steps: true,
       guidance: true,
       samplers: SAMPLER_NAMES,
-      size: { multiple: size.multiple, minimum: size.multiple, maximum: size.maximum },
+      size,
       maximumBatch: MAXIMUM_BATCH,
     },
     defaults: {

@@ -45,11 +45,23 @@ export interface ResolvedRequest extends DiffusionDefaults {
   readonly count: number;
 }
 
-/** Bounds that come from the networks. */
+/** Most candidates one request may ask for. */
+export const MAX_CANDIDATES = 10_000;
+
+/** The sizes that can be drawn, in pixels. */
 export interface SizeRule {
-  /** Width and height are multiples of it, in pixels. */
+  /** Width and height are multiples of it. */
   readonly multiple: number;
+  readonly minimum: number;
   readonly maximum: number;
+}
+
+/** What bounds a request beyond what any request must meet. */
+export interface SettingLimits {
+  /** Names the `sampler` setting may take. */
+  readonly samplers: readonly string[];
+  /** undefined when the size cannot be asked for. */
+  readonly size: SizeRule | undefined;
 }
 
 /**
@@ -75,25 +87,7 @@ export function resolveDiffusionRequest(
     width: request.width ?? defaults.width,
     height: request.height ?? defaults.height,
   };
-  checkWhole("count", resolved.count, 1, MAX_SEED + 1);
-  checkWhole("batch", resolved.batch, 1, Number.MAX_SAFE_INTEGER);
-  checkWhole("seed", resolved.seed, 0, MAX_SEED);
-  if (resolved.seed + resolved.count - 1 > MAX_SEED) {
-    throw new UsageError(
-      `seed: expected at most ${MAX_SEED - resolved.count + 1}, so that ${resolved.count} candidates have a seed each, got ${resolved.seed}`,
-    );
-  }
-  if (!Number.isFinite(resolved.guidance) || resolved.guidance < 0) {
-    throw new UsageError(`guidance: expected a number from 0, got ${resolved.guidance}`);
-  }
-  for (const side of ["width", "height"] as const) {
-    const value = resolved[side];
-    if (!Number.isInteger(value) || value < size.multiple || value > size.maximum || value % size.multiple !== 0) {
-      throw new UsageError(
-        `${side}: expected a multiple of ${size.multiple} from ${size.multiple} to ${size.maximum} pixels, got ${value}`,
-      );
-    }
-  }
+  checkSettings(resolved, { samplers: SAMPLER_NAMES, size });
   const warnings: string[] = [];
   if (!isGuided(resolved)) {
     if (resolved.negativePrompt !== "") {
@@ -113,13 +107,44 @@ export function isGuided(request: { readonly guidance: number }): boolean {
   return request.guidance > 1;
 }
 
+/**
+ * The one place where the range of every setting is written down.
+ * @throws UsageError naming the first setting that is out of its range
+ */
+export function checkSettings(request: DiffusionRequest, limits: SettingLimits): void {
+  const fail = (what: string, expected: string, actual: unknown): never => {
+    throw new UsageError(`${what}: expected ${expected}, got ${String(actual)}`);
+  };
+  const whole = (what: string, value: number | undefined, minimum: number, maximum = Number.MAX_SAFE_INTEGER): void => {
+    if (value === undefined || (Number.isInteger(value) && value >= minimum && value <= maximum)) return;
+    const bounds = maximum === Number.MAX_SAFE_INTEGER ? `from ${minimum}` : `from ${minimum} to ${maximum}`;
+    fail(what, `a whole number ${bounds}`, value);
+  };
+  const { count = 1, seed, guidance, sampler } = request;
+  whole("count", count, 1, MAX_CANDIDATES);
+  whole("seed", seed, 0, MAX_SEED);
+  if (seed + count - 1 > MAX_SEED) {
+    fail("seed", `at most ${MAX_SEED - count + 1}, so that ${count} candidates have a seed each`, seed);
+  }
+  whole("batch", request.batch, 1);
+  whole("steps", request.steps, 1, 1000);
+  if (guidance !== undefined && !(guidance >= 0 && guidance <= 100))
+    fail("guidance", "a number from 0 to 100", guidance);
+  if (sampler !== undefined && !limits.samplers.includes(sampler)) {
+    fail("sampler", `one of ${limits.samplers.join(", ")}`, sampler);
+  }
+  const { size } = limits;
+  if (size === undefined) return;
+  for (const side of ["width", "height"] as const) {
+    const value = request[side];
+    if (value === undefined) continue;
+    if (!Number.isInteger(value) || value < size.minimum || value > size.maximum || value % size.multiple !== 0) {
+      fail(side, `a multiple of ${size.multiple} from ${size.minimum} to ${size.maximum} pixels`, value);
+    }
+  }
+}
+
 function samplerName(name: string | undefined): SamplerName | undefined {
   if (name === undefined || isSamplerName(name)) return name;
   throw new UsageError(`sampler: expected one of ${SAMPLER_NAMES.join(", ")}, got ${name}`);
-}
-
-function checkWhole(name: string, value: number, minimum: number, maximum: number): void {
-  if (!Number.isInteger(value) || value < minimum || value > maximum) {
-    throw new UsageError(`${name}: expected a whole number from ${minimum} to ${maximum}, got ${value}`);
-  }
 }

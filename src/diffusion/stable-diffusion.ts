@@ -51,7 +51,7 @@ export async function openStableDiffusion(directory: string, device: Device): Pr
   }
   const { factor, native } = configs;
   const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
-  const rule: SizeRule = { multiple: factor, maximum: MAX_SIDE };
+  const rule: SizeRule = { multiple: factor, minimum: factor, maximum: MAX_SIDE };
   checkStatedSize(folder, defaults, rule);
   const size = { width: defaults.width / factor, height: defaults.height / factor };
   const graphs = {

@@ -232,11 +232,11 @@ describe("requests out of range", () => {
     ],
     [{ count: 0 }, "count: expected a whole number from 1"],
     [{ batch: 1.5 }, "batch: expected a whole number from 1"],
-    [{ guidance: Number.NaN }, "guidance: expected a number from 0, got NaN"],
+    [{ guidance: Number.NaN }, "guidance: expected a number from 0 to 100, got NaN"],
     [{ width: 66 }, "width: expected a multiple of 4 from 4 to 2048 pixels, got 66"],
     [{ height: 0 }, "height: expected a multiple of 4 from 4 to 2048 pixels, got 0"],
     [{ sampler: "heun" }, "sampler: expected one of ddpm, ddim, euler, dpmpp-2m, got heun"],
-    [{ steps: 0 }, "steps: expected a whole number in [1, 999], got 0"],
+    [{ steps: 0 }, "steps: expected a whole number from 1 to 1000, got 0"],
     [{ eta: 0.5 }, "eta: expected 0 for sampler dpmpp-2m"],
   ])("%j", async (wrong, message) => {
     await expect(model.begin({ ...ask, ...wrong })).rejects.toThrow(message);
