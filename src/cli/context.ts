@@ -30,3 +30,6 @@ export interface CommandContext {
   /** Starts a session; tests give one with small procedural models. */
   openSession(): Promise<ModelSession>;
 }
+
+/** What a command does; resolves to the exit code. */
+export type Action<Flags> = (context: CommandContext, positional: readonly string[], flags: Flags) => Promise<number>;

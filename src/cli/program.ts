@@ -1,12 +1,14 @@
 /** @file Builds the command line from the table of commands, and turns every outcome into an exit code. */
 
-import { Command, CommanderError } from "commander";
+import { Argument, Command, CommanderError, Option } from "commander";
 import { CancelledError, EXIT, LaurelError } from "../errors.js";
 import { packageVersion } from "../pipeline/package-info.js";
 import { unlessAborted } from "../util/abort.js";
-import { type CommandEntry, COMMANDS } from "./commands.js";
-import type { Action } from "./flags.js";
-import type { CommandContext } from "./context.js";
+import { ACTIONS } from "./actions.js";
+import { type CommandName, COMMANDS, GROUPS } from "./commands.js";
+import type { Action, CommandContext } from "./context.js";
+import { type CommandDeclaration, filled, longName } from "./declare.js";
+import { DEBUG_OPTION } from "./options.js";
 import { palette, printable } from "./output.js";
 
 const EXAMPLES = `
@@ -17,9 +19,6 @@ Examples:
 
 Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 backend unavailable, 4 part of it failed, 5 model missing or damaged,
 6 result not as required, 130 cancelled with Ctrl-C.`;
-
-/** Groups of commands by name. */
-const GROUPS: Readonly<Record<string, string>> = { demo: "work with the demo models" };
 
 /** Runs the command line `args` (without node and script); resolves to the exit code. */
 export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
@@ -60,36 +59,45 @@ function createProgram(context: CommandContext, setExitCode: (code: number) => v
       getErrHelpWidth: () => stderr.columns ?? 100,
       outputError: (text, write) => write(palette(stderr, environment).red(text.trimEnd()) + "\n"),
     });
-  for (const [name, entry] of Object.entries(COMMANDS)) {
+  const groups = Object.entries(GROUPS).map(([name, summary]) => {
+    const group = new Command(name).copyInheritedSettings(program).summary(summary).description(sentence(summary));
+    return [name, group] as const;
+  });
+  const parents = new Map(groups);
+  for (const [name, declaration] of Object.entries(COMMANDS)) {
     const words = name.split(" ");
-    const parent = words.length === 1 ? program : groupOf(program, words[0] as string);
-    const command = parent.command(words.at(-1) as string).copyInheritedSettings(program);
-    addCommand(command, entry, context, setExitCode);
+    const command = new Command(words.at(-1)).copyInheritedSettings(program);
+    addArgumentsAndOptions(command, declaration);
+    command.action(async () => {
+      const load: () => Promise<Action<never>> = ACTIONS[name as CommandName];
+      const action = (await unlessAborted(load(), context.signal)) as Action<unknown>;
+      setExitCode(await action(context, command.args, command.opts()));
+    });
+    (parents.get(words[0] as string) ?? program).addCommand(command);
   }
+  for (const [, group] of groups) program.addCommand(group);
   return program;
 }
 
-/** The command that holds the commands `<name> …`; made when first needed. */
-function groupOf(program: Command, name: string): Command {
-  const existing = program.commands.find((command) => command.name() === name);
-  if (existing !== undefined) return existing;
-  const summary = GROUPS[name] ?? name;
-  return program.command(name).copyInheritedSettings(program).summary(summary).description(sentence(summary));
-}
-
-function addCommand(
-  command: Command,
-  entry: CommandEntry,
-  context: CommandContext,
-  setExitCode: (code: number) => void,
-): void {
-  command.summary(entry.summary).description(sentence(entry.summary));
-  entry.configure(command);
-  command.option("--debug", "show where an error comes from");
-  command.action(async () => {
-    const action = (await unlessAborted(entry.load(), context.signal)) as Action<unknown>;
-    setExitCode(await action(context, command.args, command.opts()));
-  });
+/** Gives `command` what its declaration says, and `--debug`. */
+function addArgumentsAndOptions(command: Command, declaration: CommandDeclaration): void {
+  command.summary(declaration.summary).description(sentence(declaration.summary));
+  for (const { name, help, what, optional, variadic } of declaration.arguments) {
+    const inner = `${name}${variadic === true ? "..." : ""}`;
+    const argument = new Argument(optional === true ? `[${inner}]` : `<${inner}>`, help);
+    command.addArgument(argument.argParser(filled(what)));
+  }
+  for (const [key, one] of Object.entries({ ...declaration.options, ...DEBUG_OPTION })) {
+    const letter = one.short === undefined ? "" : `-${one.short}, `;
+    const value = one.value === undefined ? "" : ` <${one.value}>`;
+    const option = new Option(`${letter}${longName(key)}${value}`, one.help);
+    if (one.default !== undefined) option.default(one.default);
+    if (one.parse !== undefined) option.argParser(one.parse);
+    command.addOption(option);
+  }
+  const examples = declaration.examples.map((example) => `  ${example}\n`).join("");
+  const notes = declaration.notes === undefined ? "" : `\n${declaration.notes}`;
+  command.addHelpText("after", `\nExamples:\n${examples}${notes}`.trimEnd());
 }
 
 function sentence(summary: string): string {

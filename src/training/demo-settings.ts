@@ -4,10 +4,9 @@ import { readFileSync } from "node:fs";
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { UsageError } from "../errors.js";
+import { DEMO_STAGES, type DemoStage } from "./demo-stages.js";
 
-/** The demo world's networks, in the order in which they are trained. */
-export const DEMO_STAGES = ["autoencoder", "denoiser", "reward", "judge"] as const;
-export type DemoStage = (typeof DEMO_STAGES)[number];
+export { DEMO_STAGES, type DemoStage };
 
 const share = z.number().min(0).max(1);
 const positive = z.number().positive();

@@ -13,10 +13,10 @@ import type { DemoFigures } from "../../training/demo-figures.js";
 import { demoFigures } from "../../training/demo-figures.js";
 import { autoencoderFigures, judgeDemoImages, oracleFigures } from "../../training/evaluate-demo.js";
 import type { Interval } from "../../util/statistics.js";
-import type { Action, DemoFlags } from "../flags.js";
-import type { CommandContext } from "../context.js";
+import type { Action, CommandContext } from "../context.js";
 import { table } from "../output.js";
 import { openProgress } from "../progress.js";
+import type { DemoEvaluateFlags } from "./demo-evaluate.entry.js";
 
 /** Settings that `--sweep` tries. */
 const SWEEP: readonly Pick<DiffusionRequest, "steps" | "guidance" | "sampler">[] = [
@@ -28,7 +28,7 @@ const SWEEP: readonly Pick<DiffusionRequest, "steps" | "guidance" | "sampler">[]
 const SWEEP_SIZE = { prompts: 64, imagesPerPrompt: 4 };
 
 /** Prints a table, or with `--json` one object with every figure and its 95 % interval. */
-export const demoEvaluate: Action<DemoFlags> = async (context, _, flags) => {
+export const demoEvaluate: Action<DemoEvaluateFlags> = async (context, _, flags) => {
   const { signal } = context;
   const models = flags.models === undefined ? undefined : resolve(flags.models);
   const folder = (name: string, embedded: string): string => (models === undefined ? embedded : join(models, name));

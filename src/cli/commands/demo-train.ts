@@ -4,10 +4,10 @@ import { dirname, resolve } from "node:path";
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
 import { EMBEDDED_MODELS } from "../../pipeline/package-info.js";
 import { trainDemo } from "../../training/demo.js";
-import type { DemoStage } from "../../training/demo-settings.js";
-import { DEMO_STAGES } from "../../training/demo-settings.js";
+import { DEMO_STAGES, type DemoStage } from "../../training/demo-stages.js";
 import { formatDuration } from "../../training/progress.js";
-import type { Action, DemoTrainFlags } from "../flags.js";
+import type { Action } from "../context.js";
+import type { DemoTrainFlags } from "./demo-train.entry.js";
 
 function isStage(name: string | undefined): name is DemoStage {
   return DEMO_STAGES.some((stage) => stage === name);

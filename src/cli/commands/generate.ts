@@ -7,7 +7,8 @@ import { resolveRequest } from "../../backends/resolve.js";
 import { UsageError } from "../../errors.js";
 import type { RunConfig, RunRequest } from "../../pipeline/manifest.js";
 import { createRun } from "../../pipeline/run-store.js";
-import type { Action, GenerateFlags } from "../flags.js";
+import type { Action } from "../context.js";
+import type { GenerateFlags } from "./generate.entry.js";
 import { printResult, withModels, workOn } from "./run-command.js";
 
 /** Most candidates kept when `--keep` is absent. */

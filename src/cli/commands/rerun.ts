@@ -6,8 +6,9 @@ import { EXIT } from "../../errors.js";
 import { imageRequest } from "../../pipeline/generate-run.js";
 import { createRun, readRun, RUN_FILES, type RunSnapshot } from "../../pipeline/run-store.js";
 import { changedVersions } from "../../pipeline/versions.js";
-import type { Action, RerunFlags } from "../flags.js";
+import type { Action } from "../context.js";
 import { palette } from "../output.js";
+import type { RerunFlags } from "./rerun.entry.js";
 import { expectModel, printResult, withModels, workOn } from "./run-command.js";
 
 /** Uses the manifest's resolved config, so that defaults that changed since do not matter. */

@@ -1,7 +1,8 @@
 /** @file `laurel resume`: finishes a run that was cancelled or killed. */
 
 import { openRun } from "../../pipeline/run-store.js";
-import type { Action, RunFlags } from "../flags.js";
+import type { Action } from "../context.js";
+import type { RunFlags } from "./resume.entry.js";
 import { expectModel, printResult, withModels, workOn } from "./run-command.js";
 
 /** The run's lock is taken before the models are opened, so that a run in use is refused at once. */

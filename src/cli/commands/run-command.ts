@@ -6,13 +6,13 @@ import { generateRun } from "../../pipeline/generate-run.js";
 import type { Run } from "../../pipeline/run-store.js";
 import { bestOfN } from "../../strategies/best-of-n.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { RunFlags } from "../flags.js";
 import type { CommandContext, ModelSession, Opened } from "../context.js";
 import { palette, printable, shownPath } from "../output.js";
 import { openProgress } from "../progress.js";
 import { resultTable, runResult, type RunResultJson, summary } from "../result.js";
 import type { ImageBackend } from "../../backends/contract.js";
 import type { Reward } from "../../rewards/contract.js";
+import type { RunFlags } from "./resume.entry.js";
 
 /** Both models of a run. */
 export interface Models {

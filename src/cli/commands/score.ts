@@ -7,10 +7,10 @@ import { decodeImage } from "../../image/decode.js";
 import type { SourceImage } from "../../image/types.js";
 import { rank } from "../../strategies/rank.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { Action, ScoreFlags } from "../flags.js";
-import type { CommandContext } from "../context.js";
+import type { Action, CommandContext } from "../context.js";
 import { findImages } from "../find-images.js";
 import { palette, printable, shownPath, table } from "../output.js";
+import type { ScoreFlags } from "./score.entry.js";
 
 /** Images decoded and scored together. */
 const BATCH = 8;

@@ -1,0 +1,17 @@
+/** @file What the commands do, imported when one runs. */
+
+import type { CommandName, COMMANDS } from "./commands.js";
+import type { Action } from "./context.js";
+import type { FlagsOf } from "./declare.js";
+
+/** The implementation of every command, typed by its options. */
+export const ACTIONS: {
+  readonly [Name in CommandName]: () => Promise<Action<FlagsOf<(typeof COMMANDS)[Name]["options"]>>>;
+} = {
+  generate: async () => (await import("./commands/generate.js")).generate,
+  score: async () => (await import("./commands/score.js")).score,
+  resume: async () => (await import("./commands/resume.js")).resume,
+  rerun: async () => (await import("./commands/rerun.js")).rerun,
+  "demo evaluate": async () => (await import("./commands/demo-evaluate.js")).demoEvaluate,
+  "demo train": async () => (await import("./commands/demo-train.js")).demoTrain,
+};

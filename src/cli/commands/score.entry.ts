@@ -1,0 +1,28 @@
+/** @file What `laurel score` takes. */
+
+import { declare, type FlagsOf } from "../declare.js";
+import { OUTPUT_OPTIONS, REWARD_OPTION } from "../options.js";
+
+export const SCORE = declare({
+  summary: "score images against a prompt and rank them",
+  arguments: [
+    { name: "prompt", help: "what the images should show", what: "a prompt", completion: "nothing" },
+    {
+      name: "image",
+      help: "files, folders (searched through) or quoted globs",
+      what: "an image",
+      variadic: true,
+      completion: "file",
+    },
+  ],
+  options: { ...REWARD_OPTION, ...OUTPUT_OPTIONS },
+  examples: [
+    'laurel score "a red circle above a blue square" first.png second.jpg',
+    'laurel score "a red circle above a blue square" outputs/20261122-183301-a-red-circle-9f3a/images',
+    'laurel score "a lighthouse at dusk" "photos/**/*.webp" --reward-model ~/models/ImageReward.pt --json',
+  ],
+  notes: "An image that cannot be read is listed in its place, and the exit code is 4.",
+});
+
+/** Options of `laurel score`. */
+export type ScoreFlags = FlagsOf<typeof SCORE.options>;

@@ -1,0 +1,39 @@
+/** @file The options that several commands have. */
+
+import { SAMPLER_NAMES } from "../samplers/names.js";
+import { decimal, file, folder, otherwise, textual, toggle, whole } from "./declare.js";
+
+/** How a result is printed. */
+export const OUTPUT_OPTIONS = {
+  json: toggle("print one JSON object instead of the table"),
+  quiet: toggle("no progress and no summary", "q"),
+};
+
+/** What the commands that work on a run take. */
+export const RUN_OPTIONS = {
+  durable: toggle("sync every image to the disk before going on"),
+  ...OUTPUT_OPTIONS,
+};
+
+/** The folder of runs. */
+export const OUT_OPTION = { out: otherwise("outputs", folder("folder that holds the runs")) };
+
+/** The reward. */
+export const REWARD_OPTION = {
+  rewardModel: file("ImageReward file or folder (default: the demo model)", "path", "a file or folder"),
+};
+
+/** How a picture is sampled. */
+export const SAMPLING_OPTIONS = {
+  steps: whole("sampling steps (default: the model's)", 1, 1000),
+  guidance: decimal("classifier-free guidance; 1 is none (default: the model's)", 0, 100),
+  sampler: textual(
+    `${new Intl.ListFormat("en", { type: "disjunction" }).format(SAMPLER_NAMES)} (default: the model's)`,
+    "name",
+    "a sampler's name",
+    SAMPLER_NAMES,
+  ),
+};
+
+/** `--debug`, which every command has. */
+export const DEBUG_OPTION = { debug: toggle("show where an error comes from") };
