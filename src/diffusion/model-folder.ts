@@ -1,11 +1,11 @@
 /** @file Reads what a diffusers folder says about itself: its components, its configurations and Laurel's own defaults. */
 
-import { readFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { ModelError } from "../errors.js";
 import { SAMPLER_NAMES, samplerOfConfig } from "../samplers/sampler.js";
 import { parseSchedulerText, type SchedulerConfig } from "../samplers/scheduler-config.js";
+import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
 import type { DiffusionDefaults } from "./request.js";
 
 /** A folder's own account of itself; nothing of the weights is read yet. */
@@ -50,7 +50,7 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
   checkComponents(index, indexPath);
   const schedulerPath = join(root, "scheduler", "scheduler_config.json");
   const [scheduler, textEncoder, unet, vae, stated] = await Promise.all([
-    readText(schedulerPath, "the sampler's configuration").then((text) => parseSchedulerText(text, schedulerPath)),
+    readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) => parseSchedulerText(text, schedulerPath)),
     readJsonObject(join(root, "text_encoder", "config.json"), "the text encoder's configuration"),
     readJsonObject(join(root, "unet", "config.json"), "the denoiser's configuration"),
     readJsonObject(join(root, "vae", "config.json"), "the autoencoder's configuration"),
@@ -111,13 +111,8 @@ function checkComponents(index: Record<string, unknown>, where: string): void {
 }
 
 async function readStated(path: string): Promise<StatedDefaults> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw new ModelError(`${path}: expected a readable file, got ${(error as Error).message}`, { cause: error });
-  }
+  const text = await readTextIfThere(path, { expected: "sampling defaults" });
+  if (text === undefined) return {};
   const result = LAUREL_JSON.safeParse(parseJson(text, path));
   if (result.success) return result.data;
   const issues = result.error.issues.map((issue) =>
@@ -126,27 +121,10 @@ async function readStated(path: string): Promise<StatedDefaults> {
   throw new ModelError(`${path}: expected sampling defaults, got ${issues.join("; ")}`);
 }
 
-async function readText(path: string, what: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (cause as Error).message;
-    throw new ModelError(`${path}: expected ${what}, got ${reason}`, { cause });
-  }
-}
-
-async function readJsonObject(path: string, what: string): Promise<Record<string, unknown>> {
-  const json = parseJson(await readText(path, what), path);
+async function readJsonObject(path: string, expected: string): Promise<Record<string, unknown>> {
+  const json = parseJson(await readText(path, { expected }), path);
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
     throw new ModelError(`${path}: expected an object, got ${Array.isArray(json) ? "an array" : String(json)}`);
   }
   return json as Record<string, unknown>;
-}
-
-function parseJson(text: string, path: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ModelError(`${path}: expected JSON, got ${(cause as Error).message}`, { cause });
-  }
 }

@@ -1,37 +1,20 @@
 /** @file Stable Diffusion from a diffusers folder: prompt and seed to latents, step by step, to images. */
 
-import { join } from "node:path";
-import { CancelledError, ModelError, UsageError } from "../errors.js";
+import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { Device } from "../runtime/device.js";
-import type { Program } from "../runtime/program.js";
-import { createSampler } from "../samplers/sampler.js";
-import type { Tensor } from "../tensor/tensor.js";
-import { elementCount, float32 } from "../tensor/tensor.js";
-import { openClipTokenizer } from "../tokenizers/clip.js";
-import { beginState, forkState, guide, type LatentState, nextState } from "./latents.js";
-import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
-import type { LatentSize, NetworkConfigs } from "./networks.js";
-import {
-  decoderGraph,
-  denoiserGraph,
-  readNetworkConfigs,
-  resolveNetworkWeights,
-  textEncoderGraph,
-} from "./networks.js";
-import { toRgbImage } from "./pixels.js";
-import { DiffusionPrograms } from "./programs.js";
+import { elementCount } from "../tensor/tensor.js";
+import { throwIfAborted } from "../util/abort.js";
+import { decodeLatents } from "./decode.js";
+import { beginState, forkState, type LatentState } from "./latents.js";
+import { type ModelParts, openModelParts } from "./open-model.js";
+import { planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SizeRule } from "./request.js";
-import { isGuided, resolveDiffusionRequest } from "./request.js";
-import { TextConditioner, truncationWarnings } from "./text-conditioning.js";
-import type { DiffusionGroup, DiffusionOptions, Trajectory } from "./trajectory.js";
+import { resolveDiffusionRequest } from "./request.js";
+import { stepStates } from "./step.js";
+import { type DiffusionGroup, type DiffusionOptions, latentSize, type Trajectory } from "./trajectory.js";
 
 export type * from "./trajectory.js";
-
-/** Largest side in pixels. */
-const MAX_SIDE = 2048;
-/** Images are decoded together up to this many pixels: the decoder's inner tensors are many times larger. */
-const DECODED_PIXELS = 1 << 18;
 
 /**
  * Opens a diffusers folder (`model_index.json`). Configurations and the weights' names and shapes are checked now; programs are compiled when
@@ -39,49 +22,7 @@ const DECODED_PIXELS = 1 << 18;
  * @throws ModelError when the folder is incomplete, damaged or of another kind
  */
 export async function openStableDiffusion(directory: string, device: Device): Promise<StableDiffusion> {
-  const folder = await readModelFolder(directory);
-  const configs = readNetworkConfigs(folder);
-  const tokenizer = await openClipTokenizer(join(folder.directory, "tokenizer"));
-  const length = tokenizer.maxLength;
-  const { maxPositions, vocabulary } = configs.text;
-  if (length > maxPositions || tokenizer.vocabularySize > vocabulary) {
-    throw new ModelError(
-      `${folder.directory}: tokenizer: expected at most ${maxPositions} tokens of ${vocabulary} (text_encoder/config.json), got ${length} of ${tokenizer.vocabularySize}`,
-    );
-  }
-  const { factor, native } = configs;
-  const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
-  const rule: SizeRule = { multiple: factor, minimum: factor, maximum: MAX_SIDE };
-  checkStatedSize(folder, defaults, rule);
-  const size = { width: defaults.width / factor, height: defaults.height / factor };
-  const graphs = {
-    text: textEncoderGraph(configs.text, length),
-    denoiser: denoiserGraph(configs.unet, size, length),
-    decoder: decoderGraph(configs.autoencoder, size),
-  };
-  const weights = await resolveNetworkWeights(folder, graphs);
-  const programs = new DiffusionPrograms(device, { configs, weights, length, graphs, size });
-  const text = new TextConditioner(tokenizer, programs.text);
-  return new StableDiffusion({ folder, configs, defaults, size: rule, programs, text });
-}
-
-/** @throws ModelError when laurel.json asks for a size that the networks cannot draw */
-function checkStatedSize(folder: ModelFolder, { width, height }: DiffusionDefaults, rule: SizeRule): void {
-  const possible = (side: number): boolean => side % rule.multiple === 0 && side <= rule.maximum;
-  if (possible(width) && possible(height)) return;
-  throw new ModelError(
-    `${join(folder.directory, "laurel.json")}: expected sides that are multiples of ${rule.multiple} up to ${rule.maximum}, got ${width} x ${height}`,
-  );
-}
-
-/** What an open model is made of. */
-interface Parts {
-  readonly folder: ModelFolder;
-  readonly configs: NetworkConfigs;
-  readonly defaults: DiffusionDefaults;
-  readonly size: SizeRule;
-  readonly programs: DiffusionPrograms;
-  readonly text: TextConditioner;
+  return new StableDiffusion(await openModelParts(directory, device));
 }
 
 /**
@@ -96,10 +37,10 @@ export class StableDiffusion {
   readonly size: SizeRule;
   /** What was noticed on opening. */
   readonly warnings: readonly string[];
-  readonly #parts: Parts;
+  readonly #parts: ModelParts;
 
   /** Use {@link openStableDiffusion}. */
-  constructor(parts: Parts) {
+  constructor(parts: ModelParts) {
     this.#parts = parts;
     this.name = parts.folder.name;
     this.directory = parts.folder.directory;
@@ -129,7 +70,7 @@ export class StableDiffusion {
     request: DiffusionRequest,
     options: DiffusionOptions = {},
   ): Promise<{ trajectory: Trajectory; states: LatentState[] }> {
-    const trajectory = await this.#plan(request, options);
+    const trajectory = await planTrajectory(this.#parts, request, options);
     const { seed, count } = trajectory.request;
     return { trajectory, states: beginStates(trajectory, seed, count) };
   }
@@ -144,39 +85,8 @@ export class StableDiffusion {
     options: DiffusionOptions = {},
   ): Promise<LatentState[]> {
     throwIfAborted(options.signal);
-    const { sampler, guided, latentShape, conditioning, request } = trajectory;
-    const size = elementCount(latentShape);
-    const passes = guided ? 2 : 1;
-    const rows = states.length * passes;
-    const sample = new Float32Array(rows * size);
-    const timestep = new Float32Array(rows);
-    const row = new BigInt64Array(rows);
-    for (let pass = 0; pass < passes; pass++) {
-      states.forEach((state, i) => {
-        const t = sampler.timesteps[state.stepIndex];
-        if (t === undefined)
-          throw new UsageError(
-            `step: expected a state before its end, got step ${state.stepIndex} of seed ${state.seed}`,
-          );
-        const at = pass * states.length + i;
-        const scale = sampler.inputScales[state.stepIndex]!;
-        for (let j = 0; j < size; j++) sample[at * size + j] = state.latents[j]! * scale;
-        timestep[at] = t;
-        row[at] = BigInt(pass);
-      });
-    }
-    const program = await this.#parts.programs.forSize(latentSize(trajectory)).denoiser.get();
-    const prediction = await run(program, options.signal, "prediction", {
-      sample: float32([rows, ...latentShape], sample),
-      timestep: float32([rows], timestep),
-      row: { dtype: "int64", shape: [rows], data: row },
-      conditioning,
-    });
-    return states.map((state, i) => {
-      const rowOf = (index: number): Float32Array => prediction.subarray(index * size, (index + 1) * size);
-      const output = guided ? guide(rowOf(i), rowOf(states.length + i), request.guidance) : rowOf(i);
-      return nextState(state, sampler, output, passes);
-    });
+    const denoiser = await this.#parts.programs.forSize(latentSize(trajectory)).denoiser.get();
+    return stepStates(denoiser, trajectory, states, options.signal);
   }
 
   /** The pictures that the last step of each state predicted. @throws UsageError for a state before its first step */
@@ -216,7 +126,7 @@ export class StableDiffusion {
    * @throws UsageError for a request out of range, CancelledError when the signal aborts, BackendError when the device died
    */
   async *generate(request: DiffusionRequest, options: DiffusionOptions = {}): AsyncGenerator<DiffusionGroup, void> {
-    const trajectory = await this.#plan(request, options);
+    const trajectory = await planTrajectory(this.#parts, request, options);
     const { seed, count, batch } = trajectory.request;
     const steps = trajectory.sampler.timesteps.length;
     for (let start = 0; start < count; start += batch) {
@@ -238,79 +148,18 @@ export class StableDiffusion {
     return this.#parts.programs.dispose();
   }
 
-  async #plan(open: DiffusionRequest, { signal }: DiffusionOptions): Promise<Trajectory> {
-    throwIfAborted(signal);
-    const { request, warnings } = this.resolve(open);
-    const sampler = createSampler(request.sampler, this.#parts.folder.scheduler, request.steps, { eta: request.eta });
-    const { factor, text, unet } = this.#parts.configs;
-    const latentShape = [unet.inChannels, request.height / factor, request.width / factor] as const;
-    const guided = isGuided(request);
-    // compiled while the prompt is being encoded; a failure is reported where the program is used
-    this.#parts.programs
-      .forSize(sizeOf(latentShape))
-      .denoiser.get()
-      .catch(() => undefined);
-    const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const encoded = await Promise.all(texts.map((prompt) => this.#parts.text.encode(prompt, signal)));
-    const length = encoded[0]!.states.length / text.width;
-    const states = new Float32Array(texts.length * length * text.width);
-    encoded.forEach((one, i) => {
-      states.set(one.states, i * length * text.width);
-      warnings.push(...truncationWarnings(i === texts.length - 1 ? "prompt" : "negative prompt", one));
-    });
-    const conditioning = float32([texts.length, length, text.width], states);
-    return { request, sampler, latentShape, guided, conditioning, warnings };
-  }
-
   async #decode(
     trajectory: Trajectory,
     latents: readonly Float32Array[],
     { signal }: DiffusionOptions,
   ): Promise<RgbImage[]> {
-    const { latentShape } = trajectory;
-    const { width, height } = trajectory.request;
-    const size = elementCount(latentShape);
-    const { scalingFactor } = this.#parts.configs.autoencoder;
-    const program = await this.#parts.programs.forSize(latentSize(trajectory)).decoder.get();
-    const group = Math.max(1, Math.floor(DECODED_PIXELS / (width * height)));
-    const images: RgbImage[] = [];
-    for (let start = 0; start < latents.length; start += group) {
-      throwIfAborted(signal);
-      const part = latents.slice(start, start + group);
-      const scaled = new Float32Array(part.length * size);
-      part.forEach((one, i) => {
-        for (let j = 0; j < size; j++) scaled[i * size + j] = one[j]! / scalingFactor;
-      });
-      const decoded = await run(program, signal, "image", { latents: float32([part.length, ...latentShape], scaled) });
-      part.forEach((_, i) => images.push(toRgbImage(decoded, i, width, height)));
-    }
-    return images;
+    const { programs, configs } = this.#parts;
+    const decoder = await programs.forSize(latentSize(trajectory)).decoder.get();
+    return decodeLatents(decoder, trajectory, latents, configs.autoencoder.scalingFactor, signal);
   }
 }
 
 function beginStates({ latentShape, sampler }: Trajectory, seed: number, count: number): LatentState[] {
   const size = elementCount(latentShape);
   return Array.from({ length: count }, (_, i) => beginState(seed + i, size, sampler));
-}
-
-function sizeOf(latentShape: Trajectory["latentShape"]): LatentSize {
-  return { height: latentShape[1], width: latentShape[2] };
-}
-
-function latentSize(trajectory: Trajectory): LatentSize {
-  return sizeOf(trajectory.latentShape);
-}
-
-async function run(
-  program: Program,
-  signal: AbortSignal | undefined,
-  output: string,
-  feeds: Record<string, Tensor>,
-): Promise<Float32Array> {
-  const outputs = await program.run(feeds, signal === undefined ? {} : { signal });
-  return outputs[output]!.data as Float32Array;
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new CancelledError("generation was cancelled", { cause: signal.reason });
 }

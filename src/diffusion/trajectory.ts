@@ -3,6 +3,7 @@
 import type { RgbImage } from "../image/types.js";
 import type { Sampler } from "../samplers/contract.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { LatentSize } from "./networks.js";
 import type { ResolvedRequest } from "./request.js";
 
 /** What all candidates of one request share. */
@@ -17,6 +18,11 @@ export interface Trajectory {
   readonly conditioning: Tensor<"float32">;
   /** Truncated prompts, settings without effect. */
   readonly warnings: readonly string[];
+}
+
+/** The size of a trajectory's latents. */
+export function latentSize({ latentShape }: Pick<Trajectory, "latentShape">): LatentSize {
+  return { height: latentShape[1], width: latentShape[2] };
 }
 
 /** How far the candidates in the making are. */

@@ -1,7 +1,8 @@
 /** @file Best-of-n: draw n candidates from consecutive seeds, score them all, rank them. */
 
 import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
-import { CancelledError, InternalError } from "../errors.js";
+import { InternalError } from "../errors.js";
+import { throwIfAborted } from "../util/abort.js";
 import type { Candidate, Scored, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
 import { finiteOrNull, rank } from "./rank.js";
 
@@ -50,7 +51,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
         const fresh = candidates.filter((candidate) => !scored.has(candidate.index));
         for (const candidate of fresh) yield { type: "candidate", candidate };
         yield* warn(group.warnings);
-        throwIfCancelled(signal);
+        throwIfAborted(signal);
         // The whole group is scored even when part of it is known: a number then never depends on where a run was interrupted.
         const result2 = await context.reward.score(
           request.prompt,
@@ -127,8 +128,4 @@ export function unfinishedStretches(
     else stretches.push({ start, count: end - start });
   }
   return stretches;
-}
-
-function throwIfCancelled(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new CancelledError("generation was cancelled", { cause: signal.reason });
 }

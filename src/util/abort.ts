@@ -1,4 +1,4 @@
-/** @file Not waiting longer than until a signal aborts. */
+/** @file Ending work when a signal aborts. */
 
 import { CancelledError } from "../errors.js";
 
@@ -22,4 +22,9 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal 
   } finally {
     if (stop !== undefined) signal.removeEventListener("abort", stop);
   }
+}
+
+/** @throws CancelledError when `signal` has aborted */
+export function throwIfAborted(signal: AbortSignal | undefined, what = "generation"): void {
+  if (signal?.aborted === true) throw new CancelledError(`${what} was cancelled`, { cause: signal.reason });
 }

@@ -1,0 +1,68 @@
+/** @file Opening a diffusers folder: what it says is read and checked; no weight is loaded and nothing is compiled yet. */
+
+import { join } from "node:path";
+import { ModelError } from "../errors.js";
+import type { Device } from "../runtime/device.js";
+import { openClipTokenizer } from "../tokenizers/clip.js";
+import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
+import type { NetworkConfigs } from "./networks.js";
+import {
+  decoderGraph,
+  denoiserGraph,
+  readNetworkConfigs,
+  resolveNetworkWeights,
+  textEncoderGraph,
+} from "./networks.js";
+import { DiffusionPrograms } from "./programs.js";
+import type { DiffusionDefaults, SizeRule } from "./request.js";
+import { TextConditioner } from "./text-conditioning.js";
+
+/** Largest side in pixels. */
+const MAX_SIDE = 2048;
+
+/** What an open model is made of. */
+export interface ModelParts {
+  readonly folder: ModelFolder;
+  readonly configs: NetworkConfigs;
+  readonly defaults: DiffusionDefaults;
+  readonly size: SizeRule;
+  readonly programs: DiffusionPrograms;
+  readonly text: TextConditioner;
+}
+
+/** Opens the parts of a folder. @throws ModelError when the folder is incomplete, damaged or of another kind */
+export async function openModelParts(directory: string, device: Device): Promise<ModelParts> {
+  const folder = await readModelFolder(directory);
+  const configs = readNetworkConfigs(folder);
+  const tokenizer = await openClipTokenizer(join(folder.directory, "tokenizer"));
+  const length = tokenizer.maxLength;
+  const { maxPositions, vocabulary } = configs.text;
+  if (length > maxPositions || tokenizer.vocabularySize > vocabulary) {
+    throw new ModelError(
+      `${folder.directory}: tokenizer: expected at most ${maxPositions} tokens of ${vocabulary} (text_encoder/config.json), got ${length} of ${tokenizer.vocabularySize}`,
+    );
+  }
+  const { factor, native } = configs;
+  const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
+  const rule: SizeRule = { multiple: factor, minimum: factor, maximum: MAX_SIDE };
+  checkStatedSize(folder, defaults, rule);
+  const size = { width: defaults.width / factor, height: defaults.height / factor };
+  const graphs = {
+    text: textEncoderGraph(configs.text, length),
+    denoiser: denoiserGraph(configs.unet, size, length),
+    decoder: decoderGraph(configs.autoencoder, size),
+  };
+  const weights = await resolveNetworkWeights(folder, graphs);
+  const programs = new DiffusionPrograms(device, { configs, weights, length, graphs, size });
+  const text = new TextConditioner(tokenizer, programs.text);
+  return { folder, configs, defaults, size: rule, programs, text };
+}
+
+/** @throws ModelError when laurel.json asks for a size that the networks cannot draw */
+function checkStatedSize(folder: ModelFolder, { width, height }: DiffusionDefaults, rule: SizeRule): void {
+  const possible = (side: number): boolean => side % rule.multiple === 0 && side <= rule.maximum;
+  if (possible(width) && possible(height)) return;
+  throw new ModelError(
+    `${join(folder.directory, "laurel.json")}: expected sides that are multiples of ${rule.multiple} up to ${rule.maximum}, got ${width} x ${height}`,
+  );
+}

@@ -1,0 +1,54 @@
+/** @file One step of several candidates: one run of the denoiser, guidance, the sampler's update. */
+
+import { UsageError } from "../errors.js";
+import type { Program } from "../runtime/program.js";
+import { elementCount, float32 } from "../tensor/tensor.js";
+import { guide, type LatentState, nextState } from "./latents.js";
+import type { Trajectory } from "./trajectory.js";
+
+/**
+ * One step of each state, all in one run; states may be at different steps.
+ * @param denoiser the program for the trajectory's size
+ * @throws UsageError for a state at its end, CancelledError when the signal aborts
+ */
+export async function stepStates(
+  denoiser: Program,
+  trajectory: Trajectory,
+  states: readonly LatentState[],
+  signal: AbortSignal | undefined,
+): Promise<LatentState[]> {
+  const { sampler, guided, latentShape, conditioning, request } = trajectory;
+  const size = elementCount(latentShape);
+  const passes = guided ? 2 : 1;
+  const rows = states.length * passes;
+  const sample = new Float32Array(rows * size);
+  const timestep = new Float32Array(rows);
+  const row = new BigInt64Array(rows);
+  for (let pass = 0; pass < passes; pass++) {
+    states.forEach((state, i) => {
+      const t = sampler.timesteps[state.stepIndex];
+      if (t === undefined)
+        throw new UsageError(
+          `step: expected a state before its end, got step ${state.stepIndex} of seed ${state.seed}`,
+        );
+      const at = pass * states.length + i;
+      const scale = sampler.inputScales[state.stepIndex]!;
+      for (let j = 0; j < size; j++) sample[at * size + j] = state.latents[j]! * scale;
+      timestep[at] = t;
+      row[at] = BigInt(pass);
+    });
+  }
+  const feeds = {
+    sample: float32([rows, ...latentShape], sample),
+    timestep: float32([rows], timestep),
+    row: { dtype: "int64", shape: [rows], data: row } as const,
+    conditioning,
+  };
+  const outputs = await denoiser.run(feeds, { signal });
+  const prediction = outputs["prediction"]!.data as Float32Array;
+  return states.map((state, i) => {
+    const rowOf = (index: number): Float32Array => prediction.subarray(index * size, (index + 1) * size);
+    const output = guided ? guide(rowOf(i), rowOf(states.length + i), request.guidance) : rowOf(i);
+    return nextState(state, sampler, output, passes);
+  });
+}
