@@ -16,6 +16,22 @@ export const EXIT = {
 export class LaurelError extends Error {
   override readonly name: string = "LaurelError";
   readonly exitCode: number = EXIT.unexpected;
+  constructor(message: string, options?: ErrorOptions) {
+    super(oneLine(message), options);
+  }
+}
+
+/** Names and texts of hostile files may hold line breaks, escape sequences or megabytes. */
+const MAX_MESSAGE = 8000;
+
+function oneLine(message: string): string {
+  const cut = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}...` : message;
+  return cut
+    .trimEnd()
+    .replace(/\s*[\r\n\u2028\u2029]\s*/g, " ")
+    .replace(/\p{Cc}/gu, (character) => {
+      return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+    });
 }
 
 /** Wrong arguments, configuration or input data. */

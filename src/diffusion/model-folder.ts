@@ -50,7 +50,9 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
   checkComponents(index, indexPath);
   const schedulerPath = join(root, "scheduler", "scheduler_config.json");
   const [scheduler, textEncoder, unet, vae, stated] = await Promise.all([
-    readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) => parseSchedulerText(text, schedulerPath)),
+    readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) =>
+      parseSchedulerText(text, schedulerPath),
+    ),
     readJsonObject(join(root, "text_encoder", "config.json"), "the text encoder's configuration"),
     readJsonObject(join(root, "unet", "config.json"), "the denoiser's configuration"),
     readJsonObject(join(root, "vae", "config.json"), "the autoencoder's configuration"),

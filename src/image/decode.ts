@@ -5,8 +5,13 @@ import { UsageError } from "../errors.js";
 import { toRgb } from "./convert.js";
 import { isPng } from "./png-chunks.js";
 import { decodePng } from "./png-decode.js";
+import { describeBytes, HEAD_BYTES, recogniseForeign } from "../util/foreign.js";
+import { readBytes } from "../util/read-file.js";
 import type { RgbImage, SourceImage } from "./types.js";
 import { MAX_PIXELS, checkSize } from "./types.js";
+
+/** Larger files are no pictures of at most MAX_PIXELS pixels. */
+const MAX_FILE_BYTES = 512 << 20;
 
 /** Formats read through sharp. Vector and document formats, which it could render too, are no pictures to score. */
 const FORMATS: readonly string[] = ["jpeg", "webp", "gif", "tiff", "heif"];
@@ -19,7 +24,9 @@ const FORMATS: readonly string[] = ["jpeg", "webp", "gif", "tiff", "heif"];
  */
 export async function decodeImage(bytes: Uint8Array, where: string): Promise<SourceImage> {
   if (isPng(bytes)) return decodePng(bytes, where);
-  if (bytes.length === 0) throw unreadable(where, "an empty file");
+  const head = Buffer.from(bytes.subarray(0, HEAD_BYTES));
+  // Nothing but the supported formats reaches sharp, which could open far more.
+  if (!isPicture(head)) throw unreadable(where, recogniseForeign(head) ?? describeBytes(head));
   const { default: sharp } = await import("sharp");
   const pipeline = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: MAX_PIXELS });
   const metadata = await guard(where, () => pipeline.metadata());
@@ -27,6 +34,18 @@ export async function decodeImage(bytes: Uint8Array, where: string): Promise<Sou
   if (!FORMATS.includes(format)) throw unreadable(where, format);
   checkSize(where, width, height);
   return guard(where, () => decodeRaw(pipeline, metadata, where));
+}
+
+/** As {@link decodeImage}, from a file. @throws UsageError also when it cannot be read, is no regular file or is too large. */
+export async function decodeImageFile(path: string): Promise<SourceImage> {
+  const bytes = await readBytes(path, { expected: "an image file", limit: MAX_FILE_BYTES, as: UsageError });
+  return decodeImage(bytes, path);
+}
+
+/** JPEG, WebP, GIF, TIFF, AVIF by their first bytes. */
+function isPicture(head: Buffer): boolean {
+  const text = head.subarray(0, 12).toString("latin1");
+  return /^(\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*|II\+\0|MM\0\+|....ftyp)/s.test(text);
 }
 
 /** Decodes a file to RGB, as {@link decodeImage} and {@link toRgb}. */

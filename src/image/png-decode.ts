@@ -4,7 +4,7 @@ import { constants, inflateSync } from "node:zlib";
 import { UsageError } from "../errors.js";
 import { readChunks } from "./png-chunks.js";
 import type { SourceImage } from "./types.js";
-import { checkSize } from "./types.js";
+import { checkSize, MAX_PIXELS } from "./types.js";
 
 interface Header {
   readonly width: number;
@@ -23,6 +23,8 @@ const DEPTHS: Readonly<Record<number, readonly number[]>> = {
   4: [8, 16],
   6: [8, 16],
 };
+/** As many as the largest image of 8-bit RGBA takes: 16 bits a channel allow fewer pixels. */
+const MAX_RAW_BYTES = 4.1 * MAX_PIXELS;
 /** Adam7 passes: first column, first row, column step, row step. */
 const ADAM7 = [
   [0, 0, 8, 8],
@@ -40,8 +42,10 @@ export function decodePng(bytes: Uint8Array, where: string): SourceImage {
   let palette: Uint8Array | undefined;
   const parts: Uint8Array[] = [];
   for (const { type, data } of readChunks(bytes, where)) {
-    if (type === "IHDR") header = readHeader(data, where);
-    else if (type === "PLTE") palette = data.slice();
+    if (type === "IHDR") {
+      if (header !== undefined) throw new UsageError(`${where}: expected one header in a PNG file, got two`);
+      header = readHeader(data, where);
+    } else if (type === "PLTE") palette = data.slice();
     else if (type === "IDAT") parts.push(data);
   }
   if (header === undefined || parts.length === 0) {
@@ -56,8 +60,9 @@ function readHeader(data: Uint8Array, where: string): Header {
   const view = new DataView(data.buffer, data.byteOffset, 13);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
   const [depth, colour, interlace] = [view.getUint8(8), view.getUint8(9), view.getUint8(12)];
-  if (DEPTHS[colour]?.includes(depth) !== true || interlace > 1) {
-    throw new UsageError(`${where}: expected a standard PNG, got colour type ${colour} with ${depth} bits`);
+  if (DEPTHS[colour]?.includes(depth) !== true || interlace > 1 || view.getUint16(10) !== 0) {
+    const methods = `compression ${view.getUint8(10)}, filter ${view.getUint8(11)}, interlace ${interlace}`;
+    throw new UsageError(`${where}: expected a standard PNG, got colour type ${colour} with ${depth} bits, ${methods}`);
   }
   checkSize(where, width, height);
   return { width, height, depth, colour, interlaced: interlace === 1 };
@@ -87,6 +92,11 @@ function lineBytes(header: Header, width: number): number {
 
 function inflate(header: Header, data: Uint8Array, where: string): Uint8Array {
   const expected = passes(header).reduce((sum, pass) => sum + pass.height * (1 + lineBytes(header, pass.width)), 0);
+  // Deflate makes nothing smaller than a 1032nd: what cannot be there is not unpacked to find out.
+  if (expected > data.length * 1032 + 65536) throw truncated(where, expected, `at most ${data.length * 1032}`);
+  if (expected > MAX_RAW_BYTES) {
+    throw new UsageError(`${where}: expected at most ${MAX_RAW_BYTES} bytes of PNG rows, got ${expected}`);
+  }
   let raw: Uint8Array;
   try {
     // A missing checksum at the end does not matter once all rows are there; excess data must not grow without bound.
@@ -96,7 +106,11 @@ function inflate(header: Header, data: Uint8Array, where: string): Uint8Array {
     throw new UsageError(`${where}: expected sound PNG data, got a decompression error: ${reason}`, { cause });
   }
   if (raw.length >= expected) return raw;
-  throw new UsageError(`${where}: expected ${expected} bytes of PNG rows, got ${raw.length} (truncated file)`);
+  throw truncated(where, expected, raw.length);
+}
+
+function truncated(where: string, expected: number, actual: number | string): UsageError {
+  return new UsageError(`${where}: expected ${expected} bytes of PNG rows, got ${actual} (truncated file)`);
 }
 
 /** One number a sample, [height, width, samples]. */

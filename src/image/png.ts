@@ -11,7 +11,7 @@ import { checkSize } from "./types.js";
 
 const deflateAsync = promisify(deflate);
 
-/** Compressed text that unpacks to more than this is refused. */
+/** Compressed texts of one file that unpack to more than this, together, are left out. */
 const MAX_TEXT_BYTES = 16 * 2 ** 20;
 
 /** A text of a PNG file. */
@@ -121,28 +121,29 @@ function utf8(bytes: Uint8Array): string | undefined {
  */
 export function readPngText(bytes: Uint8Array, where = "PNG"): PngText[] {
   const texts: PngText[] = [];
+  const budget = { left: MAX_TEXT_BYTES };
   for (const { type, data } of readChunks(bytes, where)) {
     if (type !== "tEXt" && type !== "zTXt" && type !== "iTXt") continue;
     const end = data.indexOf(0);
     if (end < 1) continue;
     const keyword = Buffer.from(data.subarray(0, end)).toString("latin1");
-    const value = textValue(type, data.subarray(end + 1));
+    const value = textValue(type, data.subarray(end + 1), budget);
     if (value !== undefined) texts.push({ keyword, value, international: type === "iTXt" });
   }
   return texts;
 }
 
-function textValue(type: "tEXt" | "zTXt" | "iTXt", data: Uint8Array): string | undefined {
+function textValue(type: "tEXt" | "zTXt" | "iTXt", data: Uint8Array, budget: Budget): string | undefined {
   if (type === "tEXt") return latin1OrUtf8(data);
   if (type === "zTXt") {
-    const plain = unpack(data.subarray(1));
+    const plain = unpack(data.subarray(1), budget);
     return plain === undefined ? undefined : latin1OrUtf8(plain);
   }
   const languageEnd = data.indexOf(0, 2);
   const translatedEnd = languageEnd < 0 ? -1 : data.indexOf(0, languageEnd + 1);
   if (translatedEnd < 0) return undefined;
   const content = data.subarray(translatedEnd + 1);
-  const plain = data[0] === 1 ? unpack(content) : content;
+  const plain = data[0] === 1 ? unpack(content, budget) : content;
   return plain === undefined ? undefined : utf8(plain);
 }
 
@@ -151,10 +152,19 @@ function latin1OrUtf8(bytes: Uint8Array): string {
   return utf8(bytes) ?? Buffer.from(bytes).toString("latin1");
 }
 
-function unpack(bytes: Uint8Array): Uint8Array | undefined {
+/** Bytes that the texts of one file may still unpack to. */
+interface Budget {
+  left: number;
+}
+
+function unpack(bytes: Uint8Array, budget: Budget): Uint8Array | undefined {
+  if (budget.left <= 0) return undefined;
   try {
-    return inflateSync(bytes, { maxOutputLength: MAX_TEXT_BYTES });
-  } catch {
+    const plain = inflateSync(bytes, { maxOutputLength: budget.left });
+    budget.left -= plain.length;
+    return plain;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") budget.left = 0;
     return undefined;
   }
 }

@@ -1,9 +1,9 @@
 /** @file run.json: what was asked, what it was resolved to, with which models, and how it went. */
 
-import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
+import { parseJson, readText } from "../util/read-file.js";
 
 const count = z.number().int().min(1).max(MAX_CANDIDATES);
 const seed = z.number().int().min(0).max(MAX_SEED);
@@ -98,20 +98,8 @@ export const NO_TIME: RunTimings = { loadMs: 0, generateMs: 0, scoreMs: 0, write
 
 /** Reads and checks a run.json. @throws UsageError naming the file and every field that is wrong. */
 export async function readManifest(path: string): Promise<RunManifest> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const actual = code === "ENOENT" ? "no such file" : code === "EISDIR" ? "a folder" : String(code ?? error);
-    throw new UsageError(`${path}: expected the run.json of a run, got ${actual}`, { cause: error });
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new UsageError(`${path}: expected JSON, got ${(error as Error).message}`, { cause: error });
-  }
+  const text = await readText(path, { expected: "the run.json of a run", as: UsageError });
+  const json = parseJson(text, path, UsageError);
   const parsed = manifestSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map((issue) => `${issue.path.join(".") || "document"}: ${issue.message}`);

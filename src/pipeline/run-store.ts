@@ -1,7 +1,7 @@
 /** @file A run on disk: its folder, its manifest, its append-only list of candidates, and its images. */
 
 import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, readFile, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { encodePng, type PngText } from "../image/png.js";
@@ -13,7 +13,7 @@ import { infotext } from "./infotext.js";
 import { lockRun, type RunLock } from "./lock.js";
 import type { ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
-import { readCandidateLines, recoverCandidates } from "./recover.js";
+import { readCandidateLines, readCandidatesText, recoverCandidates } from "./recover.js";
 import { changedVersions, runtimeVersions } from "./versions.js";
 
 /** Names of the files in a run's folder. */
@@ -98,7 +98,7 @@ export async function openRun(path: string, options: StoreOptions = {}): Promise
 export async function readRun(path: string): Promise<RunSnapshot> {
   const { directory, manifest: manifestPath } = await locateRun(path);
   const manifest = await readManifest(manifestPath);
-  const text = await readFile(join(directory, RUN_FILES.candidates), "utf8").catch(() => "");
+  const text = await readCandidatesText(join(directory, RUN_FILES.candidates));
   const { lines } = readCandidateLines(text, manifest.config);
   return { directory, manifest, candidates: byIndex(lines) };
 }

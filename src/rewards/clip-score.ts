@@ -1,7 +1,6 @@
 /** @file CLIP score: the cosine between the embeddings of prompt and image (Hessel et al., arXiv 2104.08718, without its factor 2.5). */
 
-import { readFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { ModelError, UsageError } from "../errors.js";
 import { graph, input } from "../graph/builder.js";
 import type { Graph } from "../graph/types.js";
@@ -22,6 +21,8 @@ import { int64 } from "../tensor/tensor.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
 import type { ClipTokenizer } from "../tokenizers/types.js";
 import { unlessAborted } from "../util/abort.js";
+import { parseJson, readText } from "../util/read-file.js";
+import type { ModelIdentity } from "../weights/identity.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightSource } from "../weights/types.js";
@@ -73,8 +74,7 @@ interface Parts {
 export class ClipScore implements Reward {
   readonly name = "clip-score";
   readonly range = [-1, 1] as const;
-  /** Folder it was opened from, absolute. */
-  readonly path: string;
+  readonly model: ModelIdentity;
   readonly #parts: Parts;
   readonly #text: LazyProgram;
   readonly #image: LazyProgram;
@@ -83,7 +83,7 @@ export class ClipScore implements Reward {
   /** Use {@link openClipScore}. @throws ModelError listing every tensor that does not fit */
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.path = parts.path;
+    this.model = { name: basename(parts.path), path: parts.path };
     const { device, config, source, length } = parts;
     const where = "CLIPModel";
     const scope = () => rootScope({ mode: "inference" });
@@ -156,9 +156,5 @@ function cosine(a: Float32Array, b: Float32Array): number {
 }
 
 async function readJson(path: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(path, "utf8"));
-  } catch (cause) {
-    throw new ModelError(`${path}: expected a CLIP model's configuration, got ${(cause as Error).message}`, { cause });
-  }
+  return parseJson(await readText(path, { expected: "a CLIP model's configuration" }), path);
 }

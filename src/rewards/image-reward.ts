@@ -1,7 +1,7 @@
 /** @file ImageReward: human preference for an image given its prompt (Xu et al., arXiv 2304.05977). */
 
-import { readFile, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { gradient } from "../autodiff/gradient.js";
 import { ModelError, UsageError } from "../errors.js";
 import { graph, input, reduceSum } from "../graph/builder.js";
@@ -15,6 +15,8 @@ import { LazyProgram } from "../runtime/lazy-program.js";
 import { float32, type Tensor } from "../tensor/tensor.js";
 import { openBertTokenizer } from "../tokenizers/bert.js";
 import type { BertTokenizer } from "../tokenizers/types.js";
+import type { ModelIdentity } from "../weights/identity.js";
+import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
@@ -85,8 +87,7 @@ export class ImageReward implements DifferentiableReward {
   readonly name = "image-reward";
   readonly range = [-2.5, 2.5] as const;
   readonly imageSize: number;
-  /** Folder or file it was opened from, absolute. */
-  readonly path: string;
+  readonly model: ModelIdentity;
   /** Where its weights lie, by parameter name. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
   readonly #parts: Parts;
@@ -97,7 +98,7 @@ export class ImageReward implements DifferentiableReward {
   constructor(device: Device, parts: Parts) {
     this.#parts = parts;
     this.imageSize = parts.config.vision.imageSize;
-    this.path = parts.path;
+    this.model = { name: basename(parts.path), path: parts.path };
     this.weights = parts.weights;
     const { weights } = parts;
     this.#scorer = new LazyProgram(device, () => parts.scorer, { weights, label: this.name });
@@ -220,18 +221,7 @@ async function locate(path: string): Promise<{ file: string; directory: string }
 }
 
 async function readJson(path: string, required: boolean): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    if (!required && (cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new ModelError(`${path}: expected the text encoder's configuration, got ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ModelError(`${path}: expected JSON, got ${(cause as Error).message}`, { cause });
-  }
+  const expected = "the text encoder's configuration";
+  const text = required ? await readText(path, { expected }) : await readTextIfThere(path, { expected });
+  return text === undefined ? undefined : parseJson(text, path);
 }

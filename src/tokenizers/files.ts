@@ -1,8 +1,13 @@
 /** @file A tokenizer's files in the Hugging Face layout: configuration, special tokens, vocabulary. Checked once, here. */
 
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { parseJson, readTextIfThere } from "../util/read-file.js";
+
+/** The largest vocabularies in use, as tokenizer.json, take about a third of it. */
+const MAX_FILE_BYTES = 32 << 20;
+/** Ids beyond it are no rows of an embedding. */
+const MAX_ID = 1 << 24;
 
 /** A parsed JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -32,29 +37,15 @@ export function isObject(value: unknown): value is JsonObject {
 }
 
 /** A file's text, or undefined when there is no such file. @throws ModelError when it cannot be read. */
-export async function readText(path: string): Promise<string | undefined> {
-  try {
-    const text = await readFile(path, "utf8");
-    return text.startsWith("\uFEFF") ? text.slice(1) : text;
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw new ModelError(`${path}: expected a readable file, got ${code ?? String(cause)}`, { cause });
-  }
+export function readText(path: string): Promise<string | undefined> {
+  return readTextIfThere(path, { expected: "a tokenizer's file", limit: MAX_FILE_BYTES });
 }
 
 /** A JSON file's object, or undefined when there is no such file. @throws ModelError when it holds something else. */
 export async function readJsonObject(path: string): Promise<JsonObject | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new ModelError(`${path}: expected JSON, got ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
-  }
+  const value = parseJson(text, path);
   if (isObject(value)) return value;
   throw new ModelError(`${path}: expected a JSON object, got ${Array.isArray(value) ? "an array" : String(value)}`);
 }
@@ -68,17 +59,23 @@ export async function readTokenizerConfig(folder: string): Promise<TokenizerConf
   if (isObject(decoder)) {
     for (const [id, token] of Object.entries(decoder)) {
       const content = tokenContent(token);
-      if (content === undefined || !/^\d+$/.test(id)) throw badTable(path, `added_tokens_decoder.${id}`);
+      if (content === undefined || !/^\d+$/.test(id) || !isId(Number(id)))
+        throw badTable(path, `added_tokens_decoder.${id}`);
       added.set(content, Number(id));
     }
     return { settings: config, added };
   }
   for (const [token, id] of Object.entries((await readJsonObject(join(folder, "added_tokens.json"))) ?? {})) {
-    if (typeof id !== "number") throw badTable(join(folder, "added_tokens.json"), token);
+    if (!isId(id)) throw badTable(join(folder, "added_tokens.json"), token);
     added.set(token, id);
   }
   const special = (await readJsonObject(join(folder, "special_tokens_map.json"))) ?? {};
   return { settings: { ...config, ...special }, added };
+}
+
+/** A row of an embedding. */
+function isId(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= MAX_ID;
 }
 
 function badTable(path: string, key: string): ModelError {
@@ -120,7 +117,7 @@ export function checkVocabulary(table: unknown, where: string): Map<string, numb
   const vocabulary = new Map<string, number>();
   const owners = new Map<number, string>();
   for (const [token, id] of Object.entries(table)) {
-    if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0) {
+    if (!isId(id)) {
       throw new ModelError(`${where}: expected a whole number as id of ${JSON.stringify(token)}, got ${String(id)}`);
     }
     const owner = owners.get(id);
@@ -181,7 +178,7 @@ export function addedTokens({ root, where }: TokenizerJson): Map<string, number>
   const list = root["added_tokens"] ?? [];
   if (!Array.isArray(list)) throw new ModelError(`${where}: expected a list as added_tokens, got ${String(list)}`);
   for (const token of list as readonly unknown[]) {
-    if (!isObject(token) || typeof token["content"] !== "string" || typeof token["id"] !== "number") {
+    if (!isObject(token) || typeof token["content"] !== "string" || !isId(token["id"])) {
       throw new ModelError(`${where}: expected added_tokens with content and id, got ${JSON.stringify(token)}`);
     }
     added.set(token["content"], token["id"]);

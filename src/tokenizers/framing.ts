@@ -9,9 +9,9 @@ export type Piece = string | { readonly id: number };
 
 /** Cuts text at special tokens: the leftmost first, of those that start together the longest. */
 export function specialTokenSplitter(tokens: ReadonlyMap<string, number>): (text: string) => Piece[] {
-  if (tokens.size === 0) return (text) => [text];
   const names = [...tokens.keys()].filter((token) => token !== "").sort((a, b) => b.length - a.length);
-  const pattern = new RegExp(`(${names.map((name) => name.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|")})`, "u");
+  if (names.length === 0) return (text) => [text];
+  const pattern = new RegExp(`(${names.map((name) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|")})`, "u");
   return (text) =>
     text.split(pattern).flatMap((part, i): Piece[] => {
       if (part === "") return [];

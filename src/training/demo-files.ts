@@ -1,11 +1,11 @@
 /** @file The demo models' folders as training reads and writes them: configurations and tokenizers copied, parameters as float16. */
 
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { ModelError } from "../errors.js";
 import { float16ToFloat32, float32ToFloat16 } from "../tensor/half.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32, tensor } from "../tensor/tensor.js";
+import { parseJson, readTextSync } from "../util/read-file.js";
 import { openWeights } from "../weights/open.js";
 import { saveSafetensors } from "../weights/safetensors.js";
 
@@ -23,21 +23,12 @@ const LARGEST_COPIED = 1 << 20;
 
 /** A text file. @throws ModelError when it is missing */
 export function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new ModelError(`${path}: expected a text file, got none`, { cause: error });
-  }
+  return readTextSync(path, { expected: "a text file" });
 }
 
 /** A parsed JSON file. @throws ModelError when it is missing or not JSON */
 export function readJson(path: string): unknown {
-  const text = readText(path);
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new ModelError(`${path}: expected JSON, got ${(error as SyntaxError).message}`, { cause: error });
-  }
+  return parseJson(readText(path), path);
 }
 
 /** Copies a folder's configurations and tokenizer files, not its weights, where they are not there yet. */

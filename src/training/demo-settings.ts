@@ -1,9 +1,13 @@
 /** @file The documents of configs/training: one schema per stage, discriminated on `stage`. */
 
-import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { UsageError } from "../errors.js";
+import { readTextSync } from "../util/read-file.js";
+
+/** Settings are a page of text. */
+const MAX_BYTES = 1 << 18;
 import { DEMO_STAGES, type DemoStage } from "./demo-stages.js";
 
 export { DEMO_STAGES, type DemoStage };
@@ -75,13 +79,9 @@ export function readDemoSettings<S extends DemoStage>(
   stage: S,
   path: string | URL,
 ): Extract<DemoSettings, { stage: S }> {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new UsageError(`${String(path)}: expected training settings, got no readable file`, { cause: error });
-  }
-  return parseDemoSettings(stage, text, String(path));
+  const file = path instanceof URL ? fileURLToPath(path) : path;
+  const text = readTextSync(file, { expected: "training settings", limit: MAX_BYTES, as: UsageError });
+  return parseDemoSettings(stage, text, file);
 }
 
 /** As `readDemoSettings`, from text. */
@@ -90,10 +90,7 @@ export function parseDemoSettings<S extends DemoStage>(
   text: string,
   where: string,
 ): Extract<DemoSettings, { stage: S }> {
-  const document = parseDocument(text);
-  const [syntax] = document.errors;
-  if (syntax !== undefined) throw new UsageError(`${where}: ${syntax.message.split("\n")[0]}`);
-  const parsed = settings.safeParse(document.toJS());
+  const parsed = settings.safeParse(parseYaml(text, where));
   if (!parsed.success) {
     const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "document"}: ${message}`);
     throw new UsageError(`${where}: ${faults.join("; ")}`);
@@ -101,4 +98,17 @@ export function parseDemoSettings<S extends DemoStage>(
   if (parsed.data.stage !== stage)
     throw new UsageError(`${where}: expected settings of ${stage}, got those of ${parsed.data.stage}`);
   return parsed.data as Extract<DemoSettings, { stage: S }>;
+}
+
+/** The document's value. Deep nesting and aliases of aliases make the parser itself throw. */
+function parseYaml(text: string, where: string): unknown {
+  let fault: string | undefined;
+  try {
+    const document = parseDocument(text);
+    fault = document.errors[0]?.message;
+    if (fault === undefined) return document.toJS();
+  } catch (error) {
+    fault = error instanceof RangeError ? "expected fewer levels of nesting, got too many" : (error as Error).message;
+  }
+  throw new UsageError(`${where}: ${fault.split("\n")[0]}`);
 }

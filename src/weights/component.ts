@@ -3,7 +3,7 @@
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ModelError } from "../errors.js";
-import { describeSystemError } from "./file-reader.js";
+import { describeSystemError } from "../util/read-file.js";
 
 /** The weights of a component folder. */
 export interface ComponentWeights {

@@ -3,9 +3,10 @@
  * small and many: a checkpoint has one per tensor.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { resolve } from "node:path";
 import { ModelError } from "../errors.js";
+import { describeSystemError, openRegular } from "../util/read-file.js";
 
 /** An open model file. Every read is checked against the size the file had when it was opened. */
 export class FileReader {
@@ -21,14 +22,9 @@ export class FileReader {
    */
   static with<T>(path: string, use: (file: FileReader) => T): T {
     const absolute = resolve(path);
-    const descriptor = refuseUnreadable(absolute, () => openSync(absolute, "r"));
+    const { descriptor, size } = openRegular(absolute, (actual, cause) => unreadable(absolute, actual, cause));
     try {
-      const status = refuseUnreadable(absolute, () => fstatSync(descriptor));
-      if (!status.isFile()) {
-        const found = status.isDirectory() ? "a folder" : "a special file";
-        throw new ModelError(`${absolute}: expected a file, got ${found}`);
-      }
-      return use(new FileReader(absolute, status.size, descriptor));
+      return use(new FileReader(absolute, size, descriptor));
     } finally {
       closeSync(descriptor);
     }
@@ -47,13 +43,20 @@ export class FileReader {
     const bytes = Buffer.alloc(length);
     let count = 0;
     while (count < length) {
-      const step = refuseUnreadable(this.path, () =>
-        readSync(this.descriptor, bytes, count, length - count, offset + count),
-      );
-      if (step === 0) throw this.fault(`${what}: expected ${length} bytes at offset ${offset}, got ${count}`);
+      const step = this.readSome(bytes, count, offset + count);
+      if (step === 0)
+        throw this.fault(`${what}: expected ${length} bytes at offset ${offset}, got ${count}: it became shorter`);
       count += step;
     }
     return bytes;
+  }
+
+  private readSome(bytes: Buffer, filled: number, position: number): number {
+    try {
+      return readSync(this.descriptor, bytes, filled, bytes.length - filled, position);
+    } catch (error) {
+      throw unreadable(this.path, describeSystemError(error), error);
+    }
   }
 
   /** An error about this file. */
@@ -62,22 +65,6 @@ export class FileReader {
   }
 }
 
-function refuseUnreadable<T>(path: string, access: () => T): T {
-  try {
-    return access();
-  } catch (error) {
-    throw new ModelError(`${path}: expected a readable model file, got ${describeSystemError(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-/** `ENOENT: no such file or directory` for a system error, else its message. */
-export function describeSystemError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === "ENOENT") return "no such file";
-  if (code === "EACCES" || code === "EPERM") return "no permission to read it";
-  if (code === "EISDIR") return "a folder";
-  return error.message;
+function unreadable(path: string, actual: string, cause?: unknown): ModelError {
+  return new ModelError(`${path}: expected a readable model file, got ${actual}`, { cause });
 }

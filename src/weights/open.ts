@@ -3,9 +3,11 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { ModelError } from "../errors.js";
+import { describeBytes, HEAD_BYTES, recogniseForeign } from "../util/foreign.js";
+import { describeSystemError } from "../util/read-file.js";
 import { parseStrictJson } from "../util/strict-json.js";
 import { findComponentWeights } from "./component.js";
-import { FileReader, describeSystemError } from "./file-reader.js";
+import { FileReader } from "./file-reader.js";
 import { openSafetensors } from "./safetensors.js";
 import { weightSource } from "./source.js";
 import { openTorchCheckpoint } from "./torch-checkpoint.js";
@@ -47,45 +49,18 @@ async function openWeightFile(path: string): Promise<WeightSource> {
   }
 }
 
-const FOREIGN: readonly (readonly [description: string, test: (head: Buffer) => boolean])[] = [
-  ["a GGUF file", (head) => startsWith(head, "GGUF")],
-  ["a 7z archive", (head) => startsWith(head, "7z\xbc\xaf\x27\x1c")],
-  ["a gzip archive", (head) => startsWith(head, "\x1f\x8b")],
-  ["a RAR archive", (head) => startsWith(head, "Rar!")],
-  ["an HDF5 (Keras) file", (head) => startsWith(head, "\x89HDF")],
-  ["a NumPy array", (head) => startsWith(head, "\x93NUMPY")],
-  ["a tar archive (PyTorch 0.1.1 or older)", (head) => head.subarray(257, 262).toString("latin1") === "ustar"],
-];
-
-function startsWith(head: Buffer, prefix: string): boolean {
-  return head.subarray(0, prefix.length).toString("latin1") === prefix;
-}
-
 /** Tells the supported kinds apart. @throws ModelError naming what else the file seems to be. */
 function recognise(file: FileReader): "safetensors" | "torch" | "index" {
-  if (file.size === 0) throw file.fault("expected weights, got an empty file (a download cut short?)");
-  const head = file.read(0, Math.min(file.size, 512), "first bytes");
+  const head = file.read(0, Math.min(file.size, HEAD_BYTES), "first bytes");
   const text = head.toString("latin1");
-  if (text.startsWith("version https://git-lfs.github.com/spec/")) {
-    const size = /^size (\d+)$/m.exec(text)?.[1] ?? "unknown";
-    throw file.fault(
-      `expected weights, got a git LFS pointer to ${size} bytes; fetch the file itself with git lfs pull`,
-    );
-  }
-  if (/^\s*<(!doctype|html|\?xml)/i.test(text)) {
-    throw file.fault("expected weights, got a web page (a download that needed a login or another address?)");
-  }
   if (text.startsWith("PK\x03\x04") || text.startsWith("PK\x05\x06")) return "torch";
-  if (head.length >= 9 && head[8] === 0x7b && head.readBigUInt64LE(0) <= BigInt(file.size - 8)) return "safetensors";
+  if (head.length >= 9 && head[8] === 0x7b && head.readBigUInt64LE(0) < 1n << 32n) return "safetensors";
   if (head[0] === 0x80 && head[1] !== undefined && head[1] <= 5) return "torch";
+  const foreign = recogniseForeign(head);
+  if (foreign !== undefined) throw file.fault(`expected weights, got ${foreign}`);
   if (file.path.endsWith(".json") && /^\s*\{/.test(text)) return "index";
   if (file.path.endsWith(".safetensors")) return "safetensors"; // its reader says what is damaged
-  const foreign = FOREIGN.find(([, test]) => test(head))?.[0] ?? `a file that starts with ${printBytes(head)}`;
-  throw file.fault(`expected a safetensors file or a PyTorch checkpoint, got ${foreign}`);
-}
-
-function printBytes(head: Buffer): string {
-  return [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  throw file.fault(`expected a safetensors file or a PyTorch checkpoint, got ${describeBytes(head)}`);
 }
 
 /**

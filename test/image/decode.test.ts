@@ -20,7 +20,7 @@ describe("decodeImage", () => {
     expect(await failure(new Uint8Array(0))).toMatch(expected);
     expect(await failure(Buffer.from("hello"))).toMatch(expected);
     expect(await failure(Buffer.from("<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"))).toMatch(
-      /got svg$/,
+      /got an SVG drawing$/,
     );
   });
 
@@ -60,7 +60,7 @@ describe("decodeImage", () => {
     expect(await claim(2 ** 31, 2 ** 31)).toMatch(/got 2147483648 x 2147483648$/);
     expect(await claim(0, 5)).toMatch(/got 0 x 5$/);
     // Within the limit the missing rows are noticed without a buffer for them.
-    expect(await claim(9000, 9000)).toMatch(/got 4 \(truncated file\)$/);
+    expect(await claim(9000, 9000)).toMatch(/got at most \d+ \(truncated file\)$/);
   });
 
   it("reads a PNG that lacks its end, as long as all rows are there", async () => {

@@ -1,0 +1,9 @@
+/** @file What a generator or a reward says of the weights behind it. */
+
+/** Which weights a result came from. */
+export interface ModelIdentity {
+  /** As a person calls it: the name of its folder or file. */
+  readonly name: string;
+  /** Folder or file, absolute; undefined for a remote service, or for what has no weights. */
+  readonly path: string | undefined;
+}
