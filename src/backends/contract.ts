@@ -2,6 +2,7 @@
 
 import type { DiffusionRequest, SettingLimits } from "../diffusion/request.js";
 import type { DiffusionGroup, DiffusionImage, DiffusionOptions, DiffusionProgress } from "../diffusion/trajectory.js";
+import type { ModelIdentity } from "../weights/identity.js";
 
 export { MAX_CANDIDATES } from "../diffusion/request.js";
 export { MAX_SEED } from "../tensor/random.js";
@@ -18,11 +19,13 @@ export interface BackendCapabilities extends SettingLimits {
 }
 
 /** The settings of one picture, as used; `undefined` leaves the choice to the backend. */
-export type ImageSettings = Required<Pick<DiffusionRequest, "steps" | "guidance" | "sampler" | "width" | "height">>;
+export type ImageSettings = Required<
+  Pick<DiffusionRequest, "steps" | "guidance" | "sampler" | "width" | "height" | "strength">
+>;
 
 /** A request for `count` pictures of one prompt with every field stated; picture i is drawn from `seed + i`. */
 export interface ImageRequest
-  extends ImageSettings, Required<Pick<DiffusionRequest, "prompt" | "negativePrompt" | "seed">> {
+  extends ImageSettings, Required<Pick<DiffusionRequest, "prompt" | "negativePrompt" | "seed" | "init" | "mask">> {
   readonly count: number;
   /** Candidates generated together: pictures `[0, batch)` are one group, `[batch, 2 batch)` the next. */
   readonly batch: number;
@@ -39,13 +42,6 @@ export type GenerationProgress = DiffusionProgress;
 
 /** What a caller may pass beside the request. */
 export type GenerateOptions = DiffusionOptions;
-
-/** Which weights a result came from. */
-export interface ModelIdentity {
-  readonly name: string;
-  /** Folder or file, absolute; undefined for a remote service. */
-  readonly path: string | undefined;
-}
 
 /**
  * A source of images. `generate` is an async generator rather than a promise of all candidates, so that a strategy can score and store one

@@ -1,24 +1,17 @@
 /** @file What a command gets beside its arguments: streams, a signal, and the way to open models. */
 
 import type { ImageBackend } from "../backends/contract.js";
-import type { ModelRecord } from "../pipeline/manifest.js";
 import type { Reward } from "../rewards/contract.js";
 import type { Terminal } from "./output.js";
-
-/** A model and what the manifest says of it. */
-export interface Opened<Model> {
-  readonly model: Model;
-  readonly record: ModelRecord;
-}
 
 /** Models in use by a command. */
 export interface ModelSession {
   /** Milliseconds inside programs so far. */
   programMs(): number;
   /** The generator in `directory`, or the one that ships inside. @throws ModelError */
-  openBackend(directory: string | null): Promise<Opened<ImageBackend>>;
+  openBackend(directory: string | null): Promise<ImageBackend>;
   /** The reward in a file or folder, or the one that ships inside. @throws ModelError */
-  openReward(path: string | null): Promise<Opened<Reward>>;
+  openReward(path: string | null): Promise<Reward>;
   /** Ends the device; what still runs there is stopped. */
   close(): Promise<void>;
 }

@@ -39,6 +39,7 @@ export function withTimings(
     },
     reward: {
       name: reward.name,
+      model: reward.model,
       range: reward.range,
       dispose: () => reward.dispose(),
       async score(prompt, images, options) {

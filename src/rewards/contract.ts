@@ -2,6 +2,7 @@
 
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { ModelIdentity } from "../weights/identity.js";
 
 /** What {@link Reward.score} gives. */
 export interface RewardResult {
@@ -20,6 +21,7 @@ export interface RewardOptions {
 export interface Reward {
   /** Short and stable: `image-reward`, `clip-score`. It names the score in files and tables. */
   readonly name: string;
+  readonly model: ModelIdentity;
   /** The interval nearly all scores lie in; for axes and colours, not a bound. */
   readonly range: readonly [number, number];
   /**

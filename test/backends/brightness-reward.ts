@@ -13,6 +13,7 @@ export function createBrightnessReward(
   const calls: number[] = [];
   return {
     name: "brightness",
+    model: { name: "brightness", path: undefined },
     range: [-2, 2],
     calls,
     async score(_prompt: string, images: readonly (RgbImage | SourceImage)[], { signal } = {}) {

@@ -15,6 +15,8 @@ export interface ProceduralOptions {
   readonly onRequest?: (request: ImageRequest) => void;
   /** Warnings that come with each group. */
   readonly warnings?: readonly string[];
+  /** A file that stands for the weights. */
+  readonly weights?: string;
 }
 
 const STEPS = 4;
@@ -23,17 +25,28 @@ const STEPS = 4;
 export function createProceduralBackend(options: ProceduralOptions = {}): ImageBackend {
   const backend: ImageBackend = {
     name: "procedural",
-    model: { name: "rectangles", path: undefined },
+    model: { name: "rectangles", path: options.weights },
     capabilities: {
       deterministic: true,
       negativePrompt: true,
       steps: true,
       guidance: false,
+      textToImage: true,
+      imageToImage: false,
+      inpainting: false,
       samplers: ["paint", "spray"],
       size: { multiple: 4, minimum: 8, maximum: 256 },
       maximumBatch: 8,
     },
-    defaults: { steps: STEPS, guidance: undefined, sampler: "paint", width: 16, height: 16, batch: 4 },
+    defaults: {
+      steps: STEPS,
+      guidance: undefined,
+      sampler: "paint",
+      width: 16,
+      height: 16,
+      strength: undefined,
+      batch: 4,
+    },
     generate: (request, given = {}) => generate(backend, options, request, given),
     dispose: async () => undefined,
   };

@@ -61,6 +61,7 @@ test("an expected error is one line; --debug adds where it comes from", async ()
 test("an unexpected error says so", async () => {
   const reward = {
     name: "broken",
+    model: { name: "broken", path: undefined },
     range: [0, 1] as const,
     score: () => Promise.reject(new TypeError("x is not a function")),
     dispose: async () => undefined,

@@ -23,15 +23,12 @@ export interface Surroundings {
   readonly backend?: ProceduralOptions;
   readonly reward?: Reward;
   readonly signal?: AbortSignal;
-  /** Digest of both models. */
-  readonly digest?: string;
 }
 
 /** Runs `laurel` with `args`. A model folder named `missing` does not exist. */
 export async function laurel(args: readonly string[], surroundings: Surroundings = {}): Promise<Outcome> {
   const stdout = capture(surroundings.tty ?? false);
   const stderr = capture(surroundings.tty ?? false);
-  const { digest = "ab".repeat(32) } = surroundings;
   const refuse = (path: string | null): void => {
     if (path?.endsWith("missing") === true) throw new ModelError(`${path}: expected a model, got no such folder`);
   };
@@ -42,13 +39,11 @@ export async function laurel(args: readonly string[], surroundings: Surroundings
       programMs: () => 0,
       openBackend: async (path) => {
         refuse(path);
-        const model = createProceduralBackend(surroundings.backend);
-        return { model, record: { name: model.name, model: model.model.name, path, digest } };
+        return createProceduralBackend(surroundings.backend);
       },
       openReward: async (path) => {
         refuse(path);
-        const model = surroundings.reward ?? createBrightnessReward();
-        return { model, record: { name: model.name, model: model.name, path, digest } };
+        return surroundings.reward ?? createBrightnessReward();
       },
       close: async () => undefined,
     }),

@@ -1,24 +1,20 @@
 /** @file What `generate`, `resume` and `rerun` share: a run is worked on, reported and printed, or left resumable. */
 
-import { CancelledError, EXIT, ModelError } from "../../errors.js";
-import type { ModelRecord, RunConfig } from "../../pipeline/manifest.js";
-import { generateRun } from "../../pipeline/generate-run.js";
+import { CancelledError, EXIT } from "../../errors.js";
+import type { Models } from "../../library/models.js";
+import { finishRun } from "../../library/runs.js";
+import type { RunConfig } from "../../pipeline/manifest.js";
 import type { Run } from "../../pipeline/run-store.js";
-import { bestOfN } from "../../strategies/best-of-n.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { CommandContext, ModelSession, Opened } from "../context.js";
+import type { CommandContext, ModelSession } from "../context.js";
 import { palette, printable, shownPath } from "../output.js";
 import { openProgress } from "../progress.js";
 import { resultTable, runResult, type RunResultJson, summary } from "../result.js";
-import type { ImageBackend } from "../../backends/contract.js";
-import type { Reward } from "../../rewards/contract.js";
 import type { RunFlags } from "./resume.entry.js";
 
-/** Both models of a run. */
-export interface Models {
+/** Both models of a run, in a session. */
+export interface SessionModels extends Models {
   readonly session: ModelSession;
-  readonly backend: Opened<ImageBackend>;
-  readonly reward: Opened<Reward>;
   /** Milliseconds it took to open them. */
   readonly loadMs: number;
 }
@@ -27,7 +23,7 @@ export interface Models {
 export async function withModels<T>(
   context: CommandContext,
   paths: Pick<RunConfig, "model" | "rewardModel">,
-  work: (models: Models) => Promise<T>,
+  work: (models: SessionModels) => Promise<T>,
 ): Promise<T> {
   const startedAt = performance.now();
   const session = await unlessAborted(context.openSession(), context.signal);
@@ -47,7 +43,7 @@ export async function withModels<T>(
 export async function workOn(
   context: CommandContext,
   run: Run,
-  models: Models,
+  models: SessionModels,
   flags: RunFlags,
 ): Promise<{ readonly result: RunResultJson; readonly report: string }> {
   const { terminal, signal } = context;
@@ -55,21 +51,15 @@ export async function workOn(
   const progress = await openProgress(terminal, flags.quiet ?? false);
   try {
     for (const message of run.manifest.warnings) progress.log(style.yellow(`warning: ${printable(message)}`));
-    const generating = generateRun(run, {
-      backend: models.backend.model,
-      reward: models.reward.model,
-      strategy: bestOfN,
+    const finished = await finishRun(run, models, {
       signal,
       loadMs: models.loadMs,
       programMs: () => models.session.programMs(),
       onProgress: (state) => progress.update(state),
       onWarning: (message) => progress.log(style.yellow(`warning: ${printable(message)}`)),
     });
-    // Loaded while the device is at work and this process waits.
-    const [{ writeReport }] = await Promise.all([import("../../report/report.js"), generating]);
     progress.stop();
-    const { report } = await writeReport(run.snapshot());
-    return { result: runResult(run.snapshot()), report };
+    return { result: runResult(finished), report: finished.report };
   } catch (error) {
     progress.stop();
     const kept = `${run.size} of ${run.manifest.config.count} candidates`;
@@ -79,8 +69,6 @@ export async function workOn(
     }
     progress.log(style.yellow(`the run stopped with ${kept}; go on with: ${resume}`));
     throw error;
-  } finally {
-    await run.close();
   }
 }
 
@@ -90,12 +78,4 @@ export function printResult(context: CommandContext, result: RunResultJson, repo
   stdout.write(flags.json === true ? `${JSON.stringify(result, null, 2)}\n` : resultTable(result, context.terminal));
   if (flags.quiet !== true && flags.json !== true) stderr.write(summary(result, report, context.terminal));
   return EXIT.ok;
-}
-
-/** @throws ModelError when a model is not the one the run was made with. */
-export function expectModel(what: string, where: string, expected: ModelRecord, actual: ModelRecord): void {
-  if (expected.digest === actual.digest && expected.name === actual.name) return;
-  const describe = ({ name, model, digest }: ModelRecord): string =>
-    `${name} ${model} (${digest?.slice(0, 12) ?? "no digest"})`;
-  throw new ModelError(`${where}: expected the ${what} of the run, ${describe(expected)}, got ${describe(actual)}`);
 }

@@ -1,0 +1,148 @@
+/** @file Runs on disk from start to end: begun, taken up again, repeated, compared. */
+
+import { join } from "node:path";
+import { checkRequest } from "../backends/resolve.js";
+import { UsageError } from "../errors.js";
+import { generateRun, imageRequest, type RunProgress } from "../pipeline/generate-run.js";
+import type { RunConfig, RunRequest } from "../pipeline/manifest.js";
+import { createRun, type Run, RUN_FILES, type RunSnapshot, type StoreOptions } from "../pipeline/run-store.js";
+import { changedVersions } from "../pipeline/versions.js";
+import { bestOfN } from "../strategies/best-of-n.js";
+import { completeRequest, DEFAULT_COUNT, type GenerateRequest } from "./generate.js";
+import { expectModels, modelRecords, type Models } from "./models.js";
+
+/** Most candidates kept where the request does not say how many. */
+const DEFAULT_KEEP = 4;
+
+/** What a run is asked for. */
+export interface NewRunRequest extends GenerateRequest {
+  /** How many of the best are marked as kept, at most `count`. @default 4 */
+  readonly keep?: number | undefined;
+}
+
+/** How {@link finishRun} works. */
+export interface FinishRunOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: RunProgress) => void) | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+  /** Milliseconds spent opening the models, for the timings. @default 0 */
+  readonly loadMs?: number | undefined;
+  /** Milliseconds spent inside programs so far, for the timings. @default () => 0 */
+  readonly programMs?: (() => number) | undefined;
+}
+
+/** A finished run. */
+export interface FinishedRun extends RunSnapshot {
+  /** `report.html`, absolute. */
+  readonly report: string;
+}
+
+/** How the images of two runs compare. */
+export interface RunComparison {
+  /** Candidates that both runs have. */
+  readonly compared: number;
+  /** Indices of those whose files differ. */
+  readonly different: readonly number[];
+}
+
+/**
+ * Makes a run's folder under `parent` and writes what is asked for into it; {@link finishRun} does the work. The run is locked until it is closed.
+ * @throws UsageError for a request outside what the backend can draw, or when `parent` cannot be written
+ */
+export async function startRun(
+  parent: string,
+  models: Models,
+  request: NewRunRequest,
+  options: StoreOptions = {},
+): Promise<Run> {
+  const { count, keep } = checkKeep(request);
+  const resolved = completeRequest(models, request);
+  const records = await modelRecords(models);
+  const paths = { model: records.backend.path, rewardModel: records.reward.path };
+  const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
+  const { seed, batch } = resolved.request;
+  const config: RunConfig = { ...settings(resolved.request), ...paths, keep, seed, batch };
+  return createRun(parent, { request: asked, config, models: records, warnings: resolved.warnings }, options);
+}
+
+/**
+ * Starts a run with the seeds, settings and models of `old`, whose resolved values are used, so that defaults that changed since do not matter.
+ * @throws ModelError when a model is another than that of the old run, UsageError when `parent` cannot be written
+ */
+export async function repeatRun(
+  parent: string,
+  old: RunSnapshot,
+  models: Models,
+  options: StoreOptions = {},
+): Promise<Run> {
+  const { config, request, versions } = old.manifest;
+  await expectModels(join(old.directory, RUN_FILES.manifest), old.manifest.models, models);
+  checkRequest(models.backend, imageRequest(config));
+  return createRun(
+    parent,
+    {
+      request: { ...request, seed: config.seed },
+      config,
+      models: await modelRecords(models),
+      warnings: changedVersions(versions),
+    },
+    options,
+  );
+}
+
+/**
+ * Draws, scores and stores what a run still lacks, writes `report.html` and `grid.png`, and closes the run, whatever happens. The result of a run
+ * that was interrupted and taken up with {@link openRun} is the one an undisturbed run gives.
+ * @throws ModelError when a model is not the run's, CancelledError when `signal` aborts (the run can be finished later), and what the models throw
+ */
+export async function finishRun(run: Run, models: Models, options: FinishRunOptions = {}): Promise<FinishedRun> {
+  try {
+    await expectModels(run.directory, run.manifest.models, models);
+    const generating = generateRun(run, { ...models, ...options, strategy: bestOfN });
+    // loaded while the device is at work and this process waits
+    const [{ writeReport }] = await Promise.all([import("../report/report.js"), generating]);
+    const { report } = await writeReport(run.snapshot());
+    return { ...run.snapshot(), report };
+  } finally {
+    await run.close();
+  }
+}
+
+/** Compares the image files of two runs, candidate by candidate. */
+export function compareRuns(before: RunSnapshot, after: RunSnapshot): RunComparison {
+  const digests = new Map(before.candidates.map((line) => [line.index, line.sha256]));
+  const both = after.candidates.filter((line) => digests.has(line.index));
+  return {
+    compared: both.length,
+    different: both.filter((line) => digests.get(line.index) !== line.sha256).map((line) => line.index),
+  };
+}
+
+/** How many to draw and keep. @throws UsageError */
+function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count) }: NewRunRequest): {
+  readonly count: number;
+  readonly keep: number;
+} {
+  if (!Number.isInteger(keep) || keep < 1 || keep > count) {
+    throw new UsageError(`keep: expected a whole number from 1 to the ${count} candidates, got ${keep}`);
+  }
+  return { count, keep };
+}
+
+/** The settings of a request as the manifest has them: null where nothing is said. */
+function settings(
+  request: GenerateRequest & { readonly count: number },
+): Omit<RunRequest, "keep" | "seed" | "model" | "rewardModel"> {
+  return {
+    prompt: request.prompt,
+    negativePrompt: request.negativePrompt ?? null,
+    strategy: "best-of-n",
+    count: request.count,
+    steps: request.steps ?? null,
+    guidance: request.guidance ?? null,
+    sampler: request.sampler ?? null,
+    width: request.width ?? null,
+    height: request.height ?? null,
+    batch: request.batch ?? null,
+  };
+}
