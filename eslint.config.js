@@ -15,7 +15,7 @@ const FLOORS = [
   ["training", "backends", "export"],
   ["strategies"],
   ["pipeline"],
-  ["report"],
+  ["report", "installation"],
   ["library"],
   ["web"],
   ["cli"],

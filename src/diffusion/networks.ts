@@ -36,6 +36,8 @@ export interface NetworkConfigs {
   readonly autoencoder: AutoencoderConfig;
   /** Pixels per latent cell, along each side. */
   readonly factor: number;
+  /** The denoiser reads a mask and the latents of the masked picture beside its sample. */
+  readonly inpainting: boolean;
   /** The size the denoiser was trained at; Stable Diffusion's 64x64 where its file does not say. */
   readonly native: LatentSize;
 }
@@ -50,20 +52,46 @@ export function readNetworkConfigs(folder: ModelFolder): NetworkConfigs {
   const same = (what: string, expected: number, actual: number): void => {
     if (expected !== actual) problems.push(`${what}: expected ${expected}, got ${actual}`);
   };
-  same("unet in_channels (the autoencoder's latent_channels)", autoencoder.latentChannels, unet.inChannels);
-  same("unet out_channels (its in_channels)", unet.inChannels, unet.outChannels);
+  const { latentChannels } = autoencoder;
+  // sample, mask, latents of the masked picture
+  const inpainting = unet.inChannels === 2 * latentChannels + 1;
+  if (!inpainting) same("unet in_channels (the autoencoder's latent_channels)", latentChannels, unet.inChannels);
+  same("unet out_channels (the autoencoder's latent_channels)", latentChannels, unet.outChannels);
   same("unet cross_attention_dim (the text encoder's hidden_size)", text.width, unet.crossAttentionWidth);
   // the reference pipeline divides by the scaling factor and knows no shift
   same("vae shift_factor", 0, autoencoder.shiftFactor);
   if (problems.length > 0) throw new ModelError(`${folder.directory}: ${problems.join("; ")}`);
   const side = unet.sampleSize ?? 64;
-  return { text, unet, autoencoder, factor: autoencoderFactor(autoencoder), native: { height: side, width: side } };
+  const factor = autoencoderFactor(autoencoder);
+  return { text, unet, autoencoder, factor, inpainting, native: { height: side, width: side } };
 }
 
-/** `ids` int64 [N, length] -> `lastHiddenState` [N, length, width]. */
-export function textEncoderGraph(config: ClipTextConfig, length: number): Graph {
+/** What is asked of the text encoder. */
+export interface TextVariant {
+  /** Layers left out at the end. */
+  readonly skippedLayers: number;
+  /** Some tokens' embeddings are fed instead of looked up. */
+  readonly replacing: boolean;
+}
+
+/** The text encoder as the reference pipeline uses it. */
+export const PLAIN_TEXT: TextVariant = { skippedLayers: 0, replacing: false };
+
+/**
+ * `ids` int64 [N, length] -> `lastHiddenState` [N, length, width]; where `replacing`, also `given` bool [N, length, 1] and `vectors`
+ * [N, length, width]: the embeddings of the tokens for which `given` holds.
+ */
+export function textEncoderGraph(config: ClipTextConfig, length: number, variant: TextVariant = PLAIN_TEXT): Graph {
   const ids = input("ids", "int64", ["N", length]);
-  const { lastHiddenState } = buildClipText(rootScope({ mode: "inference" }), config, ids);
+  const replacement = variant.replacing
+    ? {
+        given: input("given", "bool", ["N", length, 1]),
+        vectors: input("vectors", "float32", ["N", length, config.width]),
+      }
+    : undefined;
+  const scope = rootScope({ mode: "inference" });
+  const { skippedLayers } = variant;
+  const { lastHiddenState } = buildClipText(scope, config, ids, { skippedLayers, replacement });
   return graph("text-encoder", { lastHiddenState });
 }
 

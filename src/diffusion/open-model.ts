@@ -2,7 +2,9 @@
 
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import type { Device } from "../runtime/device.js";
+import { SAMPLER_NAMES } from "../samplers/sampler.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
 import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
 import type { NetworkConfigs } from "./networks.js";
@@ -14,7 +16,7 @@ import {
   textEncoderGraph,
 } from "./networks.js";
 import { DiffusionPrograms } from "./programs.js";
-import type { DiffusionDefaults, SizeRule } from "./request.js";
+import type { DiffusionDefaults, SettingLimits, SizeRule } from "./request.js";
 import { TextConditioner } from "./text-conditioning.js";
 
 /** Largest side in pixels. */
@@ -25,7 +27,7 @@ export interface ModelParts {
   readonly folder: ModelFolder;
   readonly configs: NetworkConfigs;
   readonly defaults: DiffusionDefaults;
-  readonly size: SizeRule;
+  readonly limits: SettingLimits & { readonly size: SizeRule };
   readonly programs: DiffusionPrograms;
   readonly text: TextConditioner;
 }
@@ -53,9 +55,19 @@ export async function openModelParts(directory: string, device: Device): Promise
     decoder: decoderGraph(configs.autoencoder, size),
   };
   const weights = await resolveNetworkWeights(folder, graphs);
-  const programs = new DiffusionPrograms(device, { configs, weights, length, graphs, size });
-  const text = new TextConditioner(tokenizer, programs.text);
-  return { folder, configs, defaults, size: rule, programs, text };
+  const programs = new DiffusionPrograms(device, { configs, weights, window: length, graphs, size });
+  const text = new TextConditioner(tokenizer, (variant) => programs.text(variant), configs.text.width);
+  const { inpainting } = configs;
+  const limits = {
+    textToImage: !inpainting,
+    imageToImage: !inpainting,
+    inpainting: true,
+    samplers: SAMPLER_NAMES,
+    size: rule,
+    promptSyntaxes: PROMPT_SYNTAXES,
+    clipSkip: configs.text.layers,
+  };
+  return { folder, configs, defaults, limits, programs, text };
 }
 
 /** @throws ModelError when laurel.json asks for a size that the networks cannot draw */

@@ -1,73 +1,104 @@
-/** @file Keeps the compiled programs of a model: the text encoder, and denoiser and decoder for the size in use. */
+/** @file Keeps the compiled programs of a model: those of the networks for the size and the length of prompts in use. */
 
+import type { Graph } from "../graph/types.js";
 import type { Device } from "../runtime/device.js";
 import { LazyProgram } from "../runtime/lazy-program.js";
-import type { LatentSize, NetworkConfigs, NetworkGraphs, ResolvedWeights } from "./networks.js";
-import { decoderGraph, denoiserGraph } from "./networks.js";
-
-/** The programs that are made for one size. */
-export interface SizedPrograms {
-  /** `sample`, `timestep`, `conditioning`, `row` -> `prediction` */
-  readonly denoiser: LazyProgram;
-  /** `latents` -> `image` */
-  readonly decoder: LazyProgram;
-}
+import type { WeightEntry } from "../weights/types.js";
+import type { LatentSize, NetworkConfigs, NetworkGraphs, ResolvedWeights, TextVariant } from "./networks.js";
+import { decoderGraph, denoiserGraph, PLAIN_TEXT, textEncoderGraph } from "./networks.js";
 
 /** What the programs are made from. */
 export interface ProgramParts {
   readonly configs: NetworkConfigs;
   readonly weights: ResolvedWeights;
-  /** Tokens of a prompt. */
-  readonly length: number;
-  /** Graphs that exist already, and the size they are for. */
+  /** Tokens the text encoder reads at once. */
+  readonly window: number;
+  /** Graphs that exist already: for plain prompts of one window, and `size`. */
   readonly graphs: NetworkGraphs;
   readonly size: LatentSize;
 }
 
-/** Programs by size. Those of one size are kept at a time: each holds its own copy of the prepared weights. */
+/** One program of each network is kept at a time, for what was asked of it last: each holds its own copy of the prepared weights. */
 export class DiffusionPrograms {
-  /** `ids` -> `lastHiddenState` */
-  readonly text: LazyProgram;
-  readonly #device: Device;
   readonly #parts: ProgramParts;
-  #sized: (SizedPrograms & { readonly key: string }) | undefined;
+  readonly #text: KeptProgram;
+  readonly #denoiser: KeptProgram;
+  readonly #decoder: KeptProgram;
 
   constructor(device: Device, parts: ProgramParts) {
-    this.#device = device;
     this.#parts = parts;
-    const { graphs, weights } = parts;
-    this.text = new LazyProgram(device, () => graphs.text, { weights: weights.text, label: "text encoder" });
+    const { weights, graphs, size, window } = parts;
+    this.#text = new KeptProgram(device, "text encoder", weights.text, textKey(PLAIN_TEXT), graphs.text);
+    this.#denoiser = new KeptProgram(device, "denoiser", weights.denoiser, denoiserKey(size, window), graphs.denoiser);
+    this.#decoder = new KeptProgram(device, "decoder", weights.decoder, sizeKey(size), graphs.decoder);
   }
 
-  /** The programs for `size`; those for another are freed. */
-  forSize(size: LatentSize): SizedPrograms {
-    const key = keyOf(size);
-    if (this.#sized?.key === key) return this.#sized;
-    void this.#disposeSized();
-    const { configs, weights, length, graphs } = this.#parts;
-    const known = key === keyOf(this.#parts.size);
-    const denoiser = () => (known ? graphs.denoiser : denoiserGraph(configs.unet, size, length));
-    const decoder = () => (known ? graphs.decoder : decoderGraph(configs.autoencoder, size));
-    this.#sized = {
-      key,
-      denoiser: new LazyProgram(this.#device, denoiser, { weights: weights.denoiser, label: "denoiser" }),
-      decoder: new LazyProgram(this.#device, decoder, { weights: weights.decoder, label: "decoder" }),
-    };
-    return this.#sized;
+  /** `ids`, and where `replacing` `given` and `vectors` -> `lastHiddenState` */
+  text(variant: TextVariant): LazyProgram {
+    const { configs, window } = this.#parts;
+    return this.#text.for(textKey(variant), () => textEncoderGraph(configs.text, window, variant));
+  }
+
+  /** `sample`, `timestep`, `conditioning` of `length` tokens, `row` -> `prediction` */
+  denoiser(size: LatentSize, length: number): LazyProgram {
+    return this.#denoiser.for(denoiserKey(size, length), () => denoiserGraph(this.#parts.configs.unet, size, length));
+  }
+
+  /** `latents` -> `image` */
+  decoder(size: LatentSize): LazyProgram {
+    return this.#decoder.for(sizeKey(size), () => decoderGraph(this.#parts.configs.autoencoder, size));
+  }
+
+  /** Compiles ahead what a plain prompt at the model's own size needs. */
+  async prepare(): Promise<void> {
+    const { size, window } = this.#parts;
+    await Promise.all([this.text(PLAIN_TEXT).get(), this.denoiser(size, window).get(), this.decoder(size).get()]);
   }
 
   /** Gives everything back; what is asked for later is compiled anew. */
   async dispose(): Promise<void> {
-    await Promise.all([this.text.dispose(), this.#disposeSized()]);
-  }
-
-  async #disposeSized(): Promise<void> {
-    const sized = this.#sized;
-    this.#sized = undefined;
-    await Promise.all([sized?.denoiser.dispose(), sized?.decoder.dispose()]);
+    await Promise.all([this.#text.dispose(), this.#denoiser.dispose(), this.#decoder.dispose()]);
   }
 }
 
-function keyOf({ width, height }: LatentSize): string {
+/** The program of one network, for one key at a time. */
+class KeptProgram {
+  #kept: { readonly key: string; readonly program: LazyProgram } | undefined;
+
+  /** @param graph the graph for `key`, which exists already */
+  constructor(
+    private readonly device: Device,
+    private readonly label: string,
+    private readonly weights: ReadonlyMap<string, WeightEntry>,
+    private readonly key: string,
+    private readonly graph: Graph,
+  ) {}
+
+  /** The program for `key`; that for another is freed. */
+  for(key: string, graph: () => Graph): LazyProgram {
+    if (this.#kept?.key === key) return this.#kept.program;
+    void this.dispose();
+    const { device, label, weights } = this;
+    const program = new LazyProgram(device, key === this.key ? () => this.graph : graph, { weights, label });
+    this.#kept = { key, program };
+    return program;
+  }
+
+  async dispose(): Promise<void> {
+    const kept = this.#kept;
+    this.#kept = undefined;
+    await kept?.program.dispose();
+  }
+}
+
+function textKey({ skippedLayers, replacing }: TextVariant): string {
+  return `${skippedLayers} ${replacing}`;
+}
+
+function sizeKey({ width, height }: LatentSize): string {
   return `${width}x${height}`;
+}
+
+function denoiserKey(size: LatentSize, length: number): string {
+  return `${sizeKey(size)} ${length}`;
 }

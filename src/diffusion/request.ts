@@ -1,7 +1,9 @@
 /** @file What may be asked of a diffusion model, and how it is completed and checked before any work starts. */
 
 import { UsageError } from "../errors.js";
-import { isSamplerName, SAMPLER_NAMES, type SamplerName } from "../samplers/sampler.js";
+import type { RgbImage } from "../image/types.js";
+import type { PromptSyntax } from "../prompts/attention-syntax.js";
+import { SAMPLER_NAMES, type SamplerName } from "../samplers/sampler.js";
 import { MAX_SEED } from "../tensor/random.js";
 
 /** A request for `count` pictures of one prompt; picture i is drawn from `seed + i`. What is undefined takes the model's default. */
@@ -19,10 +21,25 @@ export interface DiffusionRequest {
   readonly sampler?: string | undefined;
   /** Share of fresh noise of the ddim sampler, 0 to 1. */
   readonly eta?: number | undefined;
+  /** How prompt and negative prompt are read. @default "plain" */
+  readonly promptSyntax?: PromptSyntax | undefined;
+  /** The text encoder's layer the prompt is taken from, counted from the end as AUTOMATIC1111 does. @default 1, the last */
+  readonly clipSkip?: number | undefined;
+  /** Files of textual inversion embeddings, for the prompt syntax "a1111". @default none */
+  readonly embeddings?: readonly string[] | undefined;
   /** Pixels. */
   readonly width?: number | undefined;
   /** Pixels. */
   readonly height?: number | undefined;
+  /** Picture to start from, resized to the request's size. */
+  readonly init?: RgbImage | undefined;
+  /**
+   * How far to go from `init`, above 0 to 1: the last `floor(steps * strength)` of the steps are taken.
+   * @default 0.8, with a mask 1
+   */
+  readonly strength?: number | undefined;
+  /** Where to repaint `init`, resized to the request's size: what is brighter than medium grey is repainted, the rest is kept. */
+  readonly mask?: RgbImage | undefined;
 }
 
 /** What a model uses where a request says nothing. */
@@ -41,8 +58,15 @@ export interface ResolvedRequest extends DiffusionDefaults {
   readonly prompt: string;
   /** The text guidance moves away from; "" unless asked otherwise. */
   readonly negativePrompt: string;
+  readonly promptSyntax: PromptSyntax;
+  readonly clipSkip: number;
+  readonly embeddings: readonly string[];
   readonly seed: number;
   readonly count: number;
+  readonly init: RgbImage | undefined;
+  readonly mask: RgbImage | undefined;
+  /** undefined without `init`. */
+  readonly strength: number | undefined;
 }
 
 /** Most candidates one request may ask for. */
@@ -58,11 +82,24 @@ export interface SizeRule {
 
 /** What bounds a request beyond what any request must meet. */
 export interface SettingLimits {
+  /** Pictures from a prompt alone. */
+  readonly textToImage: boolean;
+  /** `init` without `mask`. */
+  readonly imageToImage: boolean;
+  /** `init` with `mask`. */
+  readonly inpainting: boolean;
   /** Names the `sampler` setting may take. */
   readonly samplers: readonly string[];
   /** undefined when the size cannot be asked for. */
   readonly size: SizeRule | undefined;
+  /** How prompts can be read. @default plain alone */
+  readonly promptSyntaxes?: readonly PromptSyntax[] | undefined;
+  /** The largest `clipSkip`. @default 1, which leaves no choice */
+  readonly clipSkip?: number | undefined;
 }
+
+/** Strength where a request does not say, as in diffusers' pipelines. */
+const DEFAULT_STRENGTH = { imageToImage: 0.8, inpainting: 1 } as const;
 
 /**
  * Completes `request` from `defaults`.
@@ -72,23 +109,33 @@ export interface SettingLimits {
 export function resolveDiffusionRequest(
   request: DiffusionRequest,
   defaults: DiffusionDefaults,
-  size: SizeRule,
+  limits: SettingLimits & { readonly size: SizeRule },
 ): { readonly request: ResolvedRequest; readonly warnings: string[] } {
-  const resolved: ResolvedRequest = {
+  const { settings, warnings } = settingsOfInit(request, limits.size);
+  const filled = {
     prompt: request.prompt,
     negativePrompt: request.negativePrompt ?? "",
+    promptSyntax: request.promptSyntax ?? "plain",
+    clipSkip: request.clipSkip ?? 1,
+    embeddings: request.embeddings ?? [],
     seed: request.seed,
     count: request.count ?? 1,
     batch: request.batch ?? defaults.batch,
     steps: request.steps ?? defaults.steps,
     guidance: request.guidance ?? defaults.guidance,
-    sampler: samplerName(request.sampler) ?? defaults.sampler,
+    sampler: request.sampler ?? defaults.sampler,
     eta: request.eta ?? (request.sampler === undefined || request.sampler === defaults.sampler ? defaults.eta : 0),
-    width: request.width ?? defaults.width,
-    height: request.height ?? defaults.height,
+    width: settings.width ?? defaults.width,
+    height: settings.height ?? defaults.height,
+    init: request.init,
+    mask: request.mask,
+    strength: settings.strength,
   };
-  checkSettings(resolved, { samplers: SAMPLER_NAMES, size });
-  const warnings: string[] = [];
+  checkSettings(filled, limits);
+  const resolved: ResolvedRequest = { ...filled, sampler: filled.sampler as SamplerName };
+  if (resolved.promptSyntax === "plain" && resolved.embeddings.length > 0) {
+    warnings.push("embeddings: they have no effect in plain prompts; the prompt syntax a1111 reads them");
+  }
   if (!isGuided(resolved)) {
     if (resolved.negativePrompt !== "") {
       warnings.push(
@@ -105,6 +152,25 @@ export function resolveDiffusionRequest(
 /** True when each step evaluates the denoiser twice, with the prompt and with the negative prompt (as diffusers decides it). */
 export function isGuided(request: { readonly guidance: number }): boolean {
   return request.guidance > 1;
+}
+
+/**
+ * What an initial picture decides where the request does not: the size, cut to what can be drawn, and the strength.
+ * @param size undefined when the size cannot be asked for
+ */
+export function settingsOfInit(
+  { init, mask, width, height, strength }: Pick<DiffusionRequest, "init" | "mask" | "width" | "height" | "strength">,
+  size: SizeRule | undefined,
+): { readonly settings: Pick<DiffusionRequest, "width" | "height" | "strength">; readonly warnings: string[] } {
+  if (init === undefined) return { settings: { width, height, strength }, warnings: [] };
+  const filled = strength ?? (mask === undefined ? DEFAULT_STRENGTH.imageToImage : DEFAULT_STRENGTH.inpainting);
+  if (size === undefined) return { settings: { width, height, strength: filled }, warnings: [] };
+  const cut = (side: number): number => Math.max(size.minimum, side - (side % size.multiple));
+  const settings = { width: width ?? cut(init.width), height: height ?? cut(init.height), strength: filled };
+  const own =
+    (width === undefined && settings.width !== init.width) || (height === undefined && settings.height !== init.height);
+  const message = `init: sides are multiples of ${size.multiple} pixels; the picture of ${init.width} x ${init.height} is resized to ${settings.width} x ${settings.height}`;
+  return { settings, warnings: own ? [message] : [] };
 }
 
 /**
@@ -133,7 +199,13 @@ export function checkSettings(request: DiffusionRequest, limits: SettingLimits):
   if (sampler !== undefined && !limits.samplers.includes(sampler)) {
     fail("sampler", `one of ${limits.samplers.join(", ")}`, sampler);
   }
-  const { size } = limits;
+  checkInit(request, limits, fail);
+  const { promptSyntax, clipSkip } = request;
+  const { promptSyntaxes = ["plain"], size } = limits;
+  if (promptSyntax !== undefined && !promptSyntaxes.includes(promptSyntax)) {
+    fail("prompt syntax", `one of ${promptSyntaxes.join(", ")}`, promptSyntax);
+  }
+  whole("clip skip", clipSkip, 1, limits.clipSkip ?? 1);
   if (size === undefined) return;
   for (const side of ["width", "height"] as const) {
     const value = request[side];
@@ -144,7 +216,26 @@ export function checkSettings(request: DiffusionRequest, limits: SettingLimits):
   }
 }
 
-function samplerName(name: string | undefined): SamplerName | undefined {
-  if (name === undefined || isSamplerName(name)) return name;
-  throw new UsageError(`sampler: expected one of ${SAMPLER_NAMES.join(", ")}, got ${name}`);
+/** Whether picture, mask and strength go together, and with what can be drawn. */
+function checkInit(
+  { init, mask, strength, steps }: DiffusionRequest,
+  { textToImage, imageToImage, inpainting }: SettingLimits,
+  fail: (what: string, expected: string, actual: unknown) => never,
+): void {
+  if (init === undefined) {
+    if (mask !== undefined) fail("mask", "a picture (init) that it is a mask of", "none");
+    if (strength !== undefined) fail("strength", "a picture (init) to start from", "none");
+    if (!textToImage) fail("init", "a picture and a mask, since this model repaints", "none");
+    return;
+  }
+  if (mask !== undefined && !inpainting) fail("mask", "none, since masks cannot be honoured", "one");
+  if (mask === undefined && !imageToImage) {
+    if (inpainting) fail("mask", "one, since this model repaints", "none");
+    fail("init", "none, since pictures to start from cannot be honoured", "one");
+  }
+  if (strength === undefined) return;
+  if (!(strength > 0 && strength <= 1)) fail("strength", "a number above 0, up to 1", strength);
+  if (steps !== undefined && Math.floor(steps * strength) < 1) {
+    fail("strength", `at least 1/${steps}, so that one of ${steps} steps is taken`, strength);
+  }
 }

@@ -9,10 +9,16 @@ import { decodeLatents } from "./decode.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { planTrajectory } from "./plan.js";
-import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SizeRule } from "./request.js";
+import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
 import { resolveDiffusionRequest } from "./request.js";
 import { stepStates } from "./step.js";
-import { type DiffusionGroup, type DiffusionOptions, latentSize, type Trajectory } from "./trajectory.js";
+import {
+  conditioningLength,
+  type DiffusionGroup,
+  type DiffusionOptions,
+  latentSize,
+  type Trajectory,
+} from "./trajectory.js";
 
 export type * from "./trajectory.js";
 
@@ -34,7 +40,8 @@ export class StableDiffusion {
   /** The folder, absolute. */
   readonly directory: string;
   readonly defaults: DiffusionDefaults;
-  readonly size: SizeRule;
+  /** What can be asked of it. */
+  readonly limits: SettingLimits & { readonly size: SizeRule };
   /** What was noticed on opening. */
   readonly warnings: readonly string[];
   readonly #parts: ModelParts;
@@ -46,20 +53,17 @@ export class StableDiffusion {
     this.directory = parts.folder.directory;
     this.warnings = parts.folder.warnings;
     this.defaults = parts.defaults;
-    this.size = parts.size;
+    this.limits = parts.limits;
   }
 
   /** Compiles what a request of the default size needs ahead of its first use. */
   async prepare(): Promise<void> {
-    const { programs, configs } = this.#parts;
-    const size = { width: this.defaults.width / configs.factor, height: this.defaults.height / configs.factor };
-    const { denoiser, decoder } = programs.forSize(size);
-    await Promise.all([programs.text.get(), denoiser.get(), decoder.get()]);
+    await this.#parts.programs.prepare();
   }
 
   /** Completes and checks a request without starting it. @throws UsageError */
   resolve(request: DiffusionRequest): { readonly request: ResolvedRequest; readonly warnings: string[] } {
-    return resolveDiffusionRequest(request, this.defaults, this.size);
+    return resolveDiffusionRequest(request, this.defaults, this.limits);
   }
 
   /**
@@ -85,7 +89,7 @@ export class StableDiffusion {
     options: DiffusionOptions = {},
   ): Promise<LatentState[]> {
     throwIfAborted(options.signal);
-    const denoiser = await this.#parts.programs.forSize(latentSize(trajectory)).denoiser.get();
+    const denoiser = await this.#parts.programs.denoiser(latentSize(trajectory), conditioningLength(trajectory)).get();
     return stepStates(denoiser, trajectory, states, options.signal);
   }
 
@@ -154,7 +158,7 @@ export class StableDiffusion {
     { signal }: DiffusionOptions,
   ): Promise<RgbImage[]> {
     const { programs, configs } = this.#parts;
-    const decoder = await programs.forSize(latentSize(trajectory)).decoder.get();
+    const decoder = await programs.decoder(latentSize(trajectory)).get();
     return decodeLatents(decoder, trajectory, latents, configs.autoencoder.scalingFactor, signal);
   }
 }

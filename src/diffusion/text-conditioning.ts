@@ -1,65 +1,131 @@
-/** @file From a prompt to what the denoiser is conditioned on, kept for prompts that come again. */
+/** @file From prompts to what the denoiser is conditioned on: laid out in chunks, each encoded once and kept for when it comes again. */
 
 import { UsageError } from "../errors.js";
+import { parseAttention, type PromptSyntax, syntaxWarnings } from "../prompts/attention-syntax.js";
+import { type Chunk, chunkOf, layOutChunks } from "../prompts/chunks.js";
+import { emphasise } from "../prompts/emphasis.js";
+import type { TextualInversion } from "../prompts/textual-inversion.js";
 import type { LazyProgram } from "../runtime/lazy-program.js";
-import { int64 } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { float32, int64 } from "../tensor/tensor.js";
 import type { ClipTokenizer } from "../tokenizers/types.js";
 import { unlessAborted } from "../util/abort.js";
+import type { TextVariant } from "./networks.js";
 
-/** Prompts whose conditioning is kept. */
+/** Chunks whose states are kept. */
 const KEPT = 64;
 
-/** A prompt as the denoiser reads it. */
-export interface Conditioning {
-  /** float32 [length, width], flattened. */
-  readonly states: Float32Array;
-  /** The end of the prompt that did not fit; undefined when all of it was read. */
-  readonly truncated: string | undefined;
+/** How the prompts of a request are read. */
+export interface PromptSettings {
+  readonly syntax: PromptSyntax;
+  /** 1 takes the text encoder's last layer, 2 the one before it, ... */
+  readonly clipSkip: number;
+  /** Read with the syntax "a1111" only. */
+  readonly embeddings: readonly TextualInversion[];
 }
 
-/** Encodes prompts one by one, so that a conditioning never depends on the prompts beside it. */
+/** A prompt, and what it is called in warnings. */
+export interface NamedPrompt {
+  readonly what: string;
+  readonly text: string;
+}
+
+/** Prompts as the text encoder will read them. */
+export interface PromptLayout {
+  /** Chunks of each prompt, of all as many: the shorter prompts end in empty ones. */
+  readonly prompts: readonly (readonly Chunk[])[];
+  /** Tokens of the conditioning. */
+  readonly length: number;
+  readonly variant: TextVariant;
+  /** What was cut, what was not understood. */
+  readonly warnings: readonly string[];
+}
+
+/** Encodes prompts chunk by chunk, so that a conditioning never depends on the prompts beside it. */
 export class TextConditioner {
   readonly #tokenizer: ClipTokenizer;
-  readonly #program: LazyProgram;
+  readonly #program: (variant: TextVariant) => LazyProgram;
+  readonly #width: number;
   /** In order of use, the latest last. */
-  readonly #known = new Map<string, Promise<Conditioning>>();
+  readonly #known = new Map<string, Promise<Float32Array>>();
 
-  constructor(tokenizer: ClipTokenizer, program: LazyProgram) {
+  /** @param width numbers of one token's state */
+  constructor(tokenizer: ClipTokenizer, program: (variant: TextVariant) => LazyProgram, width: number) {
     this.#tokenizer = tokenizer;
     this.#program = program;
+    this.#width = width;
   }
 
-  /** The conditioning of `prompt`. @throws CancelledError when `signal` aborts */
-  async encode(prompt: string, signal?: AbortSignal): Promise<Conditioning> {
-    if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
-    const known = this.#known.get(prompt);
-    this.#known.delete(prompt);
-    const conditioning = known ?? this.#run(prompt);
-    this.#known.set(prompt, conditioning);
+  /** Reads prompts without encoding them. @throws UsageError for a prompt that is no text, or wrong in its syntax */
+  layOut(prompts: readonly NamedPrompt[], { syntax, clipSkip, embeddings }: PromptSettings): PromptLayout {
+    const warnings: string[] = [];
+    const chunks = prompts.map(({ what, text }) => {
+      if (typeof text !== "string") throw new UsageError(`${what}: expected text, got ${typeof text}`);
+      if (syntax === "a1111") {
+        warnings.push(...syntaxWarnings(what, text));
+        return layOutChunks(parseAttention(text), this.#tokenizer, embeddings);
+      }
+      const { ids, truncated } = this.#tokenizer.encode(text);
+      if (truncated !== undefined) {
+        warnings.push(`${what}: it is longer than the text encoder reads; not read: ${JSON.stringify(truncated)}`);
+      }
+      return [chunkOf(ids)];
+    });
+    const count = Math.max(...chunks.map((one) => one.length));
+    const [empty] = layOutChunks([], this.#tokenizer);
+    return {
+      prompts: chunks.map((one) => [...one, ...Array<Chunk>(count - one.length).fill(empty!)]),
+      length: count * this.#tokenizer.maxLength,
+      variant: { skippedLayers: clipSkip - 1, replacing: embeddings.length > 0 },
+      warnings,
+    };
+  }
+
+  /** The conditioning, float32 [prompts, length, width]. @throws CancelledError when `signal` aborts */
+  async encode({ prompts, length, variant }: PromptLayout, signal?: AbortSignal): Promise<Tensor<"float32">> {
+    const encoded = Promise.all(prompts.flat().map((chunk) => this.#encodeChunk(chunk, variant)));
+    const states = new Float32Array(prompts.length * length * this.#width);
+    // others may wait for the same chunk: aborting stops the waiting, not the run
+    const chunks = await unlessAborted(encoded, signal);
+    chunks.forEach((one, i) => states.set(one, i * one.length));
+    return float32([prompts.length, length, this.#width], states);
+  }
+
+  #encodeChunk(chunk: Chunk, variant: TextVariant): Promise<Float32Array> {
+    const key = JSON.stringify([
+      variant.skippedLayers,
+      chunk.ids,
+      chunk.multipliers,
+      chunk.insertions.map(({ at, embedding }) => [at, embedding.digest]),
+    ]);
+    const states = this.#known.get(key) ?? this.#run(chunk, variant);
+    this.#known.delete(key);
+    this.#known.set(key, states);
     // what failed (a cancelled run, a dead device) is not kept
-    conditioning.catch(() => {
-      if (this.#known.get(prompt) === conditioning) this.#known.delete(prompt);
+    states.catch(() => {
+      if (this.#known.get(key) === states) this.#known.delete(key);
     });
     for (const oldest of this.#known.keys()) {
       if (this.#known.size <= KEPT) break;
       this.#known.delete(oldest);
     }
-    // others may wait for the same prompt: aborting stops the waiting, not the run
-    return unlessAborted(conditioning, signal);
+    return states;
   }
 
-  async #run(prompt: string): Promise<Conditioning> {
-    const { ids, truncated } = this.#tokenizer.encode(prompt);
-    const program = await this.#program.get();
-    const outputs = await program.run({ ids: int64([1, ids.length], ids) });
-    return { states: outputs["lastHiddenState"]!.data as Float32Array, truncated };
+  async #run({ ids, multipliers, insertions }: Chunk, variant: TextVariant): Promise<Float32Array> {
+    const program = await this.#program(variant).get();
+    const feeds: Record<string, Tensor> = { ids: int64([1, ids.length], ids) };
+    if (variant.replacing) {
+      const given = new Uint8Array(ids.length);
+      const vectors = new Float32Array(ids.length * this.#width);
+      for (const { at, embedding } of insertions) {
+        given.fill(1, at, at + embedding.count);
+        vectors.set(embedding.vectors, at * this.#width);
+      }
+      feeds["given"] = { dtype: "bool", shape: [1, ids.length, 1], data: given };
+      feeds["vectors"] = float32([1, ids.length, this.#width], vectors);
+    }
+    const outputs = await program.run(feeds);
+    return emphasise(outputs["lastHiddenState"]!.data as Float32Array, multipliers);
   }
-}
-
-/** The warning for a prompt that did not fit; none when it did. */
-export function truncationWarnings(what: string, conditioning: Conditioning): string[] {
-  const { truncated } = conditioning;
-  return truncated === undefined
-    ? []
-    : [`${what}: it is longer than the text encoder reads; not read: ${JSON.stringify(truncated)}`];
 }

@@ -25,6 +25,11 @@ export function latentSize({ latentShape }: Pick<Trajectory, "latentShape">): La
   return { height: latentShape[1], width: latentShape[2] };
 }
 
+/** Tokens of a trajectory's conditioning. */
+export function conditioningLength({ conditioning }: Pick<Trajectory, "conditioning">): number {
+  return conditioning.shape[1]!;
+}
+
 /** How far the candidates in the making are. */
 export interface DiffusionProgress {
   readonly step: number;

@@ -1,7 +1,7 @@
 /** @file CLIPTextModel of transformers: the text encoder of Stable Diffusion 1.x and 2.x, and CLIP's text tower. */
 
 import { InternalError } from "../errors.js";
-import { add, argMax, cast, constant, equal, matMul, reshape, slice, unsqueeze } from "../graph/builder.js";
+import { add, argMax, cast, constant, equal, matMul, reshape, slice, unsqueeze, where } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { batchOf, staticSize, toRows } from "../nn/dimension.js";
 import { embedding } from "../nn/linear.js";
@@ -10,7 +10,7 @@ import type { Scope } from "../nn/scope.js";
 import { float32, int64 } from "../tensor/tensor.js";
 import type { ClipTowerConfig } from "./clip-encoder.js";
 import { buildClipEncoder, readClipTower } from "./clip-encoder.js";
-import { ConfigReader } from "./config-reader.js";
+import { ConfigReader, LIMITS } from "./config-reader.js";
 
 /** What config.json of a text encoder says. */
 export interface ClipTextConfig extends ClipTowerConfig {
@@ -30,9 +30,17 @@ export function parseClipTextConfig(json: unknown, where: string): ClipTextConfi
   return reader.finish({
     ...readClipTower(reader, { width: 512, inner: 2048, layers: 12, heads: 8 }),
     vocabulary: reader.integer("vocab_size", 49408),
-    maxPositions: reader.integer("max_position_embeddings", 77),
+    maxPositions: reader.integer("max_position_embeddings", 77, 1, LIMITS.tokens),
     eosTokenId: reader.integer("eos_token_id", 49407, 0),
   });
+}
+
+/** What a caller may change of the text model. */
+export interface ClipTextOptions {
+  /** Layers left out at the end; the final norm stays, as in diffusers' `clip_skip`. @default 0 */
+  readonly skippedLayers?: number | undefined;
+  /** Token embeddings given from outside: float32 `vectors` `[N, L, width]` where bool `given` `[N, L, 1]` holds, the table's elsewhere. */
+  readonly replacement?: { readonly given: Value; readonly vectors: Value } | undefined;
 }
 
 /**
@@ -40,7 +48,12 @@ export function parseClipTextConfig(json: unknown, where: string): ClipTextConfi
  * not masked, as in the reference pipelines.
  * @returns `lastHiddenState` `[N, L, width]` after the final norm, and `pooled` `[N, width]`, its row at the end of text
  */
-export function buildClipText(scope: Scope, config: ClipTextConfig, ids: Value): { lastHiddenState: Value; pooled: Value } {
+export function buildClipText(
+  scope: Scope,
+  config: ClipTextConfig,
+  ids: Value,
+  { skippedLayers = 0, replacement }: ClipTextOptions = {},
+): { lastHiddenState: Value; pooled: Value } {
   const model = scope.at("text_model");
   const batch = batchOf(ids);
   const length = staticSize(ids, 1, "text ids");
@@ -48,11 +61,13 @@ export function buildClipText(scope: Scope, config: ClipTextConfig, ids: Value):
     throw new InternalError(`text ids: expected at most ${config.maxPositions} tokens, got ${length}`);
   }
   const embeddings = model.at("embeddings");
-  const words = embedding(embeddings.at("token_embedding"), ids, config.vocabulary, config.width);
+  const known = embedding(embeddings.at("token_embedding"), ids, config.vocabulary, config.width);
+  const words = replacement === undefined ? known : where(replacement.given, replacement.vectors, known);
   const table = embeddings.at("position_embedding").parameter("weight", [config.maxPositions, config.width]);
   const positions = length === config.maxPositions ? table : slice(table, 0, 0, length);
   const rows = toRows(add(words, positions), "text embeddings");
-  const encoded = buildClipEncoder(model, config, { rows, batch, length }, causalMask(length));
+  const used = { ...config, layers: config.layers - skippedLayers };
+  const encoded = buildClipEncoder(model, used, { rows, batch, length }, causalMask(length));
   const normed = layerNorm(model.at("final_layer_norm"), encoded, config.epsilon);
   const lastHiddenState = reshape(normed, [batch, length, config.width]);
   return { lastHiddenState, pooled: atEndOfText(lastHiddenState, ids, length, config) };
