@@ -52,7 +52,7 @@ export interface ImageBackend {
   readonly model: ModelIdentity;
   readonly capabilities: BackendCapabilities;
   /** What the backend uses where a request says nothing. */
-  readonly defaults: ImageSettings & { readonly batch: number };
+  readonly defaults: Omit<ImageSettings, "strength"> & { readonly batch: number };
   /**
    * Draws `request.count` pictures, in groups of `request.batch`. Which group a picture is drawn in follows from the request alone.
    * @throws CancelledError when `signal` aborts; UsageError for a request outside the capabilities; BackendError when the backend died.

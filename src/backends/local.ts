@@ -1,7 +1,6 @@
 /** @file The local backend: Stable Diffusion on this machine's device. */
 
 import type { StableDiffusion } from "../diffusion/stable-diffusion.js";
-import { SAMPLER_NAMES } from "../samplers/sampler.js";
 import { checkRequest } from "./resolve.js";
 import type { ImageBackend } from "./contract.js";
 
@@ -10,7 +9,7 @@ const MAXIMUM_BATCH = 64;
 
 /** The backend `local` over an opened model. Its pictures do not depend on the group they are drawn in. */
 export function createLocalBackend(model: StableDiffusion): ImageBackend {
-  const { defaults, size } = model;
+  const { defaults, limits } = model;
   const backend: ImageBackend = {
     name: "local",
     model: { name: model.name, path: model.directory },
@@ -19,8 +18,7 @@ export function createLocalBackend(model: StableDiffusion): ImageBackend {
       negativePrompt: true,
       steps: true,
       guidance: true,
-      samplers: SAMPLER_NAMES,
-      size,
+      ...limits,
       maximumBatch: MAXIMUM_BATCH,
     },
     defaults: {

@@ -1,11 +1,11 @@
 /** @file Turns what a user asked for into a complete, checked request before any work starts. */
 
 import { UsageError } from "../errors.js";
-import { checkSettings } from "../diffusion/request.js";
+import { checkSettings, type DiffusionRequest, settingsOfInit } from "../diffusion/request.js";
 import type { ImageBackend, ImageRequest } from "./contract.js";
 
-/** A request whose open settings are still undefined. */
-export type OpenRequest = Omit<ImageRequest, "batch"> & { readonly batch: number | undefined };
+/** A request whose settings may still be open. */
+export type OpenRequest = Omit<DiffusionRequest, "eta"> & Pick<ImageRequest, "count">;
 
 /** Fills in the backend's defaults; a setting the backend cannot honour becomes undefined and a warning. @throws UsageError */
 export function resolveRequest(
@@ -17,9 +17,16 @@ export function resolveRequest(
   const supported = <T>(name: string, able: boolean, value: T | undefined, fallback: T | undefined): T | undefined => {
     if (able) return value ?? fallback;
     if (value !== undefined)
-      warnings.push(`${backend.name}: ${name} is not supported and was left out, got ${String(value)}`);
+      warnings.push(`${backend.name}: ${name} is not supported and was left out, got ${described(value)}`);
     return undefined;
   };
+  const mask = supported("a mask", capabilities.inpainting, open.mask, undefined);
+  // a model that only repaints refuses the request further down: without its picture nothing is left of it
+  const startsFrom = mask !== undefined || capabilities.imageToImage || !capabilities.textToImage;
+  const init = supported("a picture to start from", startsFrom, open.init, undefined);
+  const strength = supported("strength", startsFrom, open.strength, undefined);
+  const started = settingsOfInit({ ...open, init, mask, strength }, capabilities.size);
+  warnings.push(...started.warnings);
   const request: ImageRequest = {
     prompt: open.prompt,
     negativePrompt: supported("a negative prompt", capabilities.negativePrompt, open.negativePrompt, undefined),
@@ -28,8 +35,11 @@ export function resolveRequest(
     steps: supported("steps", capabilities.steps, open.steps, defaults.steps),
     guidance: supported("guidance", capabilities.guidance, open.guidance, defaults.guidance),
     sampler: supported("sampler", capabilities.samplers.length > 0, open.sampler, defaults.sampler),
-    width: supported("width", capabilities.size !== undefined, open.width, defaults.width),
-    height: supported("height", capabilities.size !== undefined, open.height, defaults.height),
+    width: supported("width", capabilities.size !== undefined, started.settings.width, defaults.width),
+    height: supported("height", capabilities.size !== undefined, started.settings.height, defaults.height),
+    init,
+    mask,
+    strength: started.settings.strength,
     batch: Math.min(open.batch ?? defaults.batch, capabilities.maximumBatch),
   };
   if (open.batch !== undefined && open.batch > capabilities.maximumBatch) {
@@ -43,4 +53,9 @@ export function resolveRequest(
 export function checkRequest({ capabilities }: ImageBackend, request: ImageRequest): void {
   if (request.prompt.trim() === "") throw new UsageError("prompt: expected some text, got an empty prompt");
   checkSettings(request, capabilities);
+}
+
+/** A setting's value as a warning shows it. */
+function described(value: unknown): string {
+  return typeof value === "object" ? "a picture" : String(value);
 }

@@ -3,7 +3,7 @@
 import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { PromptSyntax } from "../prompts/attention-syntax.js";
-import { SAMPLER_NAMES, type SamplerName } from "../samplers/sampler.js";
+import type { SamplerName } from "../samplers/sampler.js";
 import { MAX_SEED } from "../tensor/random.js";
 
 /** A request for `count` pictures of one prompt; picture i is drawn from `seed + i`. What is undefined takes the model's default. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { checkRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
 import { generateRun, imageRequest, type RunProgress } from "../pipeline/generate-run.js";
+import { readInputs } from "../pipeline/inputs.js";
 import type { RunConfig, RunRequest } from "../pipeline/manifest.js";
 import { createRun, type Run, RUN_FILES, type RunSnapshot, type StoreOptions } from "../pipeline/run-store.js";
 import { changedVersions } from "../pipeline/versions.js";
@@ -62,7 +63,8 @@ export async function startRun(
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
   const config: RunConfig = { ...settings(resolved.request), ...paths, keep, seed, batch };
-  return createRun(parent, { request: asked, config, models: records, warnings: resolved.warnings }, options);
+  const { warnings, request: inputs } = resolved;
+  return createRun(parent, { request: asked, config, inputs, models: records, warnings }, options);
 }
 
 /**
@@ -77,12 +79,14 @@ export async function repeatRun(
 ): Promise<Run> {
   const { config, request, versions } = old.manifest;
   await expectModels(join(old.directory, RUN_FILES.manifest), old.manifest.models, models);
-  checkRequest(models.backend, imageRequest(config));
+  const inputs = await readInputs(old.directory, old.manifest.inputs);
+  checkRequest(models.backend, imageRequest(config, inputs));
   return createRun(
     parent,
     {
       request: { ...request, seed: config.seed },
       config,
+      inputs,
       models: await modelRecords(models),
       warnings: changedVersions(versions),
     },
@@ -143,6 +147,7 @@ function settings(
     sampler: request.sampler ?? null,
     width: request.width ?? null,
     height: request.height ?? null,
+    strength: request.strength ?? null,
     batch: request.batch ?? null,
   };
 }

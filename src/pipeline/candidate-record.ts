@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { Candidate } from "../strategies/contract.js";
+import type { InputRecords } from "./manifest.js";
 
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
 const index = z.number().int().nonnegative();
@@ -17,7 +18,13 @@ export const candidateRecordSchema = z.strictObject({
     steps: z.number().nullable(),
     guidance: z.number().nullable(),
     sampler: z.string().nullable(),
+    /** How far it went from the initial picture; null without one. */
+    strength: z.number().nullable().default(null),
   }),
+  /** SHA-256 of the pictures it was made from, as the run keeps them; null for one that there is none of. */
+  inputs: z
+    .strictObject({ init: z.string().nullable(), mask: z.string().nullable() })
+    .default({ init: null, mask: null }),
   /** Pixels of the image. */
   width: z.number().int().positive(),
   height: z.number().int().positive(),
@@ -50,6 +57,7 @@ export function candidateRecord(
   candidate: Candidate,
   score: number | null,
   sources: { readonly backend: SourceRecord; readonly reward: SourceRecord; readonly laurel: string },
+  inputs: InputRecords,
 ): CandidateRecord {
   const { settings, image } = candidate;
   return {
@@ -62,7 +70,9 @@ export function candidateRecord(
       steps: settings.steps ?? null,
       guidance: settings.guidance ?? null,
       sampler: settings.sampler ?? null,
+      strength: settings.strength ?? null,
     },
+    inputs: { init: inputs.init?.sha256 ?? null, mask: inputs.mask?.sha256 ?? null },
     width: image.width,
     height: image.height,
     lineage: { ...candidate.lineage },

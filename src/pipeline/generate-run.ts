@@ -7,6 +7,7 @@ import type { Scored, Strategy } from "../strategies/contract.js";
 import { rank } from "../strategies/rank.js";
 import { unlessAborted } from "../util/abort.js";
 import type { CandidateLine } from "./candidate-record.js";
+import { readInputs, type RunInputs } from "./inputs.js";
 import type { RunConfig, RunStatus, RunTimings } from "./manifest.js";
 import type { Run } from "./run-store.js";
 import { withTimings } from "./timed.js";
@@ -76,7 +77,7 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
   try {
     const events = strategy.run({
       ...withTimings(options.backend, options.reward, clock),
-      request: imageRequest(config),
+      request: imageRequest(config, await readInputs(run.directory, run.manifest.inputs)),
       budget: { candidates: config.count },
       finished: run.candidates.map(({ index, seed, score }): Scored => ({ index, seed, score })),
       signal,
@@ -115,8 +116,8 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
   }
 }
 
-/** The request a run's config stands for. */
-export function imageRequest(config: RunConfig): ImageRequest {
+/** The request a run's config stands for, with the pictures from its folder. */
+export function imageRequest(config: RunConfig, { init, mask }: RunInputs): ImageRequest {
   return {
     prompt: config.prompt,
     negativePrompt: config.negativePrompt ?? undefined,
@@ -127,6 +128,9 @@ export function imageRequest(config: RunConfig): ImageRequest {
     sampler: config.sampler ?? undefined,
     width: config.width ?? undefined,
     height: config.height ?? undefined,
+    init,
+    mask,
+    strength: config.strength ?? undefined,
     batch: config.batch,
   };
 }

@@ -26,6 +26,8 @@ export const requestSchema = z.strictObject({
   sampler: z.string().nullable(),
   width: side.nullable(),
   height: side.nullable(),
+  /** How far to go from the initial picture; null without one. */
+  strength: z.number().nullable().default(null),
   batch: batch.nullable(),
   /** Folder of the generating model; null for the one that ships inside. */
   model: z.string().nullable(),
@@ -43,6 +45,16 @@ const modelSchema = z.strictObject({
   /** SHA-256 over the model's files; null for a remote service. */
   digest: z.string().nullable(),
 });
+
+const inputSchema = z.strictObject({
+  /** Path of the PNG, relative to the run's folder, with forward slashes. */
+  path: z.enum(["inputs/init.png", "inputs/mask.png"]),
+  /** SHA-256 of the file, hex. */
+  sha256: z.string(),
+});
+
+/** The pictures a run starts from; null for one that there is none of. */
+const inputsSchema = z.strictObject({ init: inputSchema.nullable(), mask: inputSchema.nullable() });
 
 const timingsSchema = z.strictObject({
   /** Opening and compiling the models. */
@@ -68,6 +80,7 @@ export const manifestSchema = z.strictObject({
   sessions: z.number().int().nonnegative(),
   request: requestSchema,
   config: configSchema,
+  inputs: inputsSchema.default({ init: null, mask: null }),
   seeds: z.strictObject({ first: seed, last: seed }),
   models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
   versions: z.strictObject({
@@ -88,6 +101,8 @@ export const manifestSchema = z.strictObject({
 
 export type RunRequest = z.infer<typeof requestSchema>;
 export type RunConfig = z.infer<typeof configSchema>;
+export type InputRecord = z.infer<typeof inputSchema>;
+export type InputRecords = z.infer<typeof inputsSchema>;
 export type ModelRecord = z.infer<typeof modelSchema>;
 export type RunTimings = z.infer<typeof timingsSchema>;
 export type RunManifest = z.infer<typeof manifestSchema>;

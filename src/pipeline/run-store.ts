@@ -10,6 +10,7 @@ import { sha256, writeFileAtomic } from "../util/files.js";
 import type { CandidateLine, CandidateRecord, SourceRecord } from "./candidate-record.js";
 import { candidateImagePath, candidateRecord } from "./candidate-record.js";
 import { infotext } from "./infotext.js";
+import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
 import type { ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
@@ -29,6 +30,8 @@ export const RUN_FILES = {
 export interface NewRun {
   readonly request: RunRequest;
   readonly config: RunConfig;
+  /** Kept in the run's folder. @default none */
+  readonly inputs?: RunInputs | undefined;
   readonly models: { readonly backend: ModelRecord; readonly reward: ModelRecord };
   readonly warnings: readonly string[];
   /** @default new Date() */
@@ -63,6 +66,7 @@ export async function createRun(parent: string, run: NewRun, options: StoreOptio
     sessions: 0,
     request: run.request,
     config: run.config,
+    inputs: await writeInputs(directory, run.inputs ?? {}, { durable: options.durable ?? false }),
     seeds: { first: run.config.seed, last: run.config.seed + run.config.count - 1 },
     models: run.models,
     versions: runtimeVersions(),
@@ -157,7 +161,7 @@ export class Run {
 
   /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
   async append(candidate: Candidate, score: number | null): Promise<CandidateLine> {
-    const record = candidateRecord(candidate, score, this.#sources());
+    const record = candidateRecord(candidate, score, this.#sources(), this.current.inputs);
     const png = await encodePng(candidate.image, imageText(record));
     const image = candidateImagePath(record);
     const path = join(this.directory, image);

@@ -95,13 +95,13 @@ function ahead(groups: AsyncGenerator<GeneratedGroup, void>): Promise<IteratorRe
 
 function toCandidates(context: StrategyContext, group: GeneratedGroup): Candidate[] {
   const { request } = context;
-  const { steps, guidance, sampler, width, height } = request;
+  const { steps, guidance, sampler, width, height, strength } = request;
   return group.images.map(({ seed, image, evaluations }) => ({
     index: seed - request.seed,
     seed,
     prompt: request.prompt,
     negativePrompt: request.negativePrompt,
-    settings: { steps, guidance, sampler, width, height },
+    settings: { steps, guidance, sampler, width, height, strength },
     image,
     evaluations,
     lineage: { strategy: bestOfN.name, parent: null, round: 0 },

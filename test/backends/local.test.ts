@@ -19,9 +19,9 @@ describe("the local backend", () => {
   test("it passes on what the model warns of, once", async () => {
     const backend = await open();
     const request = { prompt: "a cat", negativePrompt: "a dog", seed: 1, count: 2, batch: 1, steps: 2, guidance: 1 };
-    const rest = { sampler: "ddim", width: undefined, height: undefined };
+    const unset = { width: undefined, height: undefined, init: undefined, mask: undefined, strength: undefined };
     const warnings: string[] = [];
-    for await (const group of backend.generate({ ...request, ...rest })) warnings.push(...group.warnings);
+    for await (const group of backend.generate({ ...request, ...unset, sampler: "ddim" })) warnings.push(...group.warnings);
     expect(warnings).toEqual([
       expect.stringContaining("PNDMScheduler is not among the samplers") as string,
       expect.stringContaining("negative prompt: it has no effect without guidance") as string,

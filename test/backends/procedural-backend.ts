@@ -44,7 +44,7 @@ export function createProceduralBackend(options: ProceduralOptions = {}): ImageB
       sampler: "paint",
       width: 16,
       height: 16,
-      strength: undefined,
+     
       batch: 4,
     },
     generate: (request, given = {}) => generate(backend, options, request, given),

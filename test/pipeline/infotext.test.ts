@@ -8,7 +8,8 @@ const record: CandidateRecord = {
   seed: 45,
   prompt: "a red circle above a blue square",
   negativePrompt: null,
-  settings: { steps: 20, guidance: 3, sampler: "dpmpp-2m" },
+  settings: { steps: 20, guidance: 3, sampler: "dpmpp-2m", strength: null },
+  inputs: { init: null, mask: null },
   width: 64,
   height: 96,
   lineage: { strategy: "best-of-n", parent: null, round: 0 },
@@ -80,7 +81,7 @@ test("its own parser reads everything back", () => {
 });
 
 test("a missing score is said, and the line still has three pairs when settings are unknown", () => {
-  const unknown = { steps: null, guidance: null, sampler: null };
+  const unknown = { steps: null, guidance: null, sampler: null, strength: null };
   const parsed = parse(
     infotext({ ...record, score: null, settings: unknown, backend: { ...record.backend, digest: null } }),
   );

@@ -28,6 +28,7 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     sampler: "paint",
     width: 16,
     height: 16,
+    strength: null,
     batch: 4,
     model: null,
     rewardModel: null,
