@@ -8,7 +8,7 @@ import { conv2d } from "../nn/conv2d.js";
 import { batchOf, staticSize, toRows } from "../nn/dimension.js";
 import { groupNorm } from "../nn/norm.js";
 import type { Scope } from "../nn/scope.js";
-import { ConfigReader } from "./config-reader.js";
+import { ConfigReader, LIMITS } from "./config-reader.js";
 import type { GroupNormOptions } from "./resnet-block.js";
 import { downsample, resnetBlock, upsample } from "./resnet-block.js";
 
@@ -68,12 +68,12 @@ export function parseAutoencoderConfig(json: unknown, where: string): Autoencode
     outChannels: reader.integer("out_channels", 3),
     latentChannels: reader.integer("latent_channels", 4),
     channels,
-    layers: reader.integer("layers_per_block", 1),
+    layers: reader.integer("layers_per_block", 1, 1, LIMITS.layers),
     groups,
     midAttention: reader.boolean("mid_block_add_attention", true),
     quantConv: reader.boolean("use_quant_conv", true),
     postQuantConv: reader.boolean("use_post_quant_conv", true),
-    scalingFactor: reader.number("scaling_factor", 0.18215),
+    scalingFactor: reader.positive("scaling_factor", 0.18215),
     shiftFactor: reader.number("shift_factor", 0),
   };
   reader.rejectUnread();

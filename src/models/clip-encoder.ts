@@ -9,7 +9,7 @@ import { attention, CLIP_PROJECTIONS } from "../nn/attention.js";
 import { feedForward } from "../nn/feed-forward.js";
 import { layerNorm } from "../nn/norm.js";
 import type { Scope } from "../nn/scope.js";
-import type { ConfigReader } from "./config-reader.js";
+import { type ConfigReader, LIMITS } from "./config-reader.js";
 
 /** The sizes of one tower. */
 export interface ClipTowerConfig {
@@ -34,10 +34,10 @@ export function readClipTower(
   return {
     width,
     inner: reader.integer("intermediate_size", defaults.inner),
-    layers: reader.integer("num_hidden_layers", defaults.layers),
+    layers: reader.integer("num_hidden_layers", defaults.layers, 1, LIMITS.layers),
     heads,
     activation: reader.oneOf("hidden_act", ACTIVATION_NAMES, "quick_gelu"),
-    epsilon: reader.number("layer_norm_eps", 1e-5),
+    epsilon: reader.positive("layer_norm_eps", 1e-5),
   };
 }
 

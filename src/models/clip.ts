@@ -11,7 +11,7 @@ import type { ClipTowerConfig } from "./clip-encoder.js";
 import { buildClipEncoder, readClipTower } from "./clip-encoder.js";
 import type { ClipTextConfig } from "./clip-text.js";
 import { buildClipText, parseClipTextConfig } from "./clip-text.js";
-import { ConfigReader } from "./config-reader.js";
+import { ConfigReader, LIMITS } from "./config-reader.js";
 
 /** The vision tower. */
 export interface ClipVisionConfig extends ClipTowerConfig {
@@ -46,8 +46,11 @@ function parseClipVisionConfig(json: unknown, where: string): ClipVisionConfig {
   const reader = new ConfigReader(json, where);
   reader.only("model_type", "clip_vision_model");
   reader.only("num_channels", 3);
-  const imageSize = reader.integer("image_size", 224);
-  const patchSize = reader.integer("patch_size", 32);
+  const imageSize = reader.integer("image_size", 224, 1, LIMITS.side);
+  const patchSize = reader.integer("patch_size", 32, 1, LIMITS.side);
+  if (patchSize > imageSize) {
+    reader.fault(`patch_size: expected at most the image_size ${imageSize}, got ${patchSize}`);
+  }
   return reader.finish({
     ...readClipTower(reader, { width: 768, inner: 3072, layers: 12, heads: 12 }),
     imageSize,

@@ -2,6 +2,20 @@
 
 import { ModelError } from "../errors.js";
 
+/** Sizes beyond these are no network's: they are refused before a graph, a mask or a table of that size is made. */
+export const LIMITS = {
+  /** Any whole number that has no narrower limit: widths, vocabularies, positions of images. */
+  size: 1 << 20,
+  /** Blocks of a kind, one after the other. */
+  layers: 256,
+  /** Tokens of a text: an attention mask holds their square. */
+  tokens: 2048,
+  /** Pixels of a side. */
+  side: 8192,
+  /** Levels of a UNet or an autoencoder: each halves the size. */
+  levels: 12,
+} as const;
+
 /** Reads typed fields of one JSON object; faults are collected and thrown together by `finish`. */
 export class ConfigReader {
   readonly #fields: Readonly<Record<string, unknown>>;
@@ -28,14 +42,21 @@ export class ConfigReader {
     return this.#get(field);
   }
 
-  /** A whole number of at least `least`. Without a default the field is required. @default least 1 */
-  integer(field: string, fallback?: number, least = 1): number {
-    return this.#typed(field, `a whole number >= ${least}`, fallback, least, (value): value is number => isInteger(value, least));
+  /** A whole number from `least` to `most`. Without a default the field is required. @default least 1, most LIMITS.size */
+  integer(field: string, fallback?: number, least = 1, most: number = LIMITS.size): number {
+    const check = (value: unknown): value is number => isInteger(value, least) && value <= most;
+    return this.#typed(field, `a whole number from ${least} to ${most}`, fallback, least, check);
   }
 
   /** A finite number. */
   number(field: string, fallback?: number): number {
     return this.#typed(field, "a number", fallback, 0, (value): value is number => typeof value === "number" && Number.isFinite(value));
+  }
+
+  /** A finite number above zero: something is divided by it, or its root taken. */
+  positive(field: string, fallback?: number): number {
+    const check = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value) && value > 0;
+    return this.#typed(field, "a number above 0", fallback, 1, check);
   }
 
   boolean(field: string, fallback?: boolean): boolean {
@@ -51,22 +72,25 @@ export class ConfigReader {
   /** A list of supported words, at least one. */
   words<T extends string>(field: string, words: readonly T[], fallback?: readonly T[]): readonly T[] {
     const check = (value: unknown): value is readonly T[] =>
-      Array.isArray(value) && value.length > 0 && value.every((word) => words.includes(word as T));
+      isList(value) && value.every((word) => words.includes(word as T));
     return this.#typed(field, `a list of ${words.join(", ")}`, fallback, [], check);
   }
 
   /** A list of positive whole numbers, at least one. */
   integers(field: string, fallback?: readonly number[]): readonly number[] {
     const check = (value: unknown): value is readonly number[] =>
-      Array.isArray(value) && value.length > 0 && value.every((entry) => isInteger(entry, 1));
-    return this.#typed(field, "a list of positive whole numbers", fallback, [], check);
+      isList(value) && value.every((entry) => isInteger(entry, 1) && entry <= LIMITS.size);
+    const expected = `a list of at most ${LIMITS.levels} whole numbers from 1 to ${LIMITS.size}`;
+    return this.#typed(field, expected, fallback, [], check);
   }
 
-  /** A positive whole number for all of `count` blocks, or a list with one for each. */
-  perBlock(field: string, count: number, fallback: number): readonly number[] {
+  /** A whole number from 1 to `most` for all of `count` blocks, or a list with one for each. */
+  perBlock(field: string, count: number, fallback: number, most: number = LIMITS.size): readonly number[] {
+    const fits = (value: unknown): value is number => isInteger(value, 1) && value <= most;
     const check = (value: unknown): value is number | readonly number[] =>
-      isInteger(value, 1) || (Array.isArray(value) && value.length === count && value.every((entry) => isInteger(entry, 1)));
-    const value = this.#typed<number | readonly number[]>(field, `a positive whole number or a list of ${count}`, fallback, fallback, check);
+      fits(value) || (isList(value) && value.length === count && value.every(fits));
+    const expected = `a whole number from 1 to ${most} or a list of ${count}`;
+    const value = this.#typed<number | readonly number[]>(field, expected, fallback, fallback, check);
     return typeof value === "number" ? new Array<number>(count).fill(value) : value;
   }
 
@@ -121,6 +145,11 @@ export class ConfigReader {
     }
     return value;
   }
+}
+
+/** A list with something in it, and no more than any network's. */
+function isList(value: unknown): value is readonly unknown[] {
+  return Array.isArray(value) && value.length > 0 && value.length <= LIMITS.levels;
 }
 
 function isInteger(value: unknown, least: number): value is number {

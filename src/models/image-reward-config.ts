@@ -3,7 +3,7 @@
 import { ModelError } from "../errors.js";
 import type { ActivationName } from "../nn/activation.js";
 import { ACTIVATION_NAMES } from "../nn/activation.js";
-import { ConfigReader } from "./config-reader.js";
+import { ConfigReader, LIMITS } from "./config-reader.js";
 
 /** ImageReward: BLIP's image-grounded text encoder and a head of plain linear layers. */
 export interface ImageRewardConfig {
@@ -45,7 +45,7 @@ const TEXT = "blip.text_encoder";
  * must agree with the tensors, except `encoder_width`, which the vision width overrides). `config` is an optional config.json of
  * Laurel's: `vision_heads` (@default width / 64), `max_text_length` (@default 35, or the number of
  * position embeddings if that is less), `score_mean` and `score_std` (@default the
- * released model's). @throws ModelError naming `where`, the missing tensors or the field
+ * released model's); a field it does not know is an error, as a misspelt one would change scores in silence. @throws ModelError naming `where`, the missing tensors or the field
  */
 export function imageRewardConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -60,7 +60,7 @@ export function imageRewardConfig(
   if (width % heads !== 0) {
     own.fault(`vision_heads: expected a divisor of the width ${width}, got ${heads}`);
   }
-  const maxTextLength = own.integer("max_text_length", Math.min(35, found.text.maxPositions));
+  const maxTextLength = own.integer("max_text_length", Math.min(35, found.text.maxPositions), 1, LIMITS.tokens);
   if (maxTextLength > found.text.maxPositions) {
     own.fault(`max_text_length: expected at most ${found.text.maxPositions} (position embeddings), got ${maxTextLength}`);
   }
@@ -70,13 +70,16 @@ export function imageRewardConfig(
   if (own.has("patch_size") && own.integer("patch_size") !== patchSize) {
     own.fault(`patch_size: expected ${patchSize} (patch convolution), got ${JSON.stringify(own.raw("patch_size"))}`);
   }
+  const [scoreMean, scoreStd] = [own.number("score_mean", 0.16717362830052426), own.positive("score_std", 1.0333394966054072)];
+  own.ignore("model_type", "architectures", "transformers_version", "torch_dtype", "dtype");
+  own.rejectUnread();
   return own.finish({
     vision: { ...found.vision, heads },
     text: { ...found.text, ...readMed(med, found.text, `${where}: med_config.json`) },
     head: found.head,
     maxTextLength,
-    scoreMean: own.number("score_mean", 0.16717362830052426),
-    scoreStd: own.number("score_std", 1.0333394966054072),
+    scoreMean,
+    scoreStd,
   });
 }
 
@@ -105,7 +108,7 @@ function readMed(med: unknown, text: FoundText, where: string): Pick<ImageReward
   return reader.finish({
     heads,
     activation: reader.oneOf("hidden_act", ACTIVATION_NAMES, "gelu"),
-    epsilon: reader.number("layer_norm_eps", 1e-12),
+    epsilon: reader.positive("layer_norm_eps", 1e-12),
   });
 }
 
@@ -120,6 +123,9 @@ function readShapes(
       faults.push(`${key}: expected a tensor of rank ${rank}, got ${shape === undefined ? "none" : `[${shape.join(",")}]`}`);
       return new Array<number>(rank).fill(1);
     }
+    if (shape.some((size) => size < 1 || size > LIMITS.size)) {
+      faults.push(`${key}: expected sizes from 1 to ${LIMITS.size}, got [${shape.join(",")}]`);
+    }
     return shape;
   };
   const [width = 1, , patchSize = 1] = shapeOf(`${VISION}.patch_embed.proj.weight`, 4);
@@ -128,10 +134,17 @@ function readShapes(
   if (side * side !== tokens - 1 && faults.length === 0) {
     faults.push(`${VISION}.pos_embed: expected 1 + a square number of positions, got ${tokens}`);
   }
+  if (side * patchSize > LIMITS.side) {
+    faults.push(`${VISION}.pos_embed: expected images of at most ${LIMITS.side} pixels a side, got ${side * patchSize}`);
+  }
   const [inner = 1] = shapeOf(`${VISION}.blocks.0.mlp.fc1.weight`, 2);
   const [vocabulary = 1, textWidth = 1] = shapeOf(`${TEXT}.embeddings.word_embeddings.weight`, 2);
   const [maxPositions = 1] = shapeOf(`${TEXT}.embeddings.position_embeddings.weight`, 2);
   const [textInner = 1] = shapeOf(`${TEXT}.encoder.layer.0.intermediate.dense.weight`, 2);
+  const layers = { vision: countLayers(shapes, `${VISION}.blocks.`), text: countLayers(shapes, `${TEXT}.encoder.layer.`) };
+  if (Math.max(layers.vision, layers.text) > LIMITS.layers) {
+    faults.push(`expected at most ${LIMITS.layers} layers, got ${layers.vision} and ${layers.text}`);
+  }
   const head = readHead(shapes);
   if (head.at(-1)?.width !== 1) {
     faults.push(`mlp.layers: expected linear layers ending in one output, got ${head.at(-1)?.width ?? "none"}`);
@@ -139,9 +152,8 @@ function readShapes(
   if (faults.length > 0) {
     throw new ModelError(`${where}: not an ImageReward checkpoint: ${faults.join("; ")}`);
   }
-  const vision = { imageSize: side * patchSize, patchSize, width, inner, layers: countLayers(shapes, `${VISION}.blocks.`) };
-  const layers = countLayers(shapes, `${TEXT}.encoder.layer.`);
-  return { vision, text: { vocabulary, maxPositions, width: textWidth, inner: textInner, layers }, head };
+  const vision = { imageSize: side * patchSize, patchSize, width, inner, layers: layers.vision };
+  return { vision, text: { vocabulary, maxPositions, width: textWidth, inner: textInner, layers: layers.text }, head };
 }
 
 /** Number of different indices after `prefix`; a gap shows as a missing key when the weights are resolved. */

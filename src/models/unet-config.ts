@@ -1,6 +1,6 @@
 /** @file UNet2DConditionModel's config.json: what is supported, and diffusers' defaults. */
 
-import { ConfigReader } from "./config-reader.js";
+import { ConfigReader, LIMITS } from "./config-reader.js";
 
 const DOWN_BLOCKS = ["CrossAttnDownBlock2D", "DownBlock2D"] as const;
 const UP_BLOCKS = ["CrossAttnUpBlock2D", "UpBlock2D"] as const;
@@ -91,7 +91,7 @@ export function parseUnetConfig(json: unknown, where: string): UnetConfig {
     levels,
     midBlock: !isNullMidBlock(json),
     groups,
-    epsilon: reader.number("norm_eps", 1e-5),
+    epsilon: reader.positive("norm_eps", 1e-5),
     crossAttentionWidth: reader.integer("cross_attention_dim", 1280),
     linearProjection: reader.boolean("use_linear_projection", false),
     flipSinToCos: reader.boolean("flip_sin_to_cos", true),
@@ -111,7 +111,7 @@ function readSampleSize(reader: ConfigReader): number | undefined {
   if (Array.isArray(value) && value.length === 2 && value[0] === value[1]) {
     return reader.integers("sample_size")[0];
   }
-  return value === undefined ? undefined : reader.integer("sample_size");
+  return value === undefined ? undefined : reader.integer("sample_size", undefined, 1, LIMITS.side);
 }
 
 /** Here null is a value: no middle block. */
@@ -135,10 +135,14 @@ function readLevels(reader: ConfigReader): UnetLevel[] {
   if (channels[0] !== undefined && channels[0] % 2 !== 0) {
     reader.fault(`block_out_channels: expected an even first entry (the timestep's sines and cosines), got ${channels[0]}`);
   }
-  const layers = reader.perBlock("layers_per_block", count, 2);
+  const layers = reader.perBlock("layers_per_block", count, 2, LIMITS.layers);
   // A misnomer that diffusers keeps: attention_head_dim is the number of heads.
   const heads = reader.perBlock("attention_head_dim", count, 8);
-  const transformerLayers = reader.perBlock("transformer_layers_per_block", count, 1);
+  const transformerLayers = reader.perBlock("transformer_layers_per_block", count, 1, LIMITS.layers);
+  const blocks = layers.reduce((sum, count, index) => sum + count * (transformerLayers[index] ?? 1), 0);
+  if (blocks > LIMITS.layers) {
+    reader.fault(`layers_per_block, transformer_layers_per_block: expected at most ${LIMITS.layers} blocks in all, got ${blocks}`);
+  }
   return channels.map((width, index) => {
     const level: UnetLevel = {
       channels: width,

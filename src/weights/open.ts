@@ -14,7 +14,7 @@ import { openTorchCheckpoint } from "./torch-checkpoint.js";
 import type { WeightEntry, WeightSource } from "./types.js";
 
 /** Shard indexes are lists of names; a larger one is not an index. */
-const MAX_INDEX_BYTES = 64 << 20;
+const MAX_INDEX_BYTES = 16 << 20;
 
 /**
  * Opens a weight file (safetensors, PyTorch checkpoint, shard index) or a folder that holds one under a standard name.
@@ -73,7 +73,9 @@ export async function openSafetensorsIndex(path: string): Promise<WeightSource> 
   const shards = new Map<string, WeightSource>();
   for (const shard of new Set(shardOf.values())) {
     if (shard === "" || shard === "." || shard === ".." || shard !== basename(shard) || shard.includes("\\")) {
-      throw new ModelError(`${file}: expected the name of a file beside the index, got ${JSON.stringify(shard)}`);
+      throw new ModelError(
+        `${file}: expected the name of a file beside the index, got ${JSON.stringify(shard.slice(0, 80))}`,
+      );
     }
     const shardPath = join(dirname(file), shard);
     if (shard.endsWith(".json")) throw new ModelError(`${file}: expected weight files, got ${JSON.stringify(shard)}`);
@@ -124,9 +126,14 @@ function readWeightMap(path: string): Map<string, string> {
     const shardOf = new Map<string, string>();
     for (const [name, shard] of map as Map<string, unknown>) {
       if (typeof shard !== "string")
-        throw file.fault(`weight_map: ${name}: expected a file name, got ${String(shard)}`);
+        throw file.fault(`weight_map: ${name.slice(0, 80)}: expected a file name, got ${describeKind(shard)}`);
       shardOf.set(name, shard);
     }
     return shardOf;
   });
+}
+
+function describeKind(value: unknown): string {
+  if (value instanceof Map) return "an object";
+  return Array.isArray(value) ? "a list" : String(value);
 }

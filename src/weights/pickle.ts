@@ -22,6 +22,10 @@ export interface PickleRules {
 
 const MAX_LINE = 256;
 const MAX_MARKS = 256;
+/** A tensor takes about 45 opcodes, 5 containers and 12 remembered values: room for 40,000 tensors, in some 100 MB at worst. */
+const MAX_OPCODES = 2_000_000;
+const MAX_CONTAINERS = 400_000;
+const MAX_REMEMBERED = 500_000;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -49,6 +53,7 @@ class Machine {
   private readonly memo = new Map<number, PickleValue>();
   private readonly budget = new CopyBudget();
   private opcodeAt = 0;
+  private containers = 0;
 
   constructor(
     private readonly bytes: Buffer,
@@ -61,8 +66,9 @@ class Machine {
   run(): PickleValue {
     this.opcodeAt = this.position;
     if (this.byte() !== 0x80 || this.byte() !== 2) throw this.fault("a pickle of protocol 2");
-    for (;;) {
+    for (let count = 0; ; count++) {
       this.opcodeAt = this.position;
+      if (count >= MAX_OPCODES) throw this.fault(`at most ${MAX_OPCODES} opcodes, got more`);
       const opcode = this.byte();
       if (opcode === 0x2e /* STOP */) return this.stop();
       this.step(opcode);
@@ -100,21 +106,21 @@ class Machine {
       case 0x28: // MARK
         return this.mark();
       case 0x29: // EMPTY_TUPLE
-        return this.push(new PickleTuple([]));
+        return this.pushContainer(new PickleTuple([]));
       case 0x74: // TUPLE
-        return this.push(new PickleTuple(this.toMark()));
+        return this.pushContainer(new PickleTuple(this.toMark()));
       case 0x85: // TUPLE1
       case 0x86: // TUPLE2
       case 0x87: // TUPLE3
-        return this.push(new PickleTuple(this.popMany(opcode - 0x84)));
+        return this.pushContainer(new PickleTuple(this.popMany(opcode - 0x84)));
       case 0x5d: // EMPTY_LIST
-        return this.push(new PickleList());
+        return this.pushContainer(new PickleList());
       case 0x61: // APPEND
         return this.append(this.popMany(1));
       case 0x65: // APPENDS
         return this.append(this.toMark());
       case 0x7d: // EMPTY_DICT
-        return this.push(new PickleDict(false));
+        return this.pushContainer(new PickleDict(false));
       case 0x73: // SETITEM
         return this.setItems(this.popMany(2));
       case 0x75: // SETITEMS
@@ -186,6 +192,11 @@ class Machine {
     this.stack.push(value);
   }
 
+  private pushContainer(value: PickleValue): void {
+    if (++this.containers > MAX_CONTAINERS) throw this.fault(`at most ${MAX_CONTAINERS} containers, got more`);
+    this.push(value);
+  }
+
   private pop(): PickleValue {
     const value = this.stack.pop();
     if (value === undefined) throw this.fault("a value on the stack, got none");
@@ -236,6 +247,7 @@ class Machine {
 
   private put(index: number): void {
     this.memo.set(index, this.top());
+    if (this.memo.size > MAX_REMEMBERED) throw this.fault(`at most ${MAX_REMEMBERED} remembered values, got more`);
   }
 
   private get(index: number): void {
@@ -261,7 +273,7 @@ class Machine {
     const [target, args] = this.popMany(2);
     const result = applyGlobal(target!, args!, this.budget);
     if (typeof result === "string") throw this.fault(result);
-    this.push(result.value);
+    this.pushContainer(result.value);
   }
 
   /** Attributes are set on an OrderedDict only (`_metadata` of a state_dict), and hold nothing of use. */
@@ -283,7 +295,7 @@ class Machine {
     }
     const storage = new StorageReference(type.name, key, length!, view);
     this.storages.push(storage);
-    this.push(storage);
+    this.pushContainer(storage);
   }
 
   private fault(expected: string): PickleFault {

@@ -12,8 +12,12 @@ import { FileReader } from "./file-reader.js";
 import { assertLittleEndianHost, weightSource } from "./source.js";
 import type { WeightEntry, WeightSource } from "./types.js";
 
-/** As the reference implementation: larger headers are taken for attacks. */
-const MAX_HEADER_BYTES = 100_000_000;
+/** As huggingface_hub's limit; the largest checkpoints in use take about a tenth. */
+const MAX_HEADER_BYTES = 25_000_000;
+/** The longest names in use have about 150 characters. */
+const MAX_NAME = 512;
+/** More axes than any tensor has. */
+const MAX_RANK = 64;
 
 /** Every dtype the format names: bits per element, and Laurel's name where it has one. */
 const DTYPES: ReadonlyMap<string, { readonly bits: number; readonly dtype?: DType }> = new Map([
@@ -122,18 +126,21 @@ function readMetadata(file: FileReader, value: JsonValue | undefined): Map<strin
   if (!(value instanceof Map)) throw file.fault("__metadata__: expected an object of strings");
   for (const [key, text] of value) {
     if (typeof text !== "string")
-      throw file.fault(`__metadata__: ${key}: expected a string, got ${JSON.stringify(text)}`);
+      throw file.fault(`__metadata__: ${key.slice(0, 64)}: expected a string, got ${print(text)}`);
     metadata.set(key, text);
   }
   return metadata;
 }
 
 function readTensor(file: FileReader, name: string, info: JsonValue): RawTensor {
+  if (name.length > MAX_NAME) {
+    throw file.fault(`${name.slice(0, 64)}...: expected a name of at most ${MAX_NAME} characters, got ${name.length}`);
+  }
   if (!(info instanceof Map)) throw file.fault(`${name}: expected { dtype, shape, data_offsets }`);
   const dtypeName = info.get("dtype");
   const format = typeof dtypeName === "string" ? DTYPES.get(dtypeName) : undefined;
   if (typeof dtypeName !== "string" || format === undefined) {
-    throw file.fault(`${name}: expected a dtype of the safetensors format, got ${JSON.stringify(dtypeName) ?? "none"}`);
+    throw file.fault(`${name}: expected a dtype of the safetensors format, got ${print(dtypeName)}`);
   }
   const shape = wholeNumbers(info.get("shape"));
   if (shape === undefined)
@@ -169,9 +176,10 @@ function checkCoverage(file: FileReader, tensors: readonly RawTensor[], dataLeng
 
 function wholeNumbers(value: JsonValue | undefined): number[] | undefined {
   if (!Array.isArray(value)) return undefined;
+  if (value.length > MAX_RANK) return undefined;
   const numbers: number[] = [];
   for (const item of value) {
-    if (typeof item !== "number" || !Number.isSafeInteger(item) || item < 0) return undefined;
+    if (typeof item !== "number" || !Number.isSafeInteger(item) || item < 0 || Object.is(item, -0)) return undefined;
     numbers.push(item);
   }
   return numbers;

@@ -31,7 +31,7 @@ export function weightSource(contents: SourceContents): WeightSource {
   const strided = contents.strided ?? new Map<string, StridedEntry>();
   const unusable = new Map(contents.unusable);
   for (const [name, { strides }] of strided)
-    unusable.set(name, `a transposed or sliced view, strides [${strides.join(",")}]`);
+    unusable.set(name, `a transposed or sliced view, strides [${strides.join(",")}]; save it with .contiguous()`);
   return {
     description,
     entries,

@@ -14,7 +14,7 @@ import type { ZipMember } from "./zip-directory.js";
 import { readZipDirectory } from "./zip-directory.js";
 
 /** Pickles describe tensors and do not hold them: a thousand tensors take about 0.2 MB. */
-const MAX_PICKLE_BYTES = 64 << 20;
+const MAX_PICKLE_BYTES = 16 << 20;
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
 const LEGACY_PROTOCOL = 1001;
 const FIRST_WINDOW_BYTES = 1 << 20;
@@ -61,7 +61,7 @@ function openZip(file: FileReader): WeightSource {
   return torchSource(file, value, (storage, what) => {
     const member = members.get(`${root}/data/${storage.key}`);
     if (member === undefined)
-      throw file.fault(`${what}: expected a storage ${JSON.stringify(storage.key)} in the archive, got none`);
+      throw file.fault(`${what}: expected a storage ${quote(storage.key)} in the archive, got none`);
     return member;
   });
 }
@@ -94,6 +94,11 @@ function checkByteOrder(file: FileReader, member: ZipMember | undefined): void {
   const text = smallText(file, member);
   if (text !== undefined && text !== "little")
     throw file.fault(`byteorder: expected little, got ${JSON.stringify(text)}`);
+}
+
+/** A key as an error shows it. */
+function quote(key: string): string {
+  return JSON.stringify(key.slice(0, 80));
 }
 
 function smallText(file: FileReader, member: ZipMember | undefined): string | undefined {
@@ -132,14 +137,13 @@ function openLegacy(file: FileReader): WeightSource {
   let position = end;
   for (const key of keys) {
     const bytesPerElement = elementBytes.get(key);
-    if (bytesPerElement === undefined)
-      throw file.fault(`expected storages that a tensor uses, got ${JSON.stringify(key)}`);
-    if (ranges.has(key)) throw file.fault(`expected each storage once, got ${JSON.stringify(key)} twice`);
-    const count = file.read(position, 8, `length of storage ${key}`).readBigInt64LE(0);
+    if (bytesPerElement === undefined) throw file.fault(`expected storages that a tensor uses, got ${quote(key)}`);
+    if (ranges.has(key)) throw file.fault(`expected each storage once, got ${quote(key)} twice`);
+    const count = file.read(position, 8, `length of storage ${quote(key)}`).readBigInt64LE(0);
     const length = Number(count) * bytesPerElement;
     if (count < 0n || position + 8 + length > file.size) {
       throw file.fault(
-        `storage ${key}: expected ${count} elements, got the end of the file at ${file.size} (a download cut short?)`,
+        `storage ${quote(key)}: expected ${count} elements, got the end of the file at ${file.size} (a download cut short?)`,
       );
     }
     ranges.set(key, { offset: position + 8, length });
@@ -150,7 +154,7 @@ function openLegacy(file: FileReader): WeightSource {
   return torchSource(file, root, (storage, what) => {
     const range = ranges.get(storage.key);
     if (range === undefined)
-      throw file.fault(`${what}: expected a storage ${JSON.stringify(storage.key)} in the file, got none`);
+      throw file.fault(`${what}: expected a storage ${quote(storage.key)} in the file, got none`);
     return range;
   });
 }
@@ -190,7 +194,7 @@ function storageElementBytes(file: FileReader, storages: readonly StorageReferen
   const bytes = new Map<string, number>();
   for (const { type, key } of storages) {
     const size = TORCH_DTYPE_BYTES.get(STORAGES.get(type)!)!;
-    if ((bytes.get(key) ?? size) !== size) throw file.fault(`storage ${key}: expected one type, got several`);
+    if ((bytes.get(key) ?? size) !== size) throw file.fault(`storage ${quote(key)}: expected one type, got several`);
     bytes.set(key, size);
   }
   return bytes;

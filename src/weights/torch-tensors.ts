@@ -42,8 +42,10 @@ const LAUREL_DTYPES: ReadonlyMap<string, DType> = new Map<string, DType>([
 /** Where training scripts keep the state dict beside optimizer state and counters. */
 const WRAPPERS = ["state_dict", "model_state_dict", "model", "module", "params_ema", "params"];
 const MAX_DEPTH = 32;
-const MAX_VISITS = 2_000_000;
+const MAX_VISITS = 1_000_000;
 const MAX_RANK = 64;
+/** The longest names in use have about 150 characters. */
+const MAX_NAME = 512;
 
 /**
  * Every tensor in `root`, by its path of keys joined with dots; of a wrapped state dict, only that.
@@ -61,7 +63,7 @@ export function collectTensors(file: FileReader, root: PickleValue, locate: Loca
     if (depth > MAX_DEPTH)
       throw file.fault(`${path.slice(0, 80)}: expected at most ${MAX_DEPTH} nested values, got more (a cycle?)`);
     for (const [key, item] of value.items.entries()) {
-      walk(item, path === "" ? keyText(key) : `${path}.${keyText(key)}`, depth + 1);
+      walk(item, joined(file, path, keyText(key)), depth + 1);
     }
   };
   walk(start, "", 0);
@@ -69,6 +71,13 @@ export function collectTensors(file: FileReader, root: PickleValue, locate: Loca
     throw file.fault("expected a dict of tensors, got none");
   }
   return tensors;
+}
+
+/** The name of what lies under `key` of `path`. Long names shared by many tensors would fill the memory. */
+function joined(file: FileReader, path: string, key: string): string {
+  const name = path === "" ? key : `${path}.${key}`;
+  if (name.length <= MAX_NAME) return name;
+  throw file.fault(`${name.slice(0, 64)}...: expected a name of at most ${MAX_NAME} characters, got ${name.length}`);
 }
 
 function wrapper(root: PickleValue): string | undefined {
@@ -140,7 +149,7 @@ function checkedStorage(
   const range = locate(storage, name);
   if (storage.length * bytesPerElement !== range.length) {
     throw file.fault(
-      `${name}: expected ${range.length} bytes in storage ${storage.key}, got ${storage.length} elements of ${bytesPerElement}`,
+      `${name}: expected ${range.length} bytes in storage ${storage.key.slice(0, 80)}, got ${storage.length} elements of ${bytesPerElement}`,
     );
   }
   if (storage.view === null) return range;
@@ -148,7 +157,7 @@ function checkedStorage(
   const parts = wholeNumbers(storage.view instanceof PickleTuple ? new PickleTuple(storage.view.items.slice(1)) : null);
   const [offset, length] = parts ?? [];
   if (parts?.length !== 2 || offset === undefined || length === undefined || offset + length > storage.length) {
-    throw file.fault(`${name}: expected a view within storage ${storage.key}, got another`);
+    throw file.fault(`${name}: expected a view within storage ${storage.key.slice(0, 80)}, got another`);
   }
   return { offset: range.offset + offset * bytesPerElement, length: length * bytesPerElement };
 }

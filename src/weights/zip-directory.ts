@@ -28,7 +28,8 @@ const END_64_BYTES = 56;
 const CENTRAL_BYTES = 46;
 const LOCAL_BYTES = 30;
 const MAX_COMMENT = 0xffff;
-const MAX_DIRECTORY_BYTES = 64 << 20;
+/** Room for 50,000 members; the largest checkpoints have a tenth. Each member costs a read of its own header. */
+const MAX_DIRECTORY_BYTES = 4 << 20;
 /** Sizes follow the data (bit 3, always set by PyTorch) and UTF-8 names (bit 11): all that may be set. */
 const ALLOWED_FLAGS = 0x0808;
 

@@ -45,7 +45,9 @@ describe("checkpoints written by torch.save and safetensors", () => {
     for (const file of ["views.pt", "views.legacy.pt"]) {
       const { entries, unusable } = await openWeights(fixture(file));
       expect([...entries.keys()].sort()).toEqual(["base", "element", "empty", "row", "rows", "unit"]);
-      expect(unusable.get("transposed")).toBe("a transposed or sliced view, strides [1,4]");
+      expect(unusable.get("transposed")).toBe(
+        "a transposed or sliced view, strides [1,4]; save it with .contiguous()",
+      );
       expect(entries.get("rows")!.offset - entries.get("base")!.offset).toBe(2 * 4 * 4);
     }
   });
