@@ -32,10 +32,19 @@ export interface ImageRequest
 }
 
 /** One finished picture, decoded: nothing downstream decodes what was just encoded. `evaluations` is 0 where the backend cannot know. */
-export type GeneratedImage = DiffusionImage;
+export interface GeneratedImage extends DiffusionImage {
+  /** The seed that a server says it used; null when it did not say, undefined where seeds are our own. */
+  readonly reportedSeed?: number | null;
+  /** The prompt as a server rewrote it before drawing. */
+  readonly revisedPrompt?: string;
+  /** Where the picture was taken from: a file, or an address without secrets. */
+  readonly source?: string;
+}
 
 /** Pictures that became ready together, at most `request.batch` of them; its warnings tell of settings that were not honoured. */
-export type GeneratedGroup = DiffusionGroup;
+export interface GeneratedGroup extends DiffusionGroup {
+  readonly images: readonly GeneratedImage[];
+}
 
 /** How far the group in the making is. */
 export type GenerationProgress = DiffusionProgress;
