@@ -12,6 +12,7 @@ export const ACTIONS: {
   score: async () => (await import("./commands/score.js")).score,
   resume: async () => (await import("./commands/resume.js")).resume,
   rerun: async () => (await import("./commands/rerun.js")).rerun,
+  models: async () => (await import("./commands/models.js")).models,
   "demo evaluate": async () => (await import("./commands/demo-evaluate.js")).demoEvaluate,
   "demo train": async () => (await import("./commands/demo-train.js")).demoTrain,
 };

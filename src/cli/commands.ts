@@ -3,6 +3,7 @@
 import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
+import { MODELS } from "./commands/models.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
 import { RESUME } from "./commands/resume.entry.js";
 import { SCORE } from "./commands/score.entry.js";
@@ -13,6 +14,7 @@ export const COMMANDS = {
   score: SCORE,
   resume: RESUME,
   rerun: RERUN,
+  models: MODELS,
   "demo evaluate": DEMO_EVALUATE,
   "demo train": DEMO_TRAIN,
 } as const;

@@ -12,6 +12,8 @@ export interface Option<Value, Default extends Value | undefined = Value | undef
   readonly short?: string;
   /** Name of the value in the help, without brackets; a switch has none. */
   readonly value?: string;
+  /** A switch that is on until `--no-...` is given. */
+  readonly negated?: true;
   /** Turns the text given into the value. @throws InvalidArgumentError */
   readonly parse?: (text: string) => Value;
   readonly default: Default;
@@ -61,14 +63,20 @@ export function declare<const Table extends OptionTable>(
   return declaration;
 }
 
-/** `--reward-model` for `rewardModel`. */
-export function longName(key: string): string {
-  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+/** What is typed for the option `key` of a table: `--reward-model` for `rewardModel`. */
+export function longName(key: string, option: Option<unknown>): string {
+  const words = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return `--${option.negated === true ? "no-" : ""}${words}`;
 }
 
 /** A switch: true when given. */
 export function toggle(help: string, short?: string): Option<true, undefined> {
   return { help, ...(short === undefined ? {} : { short }), default: undefined, completion: "nothing" };
+}
+
+/** A switch that takes away what is there otherwise: `digest` is true until `--no-digest` is given. */
+export function without(help: string): Option<boolean, true> {
+  return { help, negated: true, default: true, completion: "nothing" };
 }
 
 /** An option with a value that is not blank. `what` names it in the error. */

@@ -37,6 +37,12 @@ function wantsColor(stream: { readonly isTTY?: boolean }, environment: Terminal[
   return stream.isTTY === true && environment["TERM"] !== "dumb";
 }
 
+/** Bars that move: on a terminal that can, and not where a log is kept (`CI`). */
+export function wantsAnimation(stream: { readonly isTTY?: boolean }, environment: Terminal["environment"]): boolean {
+  const logged = !["", "0", "false"].includes(environment["CI"] ?? "");
+  return stream.isTTY === true && environment["TERM"] !== "dumb" && !logged;
+}
+
 /** A column of a table. */
 export interface Column {
   readonly title: string;
@@ -59,11 +65,22 @@ export function table(
   return [head, ...rows.map((row, i) => style(line(row), i))].map((text) => `${text}\n`).join("");
 }
 
+/** Prints one JSON value on stdout. */
+export function printJson(terminal: Terminal, value: unknown): void {
+  terminal.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** A warning, or another remark that should be seen, in its colour for stderr. */
+export function warningLine(terminal: Terminal, message: string): string {
+  return palette(terminal.stderr, terminal.environment).yellow(printable(message));
+}
+
 /** Text on one line for the terminal: control characters, which could move the cursor or hide text, become visible. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => {
     if (character === "\n") return "⏎";
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+    const code = character.charCodeAt(0);
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
   });
 }
 
@@ -77,6 +94,13 @@ export function shownPath(path: string): string {
 export function duration(milliseconds: number): string {
   const seconds = milliseconds / 1000;
   return seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+/** Bytes for people: `532 B`, `1.2 kB`, `4.3 GB`; a kB is 1000 bytes. */
+export function byteCount(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1);
+  return power === 0 ? `${bytes} B` : `${(bytes / 1000 ** power).toFixed(1)} ${units[power]}`;
 }
 
 /** Waits until all that was written has reached the other side: process.exit() would cut a pipe short. */

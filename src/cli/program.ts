@@ -90,8 +90,8 @@ function addArgumentsAndOptions(command: Command, declaration: CommandDeclaratio
   for (const [key, one] of Object.entries({ ...declaration.options, ...DEBUG_OPTION })) {
     const letter = one.short === undefined ? "" : `-${one.short}, `;
     const value = one.value === undefined ? "" : ` <${one.value}>`;
-    const option = new Option(`${letter}${longName(key)}${value}`, one.help);
-    if (one.default !== undefined) option.default(one.default);
+    const option = new Option(`${letter}${longName(key, one)}${value}`, one.help);
+    if (one.default !== undefined && one.negated !== true) option.default(one.default);
     if (one.parse !== undefined) option.argParser(one.parse);
     command.addOption(option);
   }

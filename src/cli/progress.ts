@@ -1,26 +1,41 @@
 /** @file A progress bar on stderr, on a terminal only. */
 
-import type { RunProgress } from "../pipeline/generate-run.js";
-import { duration, type Terminal } from "./output.js";
+import { duration, type Terminal, wantsAnimation } from "./output.js";
 
-/** Shows how far a run is. */
+/** How far work is. */
+export interface Progress {
+  readonly finished: number;
+  readonly total: number;
+  /** Shares of what is begun, summed up. @default 0 */
+  readonly underway?: number;
+  /** What else to say: `best 0.123`. */
+  readonly note?: string | undefined;
+}
+
+/** Shows how far work is. */
 export interface ProgressDisplay {
-  update(progress: RunProgress): void;
+  update(progress: Progress): void;
   /** Prints a line above the bar. */
   log(text: string): void;
   /** Takes the bar away. */
   stop(): void;
 }
 
-/** A bar when stderr is a terminal and `quiet` is not set; otherwise only `log` does something. */
-export async function openProgress(terminal: Terminal, quiet: boolean): Promise<ProgressDisplay> {
+/** Time before the first estimate: earlier, it would mostly show the loading of the models. */
+const SETTLED_MS = 2000;
+
+/** A bar of `unit` where animations are wanted and `quiet` is not set; otherwise only `log` does something. */
+export async function openProgress(
+  terminal: Terminal,
+  { quiet = false, unit }: { readonly quiet?: boolean | undefined; readonly unit: string },
+): Promise<ProgressDisplay> {
   const plain = (text: string): void => void terminal.stderr.write(`${text}\n`);
-  if (quiet || terminal.stderr.isTTY !== true || terminal.environment["TERM"] === "dumb") {
+  if (quiet || !wantsAnimation(terminal.stderr, terminal.environment)) {
     return { update: () => undefined, log: plain, stop: () => undefined };
   }
   const { default: cliProgress } = await import("cli-progress");
   const bar = new cliProgress.SingleBar({
-    format: "{bar} {finished}/{candidates} candidates{best}{left}",
+    format: `{bar} {finished}/{total} ${unit}{remarks}`,
     barCompleteChar: "━",
     barIncompleteChar: "─",
     barsize: 28,
@@ -34,18 +49,11 @@ export async function openProgress(terminal: Terminal, quiet: boolean): Promise<
   let first: number | undefined;
   let started = false;
   return {
-    update({ finished, total, underway, best }) {
+    update({ finished, total, underway = 0, note }) {
       const value = Math.min(finished + underway, total);
       first ??= finished;
-      const elapsed = performance.now() - startedAt;
-      // Too early, the estimate would mostly show the loading of the models.
-      const known = elapsed > 2000 && value > first;
-      const payload = {
-        finished,
-        candidates: total,
-        best: best === null ? "" : `, best ${best.toFixed(3)}`,
-        left: known ? `, ${duration((elapsed / (value - first)) * (total - value))} left` : "",
-      };
+      const remarks = [note, ...estimates(performance.now() - startedAt, value - first, total - value)];
+      const payload = { finished, remarks: remarks.map((one) => (one === undefined ? "" : `, ${one}`)).join("") };
       if (started) bar.update(value, payload);
       else bar.start(total, value, payload);
       started = true;
@@ -60,4 +68,12 @@ export async function openProgress(terminal: Terminal, quiet: boolean): Promise<
       started = false;
     },
   };
+}
+
+/** Rate and time left, once `done` since the start tells something of them. */
+function estimates(elapsedMs: number, done: number, left: number): string[] {
+  if (elapsedMs < SETTLED_MS || done <= 0) return [];
+  const perSecond = (1000 * done) / elapsedMs;
+  const rate = perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${duration(1000 / perSecond)} each`;
+  return [rate, `${duration((elapsedMs / done) * left)} left`];
 }

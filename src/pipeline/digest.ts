@@ -1,10 +1,10 @@
 /** @file A model's digest: one SHA-256 over the names and contents of the files that it can be made of. */
 
 import { mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
-import { homedir } from "node:os";
 import { basename, dirname, extname, join, relative, sep } from "node:path";
 import { ModelError } from "../errors.js";
 import { sha256, sha256File, writeFileAtomic } from "../util/files.js";
+import { laurelCacheFolder } from "../util/user-folders.js";
 
 /** Formats of other programs, and what only describes the model: Laurel reads none of them. */
 const NOT_READ: readonly string[] = [
@@ -41,7 +41,7 @@ export async function digestModel(path: string, options: DigestOptions = {}): Pr
     throw new ModelError(`${path}: expected a model folder or file, got none`, { cause: error });
   });
   const files = (await stat(root)).isDirectory() ? await modelFiles(root) : [root];
-  const remembered = new RememberedDigests(options.cache ?? defaultCache());
+  const remembered = new RememberedDigests(options.cache ?? join(laurelCacheFolder(), "digests.json"));
   const lines = await Promise.all(
     files.map(async (file) => {
       const name = file === root ? basename(file) : relative(root, file).split(sep).join("/");
@@ -102,9 +102,4 @@ class RememberedDigests {
       // A read-only home: the next run computes it again.
     }
   }
-}
-
-function defaultCache(): string {
-  const base = process.env["XDG_CACHE_HOME"] ?? "";
-  return join(base === "" ? join(homedir(), ".cache") : base, "laurel", "digests.json");
 }

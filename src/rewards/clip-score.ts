@@ -75,6 +75,8 @@ export class ClipScore implements Reward {
   readonly name = "clip-score";
   readonly range = [-1, 1] as const;
   readonly model: ModelIdentity;
+  /** Its architecture. */
+  readonly config: ClipConfig;
   readonly #parts: Parts;
   readonly #text: LazyProgram;
   readonly #image: LazyProgram;
@@ -83,6 +85,7 @@ export class ClipScore implements Reward {
   /** Use {@link openClipScore}. @throws ModelError listing every tensor that does not fit */
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.config = parts.config;
     this.model = { name: basename(parts.path), path: parts.path };
     const { device, config, source, length } = parts;
     const where = "CLIPModel";

@@ -88,6 +88,8 @@ export class ImageReward implements DifferentiableReward {
   readonly range = [-2.5, 2.5] as const;
   readonly imageSize: number;
   readonly model: ModelIdentity;
+  /** Its architecture. */
+  readonly config: ImageRewardConfig;
   /** Where its weights lie, by parameter name. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
   readonly #parts: Parts;
@@ -97,6 +99,7 @@ export class ImageReward implements DifferentiableReward {
   /** Use {@link openImageReward}. */
   constructor(device: Device, parts: Parts) {
     this.#parts = parts;
+    this.config = parts.config;
     this.imageSize = parts.config.vision.imageSize;
     this.model = { name: basename(parts.path), path: parts.path };
     this.weights = parts.weights;

@@ -77,5 +77,5 @@ test("an unexpected error says so", async () => {
 
 test("control characters in a message cannot reach the terminal", async () => {
   const { stderr } = await laurel(["generate", "p", "--model", "/\u001b[2Jmissing"]);
-  expect(stderr).toBe("error: /\\u001b[2Jmissing: expected a model, got no such folder\n");
+  expect(stderr).toBe("error: /\\x1b[2Jmissing: expected a model, got no such folder\n");
 });

@@ -14,7 +14,7 @@ import { demoFigures } from "../../training/demo-figures.js";
 import { autoencoderFigures, judgeDemoImages, oracleFigures } from "../../training/evaluate-demo.js";
 import type { Interval } from "../../util/statistics.js";
 import type { Action, CommandContext } from "../context.js";
-import { table } from "../output.js";
+import { printJson, table } from "../output.js";
 import { openProgress } from "../progress.js";
 import type { DemoEvaluateFlags } from "./demo-evaluate.entry.js";
 
@@ -49,7 +49,7 @@ export const demoEvaluate: Action<DemoEvaluateFlags> = async (context, _, flags)
       await openClipScore(folder("clip", EMBEDDED_MODELS.judge), device),
     ];
     const settings = { steps: flags.steps, guidance: flags.guidance, sampler: flags.sampler };
-    const progress = await openProgress(context.terminal, flags.quiet === true);
+    const progress = await openProgress(context.terminal, { quiet: flags.quiet, unit: "pictures" });
     const total = flags.prompts * flags.images;
     const judged = await judgeDemoImages({
       diffusion,
@@ -58,7 +58,7 @@ export const demoEvaluate: Action<DemoEvaluateFlags> = async (context, _, flags)
       imagesPerPrompt: flags.images,
       settings,
       signal,
-      onProgress: (prompts) => progress.update({ finished: prompts * flags.images, total, underway: 0, best: null }),
+      onProgress: (prompts) => progress.update({ finished: prompts * flags.images, total }),
     }).finally(() => progress.stop());
     const figures = demoFigures(judged);
     const autoencoder = await autoencoderFigures(generator, device, flags.renders, signal);
@@ -72,7 +72,7 @@ export const demoEvaluate: Action<DemoEvaluateFlags> = async (context, _, flags)
       autoencoder,
       oracle,
     };
-    if (flags.json === true) context.terminal.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+    if (flags.json === true) printJson(context.terminal, result);
     else
       printFigures(context, figures, [
         ["autoencoder PSNR, dB", decibels(autoencoder.psnr)],

@@ -7,6 +7,7 @@ import { trainDemo } from "../../training/demo.js";
 import { DEMO_STAGES, type DemoStage } from "../../training/demo-stages.js";
 import { formatDuration } from "../../training/progress.js";
 import type { Action } from "../context.js";
+import { printJson } from "../output.js";
 import type { DemoTrainFlags } from "./demo-train.entry.js";
 
 function isStage(name: string | undefined): name is DemoStage {
@@ -34,8 +35,7 @@ export const demoTrain: Action<DemoTrainFlags> = async ({ terminal, signal }, [s
     const command = `laurel demo train ${stage} --out ${flags.out} --resume`;
     throw new CancelledError(`stopped after step ${step} of ${steps}; go on with: ${command}`);
   }
-  if (flags.json === true)
-    terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, stage, ...result }, null, 2)}\n`);
+  if (flags.json === true) printJson(terminal, { schemaVersion: 1, stage, ...result });
   else {
     if (flags.quiet !== true) {
       const losses = `loss ${result.firstLoss.toFixed(4)} -> ${result.lastLoss.toFixed(4)}`;

@@ -7,9 +7,10 @@ import type { RunConfig } from "../../pipeline/manifest.js";
 import type { Run } from "../../pipeline/run-store.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { CommandContext, ModelSession } from "../context.js";
-import { palette, printable, shownPath } from "../output.js";
+import { printJson, shownPath, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
 import { resultTable, runResult, type RunResultJson, summary } from "../result.js";
+import { useSession } from "../use-session.js";
 import type { RunFlags } from "./resume.entry.js";
 
 /** Both models of a run, in a session. */
@@ -26,17 +27,11 @@ export async function withModels<T>(
   work: (models: SessionModels) => Promise<T>,
 ): Promise<T> {
   const startedAt = performance.now();
-  const session = await unlessAborted(context.openSession(), context.signal);
-  try {
+  return useSession(context, async (session) => {
     const opening = Promise.all([session.openBackend(paths.model), session.openReward(paths.rewardModel)]);
     const [backend, reward] = await unlessAborted(opening, context.signal);
-    return await work({ session, backend, reward, loadMs: performance.now() - startedAt });
-  } finally {
-    // A cancelled command does not wait for the device: the process ends, and the device with it.
-    const closing = session.close();
-    if (!context.signal.aborted) await closing;
-    else closing.catch(() => undefined);
-  }
+    return work({ session, backend, reward, loadMs: performance.now() - startedAt });
+  });
 }
 
 /** Works on `run` until it is finished, writes its pages, and returns what is to be printed. Closes the run. */
@@ -47,16 +42,17 @@ export async function workOn(
   flags: RunFlags,
 ): Promise<{ readonly result: RunResultJson; readonly report: string }> {
   const { terminal, signal } = context;
-  const style = palette(terminal.stderr, terminal.environment);
-  const progress = await openProgress(terminal, flags.quiet ?? false);
+  const progress = await openProgress(terminal, { quiet: flags.quiet, unit: "candidates" });
+  const warn = (message: string): void => progress.log(warningLine(terminal, `warning: ${message}`));
   try {
-    for (const message of run.manifest.warnings) progress.log(style.yellow(`warning: ${printable(message)}`));
+    run.manifest.warnings.forEach(warn);
     const finished = await finishRun(run, models, {
       signal,
       loadMs: models.loadMs,
       programMs: () => models.session.programMs(),
-      onProgress: (state) => progress.update(state),
-      onWarning: (message) => progress.log(style.yellow(`warning: ${printable(message)}`)),
+      onProgress: ({ best, ...state }) =>
+        progress.update({ ...state, note: best === null ? undefined : `best ${best.toFixed(3)}` }),
+      onWarning: warn,
     });
     progress.stop();
     return { result: runResult(finished), report: finished.report };
@@ -67,15 +63,16 @@ export async function workOn(
     if (error instanceof CancelledError) {
       throw new CancelledError(`cancelled with ${kept}; finish it with: ${resume}`, { cause: error });
     }
-    progress.log(style.yellow(`the run stopped with ${kept}; go on with: ${resume}`));
+    progress.log(warningLine(terminal, `the run stopped with ${kept}; go on with: ${resume}`));
     throw error;
   }
 }
 
 /** Prints a run's result: JSON or the table on stdout, the summary on stderr. Returns the exit code. */
 export function printResult(context: CommandContext, result: RunResultJson, report: string, flags: RunFlags): number {
-  const { stdout, stderr } = context.terminal;
-  stdout.write(flags.json === true ? `${JSON.stringify(result, null, 2)}\n` : resultTable(result, context.terminal));
-  if (flags.quiet !== true && flags.json !== true) stderr.write(summary(result, report, context.terminal));
+  const { terminal } = context;
+  if (flags.json === true) printJson(terminal, result);
+  else terminal.stdout.write(resultTable(result, terminal));
+  if (flags.quiet !== true && flags.json !== true) terminal.stderr.write(summary(result, report, terminal));
   return EXIT.ok;
 }
