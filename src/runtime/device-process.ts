@@ -17,6 +17,8 @@ export interface InvokeContext {
 export type InvokeFunction = (context: InvokeContext, args: never) => unknown;
 
 const sessions = new Map<number, ort.InferenceSession>();
+/** Programs whose profile is written when they are disposed of. */
+const profiled = new Set<number>();
 const tensors = new Map<string, Tensor>();
 
 function toOrt(tensor: Tensor): ort.Tensor {
@@ -39,6 +41,7 @@ async function compile(request: Extract<Request, { kind: "compile" }>): Promise<
     intraOpNumThreads: request.threads,
     // Planned memory makes a network no faster, and takes up to twice as much where gradients keep activations alive.
     enableMemPattern: false,
+    ...(request.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: request.profile }),
     logSeverityLevel: 3,
     extra: {
       session: {
@@ -50,6 +53,14 @@ async function compile(request: Extract<Request, { kind: "compile" }>): Promise<
     },
   });
   sessions.set(request.program, session);
+  if (request.profile !== undefined) profiled.add(request.program);
+}
+
+async function dispose(program: number): Promise<void> {
+  const session = sessions.get(program);
+  if (profiled.delete(program)) session?.endProfiling();
+  await session?.release();
+  sessions.delete(program);
 }
 
 async function run(request: Extract<Request, { kind: "run" }>): Promise<{ result: ResultOf["run"]; ms: number }> {
@@ -110,8 +121,7 @@ async function answer(request: Request): Promise<{ result: ResultOf[keyof Result
     case "invoke":
       return { result: await invoke(request.url, request.args), ms: 0 };
     case "dispose":
-      await sessions.get(request.program)?.release();
-      sessions.delete(request.program);
+      await dispose(request.program);
       return { result: undefined, ms: 0 };
     default:
       return request satisfies never;

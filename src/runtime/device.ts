@@ -20,6 +20,11 @@ export interface DeviceOptions {
   readonly executionProvider?: "cpu";
   /** Threads of a run. Results are equal bit for bit only for equal counts. @default the physical cores */
   readonly threads?: number;
+  /**
+   * Start of a path. Each program measures every node it runs and, when it is disposed of, writes ONNX Runtime's profile to
+   * `<profile>-<label>_<time>.json`. @default none
+   */
+  readonly profile?: string | undefined;
 }
 
 /** What becomes of a graph's parameters, and how messages call the program. */
@@ -57,6 +62,7 @@ interface Bound extends TensorType {
  */
 export class Device {
   readonly threads: number;
+  readonly #profile: string | undefined;
   /** Time spent compiling, in the device process. */
   compileMs = 0;
   /** Time spent inside program runs, in the device process. */
@@ -72,11 +78,12 @@ export class Device {
   #restored = false;
   #tail: Promise<void> = Promise.resolve();
 
-  constructor({ threads = defaultThreads() }: DeviceOptions = {}) {
+  constructor({ threads = defaultThreads(), profile }: DeviceOptions = {}) {
     if (!Number.isInteger(threads) || threads < 1) {
       throw new UsageError(`device: expected a whole number of threads >= 1, got ${threads}`);
     }
     this.threads = threads;
+    this.#profile = profile;
   }
 
   /** Process id of the living device process. */
@@ -139,7 +146,7 @@ export class Device {
     });
   }
 
-  /** Runs a program; `prepare` checks its feeds when its turn comes, against what is bound. Called by `Program`. */
+  /** Runs a program; `prepare` checks its feeds when its turn comes, against what is bound. Called by `Program`. @internal */
   run(compiled: Compiled, unfed: readonly string[], prepare: Prepare, signal: AbortSignal | undefined) {
     return this.#enqueue(`program ${compiled.label}`, signal, async (ask) => {
       this.#checkLost(unfed);
@@ -153,7 +160,7 @@ export class Device {
     });
   }
 
-  /** Forgets a program. Called by `Program`. */
+  /** Forgets a program. Called by `Program`. @internal */
   async dispose({ id, label }: Compiled): Promise<void> {
     if (this.#closed || this.#child?.alive !== true) return;
     await this.#enqueue(`program ${label}`, undefined, async (ask) => {
@@ -210,8 +217,9 @@ export class Device {
 
   async #load({ id, label, model }: Compiled, ask: Ask): Promise<void> {
     if (this.#loaded.has(id)) return;
+    const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
-      await ask({ kind: "compile", program: id, model, threads: this.threads }, (ms) => (this.compileMs += ms));
+      await ask({ kind: "compile", program: id, model, threads: this.threads, profile }, (ms) => (this.compileMs += ms));
     } catch (error) {
       if (error instanceof Refusal) throw new ModelError(`program ${label}: ${error.message}`, { cause: error });
       throw error;

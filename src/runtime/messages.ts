@@ -12,6 +12,8 @@ export type Request =
       readonly program: number;
       readonly model: Uint8Array;
       readonly threads: number;
+      /** Start of the path of the profile that is written when the program is disposed of; none when undefined. */
+      readonly profile: string | undefined;
     }
   | {
       readonly kind: "run";
