@@ -31,6 +31,12 @@ export interface FileScores {
   readonly warnings: readonly string[];
 }
 
+/** What a caller may pass beside files and prompt. */
+export interface ScoreFilesOptions extends RewardOptions {
+  /** Called for each file once its score is known, in the order of the files. */
+  readonly onScored?: ((file: Omit<FileScore, "rank">) => void) | undefined;
+}
+
 /**
  * Scores image files (PNG, JPEG, WebP, GIF, TIFF, AVIF) against a prompt. A file that cannot be read is a result with an error. For folders
  * and patterns, see {@link findImages}.
@@ -40,12 +46,16 @@ export async function scoreFiles(
   reward: Reward,
   prompt: string,
   files: readonly string[],
-  options: RewardOptions = {},
+  { signal, onScored }: ScoreFilesOptions = {},
 ): Promise<FileScores> {
-  const { signal } = options;
   const paths = files.map((file) => resolve(file));
   const warnings = new Set<string>();
-  const results: { path: string; index: number; score: number | null; error?: string }[] = [];
+  const results: (Omit<FileScore, "rank"> & { readonly index: number })[] = [];
+  const add = (index: number, file: Omit<FileScore, "rank">): void => {
+    results.push({ ...file, index });
+    onScored?.(file);
+  };
+  const options = signal === undefined ? {} : { signal };
   for (let start = 0; start < paths.length; start += BATCH) {
     const decoded = await Promise.all(paths.slice(start, start + BATCH).map(readImage));
     const images = decoded.flatMap((one) => ("image" in one ? one.image : []));
@@ -57,12 +67,12 @@ export async function scoreFiles(
       const index = start + offset;
       const path = paths[index]!;
       if ("error" in one) {
-        results.push({ path, index, score: null, error: one.error });
+        add(index, { path, score: null, error: one.error });
         continue;
       }
       const value = scored?.scores[position++] ?? Number.NaN;
       if (!Number.isFinite(value)) warnings.add(`${path}: expected a finite score, got ${value}; it ranks last`);
-      results.push({ path, index, score: Number.isFinite(value) ? value : null });
+      add(index, { path, score: Number.isFinite(value) ? value : null });
     }
   }
   const ranking = rank(results.filter((one) => one.error === undefined));

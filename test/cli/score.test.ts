@@ -1,10 +1,11 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findImages, globExpression } from "#laurel/library/find-images";
 import { encodePng } from "#laurel/image/png";
 import { temporaryFolder } from "../pipeline/runs.js";
-import { laurel } from "./terminal.js";
+import { createBrightnessReward } from "../backends/brightness-reward.js";
+import { laurel, type Outcome } from "./terminal.js";
 
 /** A folder of grey pictures named after their brightness, a broken one, a text, and a hidden one. */
 async function pictures(): Promise<string> {
@@ -72,6 +73,56 @@ test("only readable images give exit code 0, in the order they were named, each 
     [join(folder, "2.png"), 2],
     [join(folder, "10.png"), 1],
   ]);
+});
+
+test("--jsonl prints a line for each image, in order, as it is scored", async () => {
+  const folder = await pictures();
+  const { exitCode, stdout } = await laurel(["score", "bright", folder, "--jsonl"]);
+  expect(exitCode).toBe(4);
+  const lines = stdout.trimEnd().split("\n");
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    { schemaVersion: 1, path: join(folder, "2.png"), score: expect.any(Number) as number },
+    { schemaVersion: 1, path: join(folder, "10.png"), score: expect.any(Number) as number },
+    { schemaVersion: 1, path: join(folder, "broken.jpg"), score: null, error: expect.any(String) as string },
+    { schemaVersion: 1, path: join(folder, "more/200.PNG"), score: expect.any(Number) as number },
+  ]);
+  const both = await laurel(["score", "bright", folder, "--jsonl", "--json"]);
+  expect(both).toEqual({
+    exitCode: 2,
+    stdout: "",
+    stderr: "error: --json, --jsonl: expected one of them, got both\n",
+  });
+});
+
+test("cancelled, it says how many were scored; --jsonl has printed those, the table nothing", async () => {
+  const folder = await pictures();
+  const source = join(folder, "2.png");
+  const copies = Array.from({ length: 20 }, (_, i) => join(folder, `copy-${i}.png`));
+  for (const copy of copies) await copyFile(source, copy);
+  const cancelled = (extra: readonly string[]): Promise<Outcome> => {
+    const controller = new AbortController();
+    let scored = 0;
+    // Images are scored eight at a time; this one's group is finished at once, the next is not begun.
+    const reward = createBrightnessReward((score) => {
+      if (++scored === 11) controller.abort();
+      return score;
+    });
+    return laurel(["score", "bright", ...copies, ...extra], { reward, signal: controller.signal });
+  };
+  const stderr = "cancelled with 16 of 20 images scored\n";
+  expect(await cancelled([])).toEqual({ exitCode: 130, stdout: "", stderr });
+  const streamed = await cancelled(["--jsonl"]);
+  expect([streamed.exitCode, streamed.stderr]).toEqual([130, stderr]);
+  const paths = streamed.stdout.trimEnd().split("\n").map((line) => (JSON.parse(line) as { path: string }).path); // prettier-ignore
+  expect(paths).toEqual(copies.slice(0, 16));
+});
+
+test("on a terminal a bar counts the images", async () => {
+  const folder = await pictures();
+  const shown = await laurel(["score", "bright", folder], { tty: true });
+  expect(shown.stderr).toContain("4/4 images");
+  const streamed = await laurel(["score", "bright", folder, "--jsonl"], { tty: true });
+  expect(streamed.stderr).not.toContain("━");
 });
 
 test("nothing found is a usage error", async () => {

@@ -1,6 +1,6 @@
 /** @file What `laurel score` takes. */
 
-import { declare, type FlagsOf } from "../declare.js";
+import { declare, type FlagsOf, toggle } from "../declare.js";
 import { OUTPUT_OPTIONS, REWARD_OPTION } from "../options.js";
 
 export const SCORE = declare({
@@ -15,11 +15,16 @@ export const SCORE = declare({
       completion: "file",
     },
   ],
-  options: { ...REWARD_OPTION, ...OUTPUT_OPTIONS },
+  options: {
+    ...REWARD_OPTION,
+    jsonl: toggle("print one JSON object a line and image, as soon as it is scored, without ranks"),
+    ...OUTPUT_OPTIONS,
+  },
   examples: [
     'laurel score "a red circle above a blue square" first.png second.jpg',
     'laurel score "a red circle above a blue square" outputs/20261122-183301-a-red-circle-9f3a/images',
     'laurel score "a lighthouse at dusk" "photos/**/*.webp" --reward-model ~/models/ImageReward.pt --json',
+    'laurel score "a lighthouse at dusk" photos --jsonl | jq "select(.score > 1) | .path"',
   ],
   notes: "An image that cannot be read is listed in its place, and the exit code is 4.",
 });

@@ -1,30 +1,33 @@
 /** @file `laurel score`: the ranking ImageReward's `inference_rank` gives, for image files. */
 
 import { resolve } from "node:path";
-import { EXIT } from "../../errors.js";
+import { CancelledError, EXIT, UsageError } from "../../errors.js";
 import { findImages } from "../../library/find-images.js";
-import { type FileScore, type FileScores, scoreFiles } from "../../library/score-files.js";
+import { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "../../library/score-files.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
-import { palette, printable, shownPath, table } from "../output.js";
+import { palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
+import { openProgress } from "../progress.js";
+import { useSession } from "../use-session.js";
 import type { ScoreFlags } from "./score.entry.js";
 
 /** Results are in the order of the arguments; the table shows the best first and unreadable images last. */
 export const score: Action<ScoreFlags> = async (context, [prompt = "", ...patterns], flags) => {
+  const { terminal } = context;
+  if (flags.json === true && flags.jsonl === true) {
+    throw new UsageError("--json, --jsonl: expected one of them, got both");
+  }
   const paths = await findImages(patterns);
   const { results, warnings, reward } = await scoreWith(context, prompt, paths, flags);
-  const { stdout, stderr, environment } = context.terminal;
-  const style = palette(stderr, environment);
-  for (const message of warnings) stderr.write(`${style.yellow(`warning: ${printable(message)}`)}\n`);
-  if (flags.json === true) {
-    stdout.write(`${JSON.stringify({ schemaVersion: 1, prompt, reward, results, warnings }, null, 2)}\n`);
-  } else {
-    stdout.write(scoreTable(results, context));
-  }
+  for (const message of warnings) terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
+  if (flags.json === true) printJson(terminal, { schemaVersion: 1, prompt, reward, results, warnings });
+  else if (flags.jsonl !== true) terminal.stdout.write(scoreTable(results, context));
   const unreadable = results.filter((result) => result.error !== undefined).length;
   if (unreadable === 0) return EXIT.ok;
-  if (flags.quiet !== true)
-    stderr.write(`${style.yellow(`${unreadable} of ${results.length} images could not be read`)}\n`);
+  if (flags.quiet !== true) {
+    const text = `${unreadable} of ${results.length} images could not be read`;
+    terminal.stderr.write(`${warningLine(terminal, text)}\n`);
+  }
   return EXIT.partial;
 };
 
@@ -34,16 +37,26 @@ async function scoreWith(
   paths: readonly string[],
   flags: ScoreFlags,
 ): Promise<FileScores & { readonly reward: string }> {
-  const { signal } = context;
-  const session = await unlessAborted(context.openSession(), signal);
+  const { terminal, signal } = context;
+  let finished = 0;
+  // A bar would be drawn between the lines of a terminal that shows both streams.
+  const quiet = flags.quiet === true || (flags.jsonl === true && terminal.stdout.isTTY === true);
+  const progress = await openProgress(terminal, { quiet, unit: "images" });
   try {
-    const path = flags.rewardModel === undefined ? null : resolve(flags.rewardModel);
-    const reward = await unlessAborted(session.openReward(path), signal);
-    return { ...(await scoreFiles(reward, prompt, paths, { signal })), reward: reward.name };
+    return await useSession(context, async (session) => {
+      const path = flags.rewardModel === undefined ? null : resolve(flags.rewardModel);
+      const reward = await unlessAborted(session.openReward(path), signal);
+      const onScored: ScoreFilesOptions["onScored"] = (file) => {
+        if (flags.jsonl === true) terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...file })}\n`);
+        progress.update({ finished: ++finished, total: paths.length });
+      };
+      return { ...(await scoreFiles(reward, prompt, paths, { signal, onScored })), reward: reward.name };
+    });
+  } catch (error) {
+    if (!(error instanceof CancelledError)) throw error;
+    throw new CancelledError(`cancelled with ${finished} of ${paths.length} images scored`, { cause: error });
   } finally {
-    const closing = session.close();
-    if (!signal.aborted) await closing;
-    else closing.catch(() => undefined);
+    progress.stop();
   }
 }
 
