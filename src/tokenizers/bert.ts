@@ -136,7 +136,7 @@ async function readBertFiles(path: string): Promise<BertFiles> {
     );
   }
   const vocabulary = checkVocabulary(json.model["vocab"], json.where);
-  for (const [token, id] of addedTokens(json)) vocabulary.set(token, id);
+  for (const { content, id } of addedTokens(json)) vocabulary.set(content, id);
   const normalizer = isObject(json.root["normalizer"]) ? json.root["normalizer"] : {};
   const settings = {
     do_lower_case: normalizer["lowercase"],

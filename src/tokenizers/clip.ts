@@ -1,10 +1,10 @@
-/** @file CLIP's tokenizer: lower-cased byte-pair encoding, id for id as transformers' `CLIPTokenizer` (v4.57.1, without ftfy). */
+/** @file CLIP's tokenizer: lower-cased byte-pair encoding, id for id as transformers' (v4.57.1, without ftfy). */
 
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
-import { basicWords } from "./basic-text.js";
 import type { MergeRanks } from "./byte-pairs.js";
 import { bytePairEncoder } from "./byte-pairs.js";
+import { checkClipJson, fastWords, normalizeFast, slowWords } from "./clip-words.js";
 import {
   addedTokens,
   additionalTokens,
@@ -18,6 +18,7 @@ import {
   specialToken,
   vocabularySize,
 } from "./files.js";
+import type { Piece } from "./framing.js";
 import { checkFrame, encodeFramed, specialTokenSplitter } from "./framing.js";
 import type { ClipTokenizer } from "./types.js";
 
@@ -28,30 +29,26 @@ const DEFAULT_LENGTH = 77;
 /** transformers reads this many merges at most, whatever the file holds. */
 const MAX_MERGES = 49152 - 256 - 2;
 
-const TEXT = { lowerCase: true, stripAccents: false, splitPunctuation: false, spaceIdeographs: true } as const;
-
-/**
- * The reference's pattern. It ignores case: on lower-cased text that only adds the long s, and takes U+0345, which folds to a letter
- * without being one, out of both classes.
- */
-const WORDS = /<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u0345]+/gu;
-
 interface ClipFiles {
   readonly vocabulary: Map<string, number>;
   readonly ranks: MergeRanks;
   readonly where: string;
+  /** Of a `tokenizer.json`, the special tokens to be found in text as it is and once it is lower-cased. */
+  readonly fast?: { readonly verbatim: readonly string[]; readonly normalized: readonly string[] };
 }
 
 /**
- * Opens a CLIP tokenizer: `vocab.json` and `merges.txt`, or `tokenizer.json`, with `tokenizer_config.json` and
+ * Opens a CLIP tokenizer: `vocab.json` and `merges.txt`, else `tokenizer.json`, with `tokenizer_config.json` and
  * `special_tokens_map.json` where present. The padding token is the configuration's (Stable Diffusion 2 pads with "!").
+ * As in transformers the files decide whose ids these are: those of the slow `CLIPTokenizer`, which diffusers' pipelines load, or of
+ * the fast one, which alone reads `tokenizer.json`. They differ in ideographs, invisible characters and final sigmas.
  *
  * @param options.maxLength Length of an encoding. @default the configuration's `model_max_length`, else 77
  * @throws ModelError when a file is missing, is no tokenizer, or lacks a special token.
  */
 export async function openClipTokenizer(folder: string, options: { maxLength?: number } = {}): Promise<ClipTokenizer> {
   const { settings, added } = await readTokenizerConfig(folder);
-  const { vocabulary, ranks, where } = await readClipFiles(folder);
+  const { vocabulary, ranks, where, fast } = await readClipFiles(folder);
   const names = {
     start: specialToken(settings, "bos_token", START),
     end: specialToken(settings, "eos_token", END),
@@ -61,21 +58,28 @@ export async function openClipTokenizer(folder: string, options: { maxLength?: n
   for (const [token, id] of added) if (!vocabulary.has(token)) vocabulary.set(token, id);
   const required = [names.start, names.end, names.unknown, names.pad];
   const [start, end, unknown, pad] = requireTokens(vocabulary, required, where) as [number, number, number, number];
-  const specials = [...required, ...added.keys(), ...additionalTokens(settings)].filter((token) =>
-    vocabulary.has(token),
+  const idOf = (symbol: string) => vocabulary.get(symbol) ?? unknown;
+
+  const named = [...required, ...added.keys(), ...additionalTokens(settings)].filter((token) => vocabulary.has(token));
+  const verbatim = [...named, ...(fast?.verbatim ?? [])].filter((token) => fast?.normalized.includes(token) !== true);
+  const split = specialTokenSplitter(new Map(verbatim.map((token) => [token, idOf(token)])));
+  const splitNormalized = specialTokenSplitter(
+    new Map(fast?.normalized.map((token) => [normalizeFast(token), idOf(token)])),
   );
-  const split = specialTokenSplitter(new Map(specials.map((token) => [token, vocabulary.get(token) as number])));
+  const words =
+    fast === undefined
+      ? (text: string) =>
+          slowWords(text).map((word): Piece => (word === START || word === END ? { id: idOf(word) } : word))
+      : (text: string) =>
+          splitNormalized(normalizeFast(text)).flatMap((piece): Piece[] =>
+            typeof piece === "string" ? fastWords(piece) : [piece],
+          );
   const encodeWord = bytePairEncoder(ranks);
 
   const tokenize = (text: string): number[] =>
-    split(text).flatMap((piece) => {
-      if (typeof piece !== "string") return [piece.id];
-      const words = basicWords(piece, TEXT).join(" ").match(WORDS) ?? [];
-      return words.flatMap((word) => {
-        const symbols = word === START || word === END ? [word] : encodeWord(word);
-        return symbols.map((symbol) => vocabulary.get(symbol) ?? unknown);
-      });
-    });
+    split(text)
+      .flatMap((piece) => (typeof piece === "string" ? words(piece) : [piece]))
+      .flatMap((word) => (typeof word === "string" ? encodeWord(word).map(idOf) : [word.id]));
 
   const maxLength = options.maxLength ?? modelMaxLength(settings) ?? DEFAULT_LENGTH;
   const frame = checkFrame({ start, end, pad, maxLength }, where);
@@ -109,12 +113,18 @@ async function readClipFiles(folder: string): Promise<ClipFiles> {
   if (json === undefined) {
     throw new ModelError(`${folder}: expected vocab.json and merges.txt, or tokenizer.json, got neither`);
   }
+  checkClipJson(json);
   const { merges } = json.model;
   if (!Array.isArray(merges)) throw new ModelError(`${json.where}: expected a list of merges, got ${String(merges)}`);
   const pairs = (merges as readonly unknown[]).map((merge) => (typeof merge === "string" ? merge.split(" ") : merge));
   const vocabulary = checkVocabulary(json.model["vocab"], json.where);
-  for (const [token, id] of addedTokens(json)) vocabulary.set(token, id);
-  return { vocabulary, ranks: rankMerges(pairs, json.where), where: json.where };
+  const verbatim: string[] = [];
+  const normalized: string[] = [];
+  for (const { content, id, isNormalized } of addedTokens(json)) {
+    vocabulary.set(content, id);
+    (isNormalized ? normalized : verbatim).push(content);
+  }
+  return { vocabulary, ranks: rankMerges(pairs, json.where), where: json.where, fast: { verbatim, normalized } };
 }
 
 /** Ranks are line numbers; of a pair that stands twice, the later counts, as in the reference. */

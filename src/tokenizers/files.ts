@@ -172,16 +172,22 @@ export async function readTokenizerJson(path: string, type: "BPE" | "WordPiece")
   return { where: path, root, model };
 }
 
-/** The tokens that a `tokenizer.json` adds to its vocabulary. */
-export function addedTokens({ root, where }: TokenizerJson): Map<string, number> {
-  const added = new Map<string, number>();
+/** A token that a `tokenizer.json` adds to its vocabulary. */
+export interface AddedToken {
+  readonly content: string;
+  readonly id: number;
+  /** It is looked for in normalized text, not in the text as it is. */
+  readonly isNormalized: boolean;
+}
+
+/** The tokens that a `tokenizer.json` adds to its vocabulary. @throws ModelError when the list has another form */
+export function addedTokens({ root, where }: TokenizerJson): AddedToken[] {
   const list = root["added_tokens"] ?? [];
   if (!Array.isArray(list)) throw new ModelError(`${where}: expected a list as added_tokens, got ${String(list)}`);
-  for (const token of list as readonly unknown[]) {
+  return (list as readonly unknown[]).map((token) => {
     if (!isObject(token) || typeof token["content"] !== "string" || !isId(token["id"])) {
       throw new ModelError(`${where}: expected added_tokens with content and id, got ${JSON.stringify(token)}`);
     }
-    added.set(token["content"], token["id"]);
-  }
-  return added;
+    return { content: token["content"], id: token["id"], isNormalized: token["normalized"] === true };
+  });
 }

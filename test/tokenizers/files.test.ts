@@ -79,8 +79,28 @@ describe("a CLIP tokenizer's files", () => {
     const model = { type: "WordPiece", vocab: {} };
     expect(await clipFailure({ "tokenizer.json": { model } })).toMatch(/expected a BPE tokenizer, got WordPiece$/);
     expect(await clipFailure({ "tokenizer.json": {} })).toMatch(/expected a BPE tokenizer, got no model$/);
-    expect(await clipFailure({ "tokenizer.json": { model: { type: "BPE", vocab } } })).toMatch(
-      /expected a list of merges/,
+  });
+
+  it("are refused as tokenizer.json that cuts text otherwise than CLIP's", async () => {
+    const model = { type: "BPE", vocab, merges: [["a", "b</w>"]], end_of_word_suffix: "</w>" };
+    const normalizer = { type: "Sequence", normalizers: [{ type: "NFC" }, { type: "Replace" }, { type: "Lowercase" }] };
+    const pattern = { Regex: "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+" };
+    const pre_tokenizer = { type: "Sequence", pretokenizers: [{ type: "Split", pattern }, { type: "ByteLevel" }] };
+    const sound = { model, normalizer, pre_tokenizer };
+    const tokenizer = await openClipTokenizer(await folder({ "tokenizer.json": sound }));
+    expect(tokenizer.tokenize("AB a")).toEqual([5, 2]);
+    const refused = async (change: object) => clipFailure({ "tokenizer.json": { ...sound, ...change } });
+    expect(await refused({ normalizer: { type: "NFKC" } })).toMatch(
+      /tokenizer.json: expected CLIP's normalizer NFC, Replace, Lowercase, got NFKC$/,
+    );
+    expect(await refused({ normalizer: null })).toMatch(/Lowercase, got none$/);
+    expect(await refused({ pre_tokenizer: { type: "ByteLevel" } })).toMatch(/expected CLIP's pattern .*, got none$/);
+    expect(await refused({ model: { ...model, end_of_word_suffix: "" } })).toMatch(
+      /expected "<\/w>" as end_of_word_suffix, got ""$/,
+    );
+    expect(await refused({ model: { ...model, merges: undefined } })).toMatch(/expected a list of merges/);
+    expect(await refused({ added_tokens: [{ content: "x", id: -1 }] })).toMatch(
+      /expected added_tokens with content and id, got /,
     );
   });
 
