@@ -21,7 +21,8 @@ export interface BackendCapabilities extends SettingLimits {
 /** The settings of one picture, as used; `undefined` leaves the choice to the backend. */
 export type ImageSettings = Required<
   Pick<DiffusionRequest, "steps" | "guidance" | "sampler" | "width" | "height" | "strength">
->;
+> &
+  Pick<DiffusionRequest, "promptSyntax" | "clipSkip" | "embeddings">;
 
 /** A request for `count` pictures of one prompt with every field stated; picture i is drawn from `seed + i`. */
 export interface ImageRequest
@@ -67,5 +68,6 @@ export interface ImageBackend {
    * @throws CancelledError when `signal` aborts; UsageError for a request outside the capabilities; BackendError when the backend died.
    */
   generate(request: ImageRequest, options?: GenerateOptions): AsyncGenerator<GeneratedGroup, void>;
+  /** Gives back what it holds; not to be used afterwards. */
   dispose(): Promise<void>;
 }

@@ -1,4 +1,8 @@
-/** @file Everything that builds graphs, under one roof. */
+/**
+ * @file Everything that builds graphs, under one roof: a function an ONNX operator, from immutable values to immutable values, with shapes and
+ * dtypes inferred and checked where it is called.
+ * @module
+ */
 
 export { graph } from "./assemble.js";
 export { constant, input, integers, parameter, scalar } from "./emit.js";

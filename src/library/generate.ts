@@ -29,7 +29,9 @@ export interface GenerateOptions {
   readonly strategy?: Strategy | undefined;
   /** What may be spent beside the candidates: whatever runs out first ends the work, at the end of a group. @default no limit */
   readonly budget?: Omit<Budget, "candidates"> | undefined;
+  /** Ends the work with CancelledError. */
   readonly signal?: AbortSignal | undefined;
+  /** Called after each step of the group in the making. */
   readonly onProgress?: ((progress: GenerationProgress) => void) | undefined;
   /** Called with every candidate as soon as it has its score. */
   readonly onCandidate?: ((candidate: Candidate, score: number | null) => void) | undefined;
@@ -111,10 +113,8 @@ export function completeRequest(
   { backend }: Pick<Models, "backend">,
   { count = DEFAULT_COUNT, ...open }: GenerateRequest,
 ): { readonly request: ImageRequest; readonly warnings: readonly string[] } {
-  const unset = { negativePrompt: undefined, steps: undefined, guidance: undefined, sampler: undefined };
-  const sizes = { width: undefined, height: undefined, batch: undefined };
   // a count that cannot be is refused with the rest of the request
   const possible = Number.isInteger(count) && count >= 1 && count <= MAX_CANDIDATES;
   const seed = open.seed ?? (possible ? randomInt(0, MAX_SEED - count + 2) : 0);
-  return resolveRequest(backend, { ...unset, ...sizes, ...open, count, seed });
+  return resolveRequest(backend, { ...open, count, seed });
 }

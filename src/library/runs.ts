@@ -1,8 +1,10 @@
 /** @file Runs on disk from start to end: begun, taken up again, repeated, compared. */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { checkRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
+import { rewardPrompt } from "../pipeline/candidate-record.js";
+import { embeddingRecords, expectEmbeddings } from "../pipeline/embeddings.js";
 import { generateRun, imageRequest, type RunProgress } from "../pipeline/generate-run.js";
 import { readInputs } from "../pipeline/inputs.js";
 import type { RunConfig, RunRequest } from "../pipeline/manifest.js";
@@ -23,8 +25,11 @@ export interface NewRunRequest extends GenerateRequest {
 
 /** How {@link finishRun} works. */
 export interface FinishRunOptions {
+  /** Ends the work with CancelledError; the run can be finished later. */
   readonly signal?: AbortSignal | undefined;
+  /** Called after each step and each stored candidate. */
   readonly onProgress?: ((progress: RunProgress) => void) | undefined;
+  /** Called with each warning when it comes up; the manifest has them all. */
   readonly onWarning?: ((message: string) => void) | undefined;
   /** Milliseconds spent opening the models, for the timings. @default 0 */
   readonly loadMs?: number | undefined;
@@ -62,9 +67,12 @@ export async function startRun(
   const paths = { model: records.backend.path, rewardModel: records.reward.path };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
-  const config: RunConfig = { ...settings(resolved.request), ...paths, keep, seed, batch };
+  const drawn = settings(resolved.request);
+  const meaning = rewardPrompt(drawn.prompt, drawn.promptSyntax);
+  const config: RunConfig = { ...drawn, ...paths, keep, seed, batch, rewardPrompt: meaning };
   const { warnings, request: inputs } = resolved;
-  return createRun(parent, { request: asked, config, inputs, models: records, warnings }, options);
+  const embeddings = await embeddingRecords(config.embeddings);
+  return createRun(parent, { request: asked, config, inputs, embeddings, models: records, warnings }, options);
 }
 
 /**
@@ -77,8 +85,10 @@ export async function repeatRun(
   models: Models,
   options: StoreOptions = {},
 ): Promise<Run> {
-  const { config, request, versions } = old.manifest;
-  await expectModels(join(old.directory, RUN_FILES.manifest), old.manifest.models, models);
+  const { config, request, versions, embeddings } = old.manifest;
+  const where = join(old.directory, RUN_FILES.manifest);
+  await expectModels(where, old.manifest.models, models);
+  await expectEmbeddings(where, embeddings);
   const inputs = await readInputs(old.directory, old.manifest.inputs);
   checkRequest(models.backend, imageRequest(config, inputs));
   return createRun(
@@ -87,6 +97,7 @@ export async function repeatRun(
       request: { ...request, seed: config.seed },
       config,
       inputs,
+      embeddings,
       models: await modelRecords(models),
       warnings: changedVersions(versions),
     },
@@ -102,6 +113,7 @@ export async function repeatRun(
 export async function finishRun(run: Run, models: Models, options: FinishRunOptions = {}): Promise<FinishedRun> {
   try {
     await expectModels(run.directory, run.manifest.models, models);
+    await expectEmbeddings(run.directory, run.manifest.embeddings);
     const generating = generateRun(run, { ...models, ...options, strategy: bestOfN });
     // loaded while the device is at work and this process waits
     const [{ writeReport }] = await Promise.all([import("../report/report.js"), generating]);
@@ -140,6 +152,9 @@ function settings(
   return {
     prompt: request.prompt,
     negativePrompt: request.negativePrompt ?? null,
+    promptSyntax: request.promptSyntax ?? "plain",
+    clipSkip: request.clipSkip ?? null,
+    embeddings: (request.embeddings ?? []).map((path) => resolve(path)),
     strategy: "best-of-n",
     count: request.count,
     steps: request.steps ?? null,

@@ -1,8 +1,10 @@
 /** @file What is stored of a candidate: the record inside its PNG, and the line of candidates.jsonl that adds the file. */
 
+import { basename, extname } from "node:path";
 import { z } from "zod";
+import { PROMPT_SYNTAXES, type PromptSyntax, promptMeaning } from "../prompts/attention-syntax.js";
 import type { Candidate } from "../strategies/contract.js";
-import type { InputRecords } from "./manifest.js";
+import type { RunManifest } from "./manifest.js";
 
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
 const index = z.number().int().nonnegative();
@@ -20,7 +22,14 @@ export const candidateRecordSchema = z.strictObject({
     sampler: z.string().nullable(),
     /** How far it went from the initial picture; null without one. */
     strength: z.number().nullable().default(null),
+    /** How the prompts were read. */
+    promptSyntax: z.enum(PROMPT_SYNTAXES).default("plain"),
+    clipSkip: z.number().nullable().default(null),
   }),
+  /** The prompt as the reward read it; null where it read it as it stands. */
+  rewardPrompt: z.string().nullable().default(null),
+  /** Textual inversion embeddings: name of the file without ending, and SHA-256. */
+  embeddings: z.array(z.strictObject({ name: z.string(), sha256: z.string() })).default([]),
   /** SHA-256 of the pictures it was made from, as the run keeps them; null for one that there is none of. */
   inputs: z
     .strictObject({ init: z.string().nullable(), mask: z.string().nullable() })
@@ -48,8 +57,11 @@ export const candidateLineSchema = candidateRecordSchema.extend({
   sha256: z.string(),
 });
 
+/** What is stored of a candidate, as its PNG holds it. */
 export type CandidateRecord = z.infer<typeof candidateRecordSchema>;
+/** One line of candidates.jsonl: the record, and the file. */
 export type CandidateLine = z.infer<typeof candidateLineSchema>;
+/** The model that drew or scored a candidate. */
 export type SourceRecord = CandidateRecord["backend"];
 
 /** The record of a scored candidate. */
@@ -57,9 +69,10 @@ export function candidateRecord(
   candidate: Candidate,
   score: number | null,
   sources: { readonly backend: SourceRecord; readonly reward: SourceRecord; readonly laurel: string },
-  inputs: InputRecords,
+  { inputs, embeddings }: Pick<RunManifest, "inputs" | "embeddings">,
 ): CandidateRecord {
   const { settings, image } = candidate;
+  const promptSyntax = settings.promptSyntax ?? "plain";
   return {
     schemaVersion: 1,
     index: candidate.index,
@@ -71,7 +84,11 @@ export function candidateRecord(
       guidance: settings.guidance ?? null,
       sampler: settings.sampler ?? null,
       strength: settings.strength ?? null,
+      promptSyntax,
+      clipSkip: settings.clipSkip ?? null,
     },
+    rewardPrompt: rewardPrompt(candidate.prompt, promptSyntax),
+    embeddings: embeddings.map(({ path, sha256 }) => ({ name: basename(path, extname(path)), sha256 })),
     inputs: { init: inputs.init?.sha256 ?? null, mask: inputs.mask?.sha256 ?? null },
     width: image.width,
     height: image.height,
@@ -80,6 +97,12 @@ export function candidateRecord(
     score,
     ...sources,
   };
+}
+
+/** The prompt as a reward reads it, or null where it reads it as it stands. */
+export function rewardPrompt(prompt: string, syntax: PromptSyntax): string | null {
+  const meaning = promptMeaning(prompt, syntax);
+  return meaning === prompt ? null : meaning;
 }
 
 /** Candidates of one folder of images. */

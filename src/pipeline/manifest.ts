@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
+import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import { parseJson, readText } from "../util/read-file.js";
 
 const count = z.number().int().min(1).max(MAX_CANDIDATES);
@@ -16,6 +17,12 @@ const milliseconds = z.number().nonnegative();
 export const requestSchema = z.strictObject({
   prompt: z.string().refine((text) => text.trim() !== "", "expected some text, got an empty prompt"),
   negativePrompt: z.string().nullable(),
+  /** How the prompts are read. */
+  promptSyntax: z.enum(PROMPT_SYNTAXES).default("plain"),
+  /** Layer of the text encoder from the end, 1 being the last; null where nothing was said. */
+  clipSkip: z.number().int().positive().nullable().default(null),
+  /** Files of textual inversion embeddings, absolute. */
+  embeddings: z.array(z.string()).default([]),
   strategy: z.literal("best-of-n"),
   count,
   /** How many of the best are marked as kept. */
@@ -36,7 +43,12 @@ export const requestSchema = z.strictObject({
 });
 
 /** The request with every choice made; a setting stays null only when the backend cannot be told. */
-export const configSchema = requestSchema.extend({ seed, batch });
+export const configSchema = requestSchema.extend({
+  seed,
+  batch,
+  /** The prompt as the reward reads it: without its syntax. Null where it reads it as it stands. */
+  rewardPrompt: z.string().nullable().default(null),
+});
 
 const modelSchema = z.strictObject({
   name: z.string(),
@@ -55,6 +67,13 @@ const inputSchema = z.strictObject({
 
 /** The pictures a run starts from; null for one that there is none of. */
 const inputsSchema = z.strictObject({ init: inputSchema.nullable(), mask: inputSchema.nullable() });
+
+const embeddingSchema = z.strictObject({
+  /** Absolute. */
+  path: z.string(),
+  /** SHA-256 of the file, hex. */
+  sha256: z.string(),
+});
 
 const timingsSchema = z.strictObject({
   /** Opening and compiling the models. */
@@ -81,6 +100,8 @@ export const manifestSchema = z.strictObject({
   request: requestSchema,
   config: configSchema,
   inputs: inputsSchema.default({ init: null, mask: null }),
+  /** The embeddings of the config, as they were. */
+  embeddings: z.array(embeddingSchema).default([]),
   seeds: z.strictObject({ first: seed, last: seed }),
   models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
   versions: z.strictObject({
@@ -99,13 +120,23 @@ export const manifestSchema = z.strictObject({
   error: z.string().nullable(),
 });
 
+/** What a run was asked for; null where nothing was said. */
 export type RunRequest = z.infer<typeof requestSchema>;
+/** What a run was resolved to. */
 export type RunConfig = z.infer<typeof configSchema>;
+/** A picture that a run starts from, in its folder. */
 export type InputRecord = z.infer<typeof inputSchema>;
+/** The pictures that a run starts from. */
 export type InputRecords = z.infer<typeof inputsSchema>;
+/** A textual inversion embedding of a run. */
+export type EmbeddingRecord = z.infer<typeof embeddingSchema>;
+/** A model of a run. */
 export type ModelRecord = z.infer<typeof modelSchema>;
+/** Where a run's time went, in milliseconds, over all its sessions. */
 export type RunTimings = z.infer<typeof timingsSchema>;
+/** The content of run.json. */
 export type RunManifest = z.infer<typeof manifestSchema>;
+/** How a run stands; `running` is also what a killed run says. */
 export type RunStatus = RunManifest["status"];
 
 /** Timings of a run that has not begun. */

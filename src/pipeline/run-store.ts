@@ -12,7 +12,7 @@ import { candidateImagePath, candidateRecord } from "./candidate-record.js";
 import { infotext } from "./infotext.js";
 import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
-import type { ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
+import type { EmbeddingRecord, ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
 import { readCandidateLines, readCandidatesText, recoverCandidates } from "./recover.js";
 import { changedVersions, runtimeVersions } from "./versions.js";
@@ -34,6 +34,8 @@ export interface NewRun {
   readonly inputs?: RunInputs | undefined;
   readonly models: { readonly backend: ModelRecord; readonly reward: ModelRecord };
   readonly warnings: readonly string[];
+  /** The embeddings of the config. @default none */
+  readonly embeddings?: readonly EmbeddingRecord[] | undefined;
   /** @default new Date() */
   readonly createdAt?: Date | undefined;
 }
@@ -67,6 +69,7 @@ export async function createRun(parent: string, run: NewRun, options: StoreOptio
     request: run.request,
     config: run.config,
     inputs: await writeInputs(directory, run.inputs ?? {}, { durable: options.durable ?? false }),
+    embeddings: [...(run.embeddings ?? [])],
     seeds: { first: run.config.seed, last: run.config.seed + run.config.count - 1 },
     models: run.models,
     versions: runtimeVersions(),
@@ -133,7 +136,7 @@ export class Run {
     for (const line of candidates) this.#candidates.set(line.index, line);
   }
 
-  /** Internal: use createRun or openRun. */
+  /** Use createRun or openRun. @internal */
   static async start(
     directory: string,
     manifest: RunManifest,
@@ -145,6 +148,7 @@ export class Run {
     return new Run(directory, manifest, candidates, options.durable ?? false, lock, lines);
   }
 
+  /** The manifest as last written. */
   get manifest(): RunManifest {
     return this.current;
   }
@@ -161,7 +165,7 @@ export class Run {
 
   /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
   async append(candidate: Candidate, score: number | null): Promise<CandidateLine> {
-    const record = candidateRecord(candidate, score, this.#sources(), this.current.inputs);
+    const record = candidateRecord(candidate, score, this.#sources(), this.current);
     const png = await encodePng(candidate.image, imageText(record));
     const image = candidateImagePath(record);
     const path = join(this.directory, image);

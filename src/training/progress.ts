@@ -12,6 +12,7 @@ export interface TrainingLog {
 
 /** Where a status line is written; rewritten in place on a terminal. */
 export interface StatusStream {
+  /** Takes text, with control codes on a terminal. */
   write(text: string): unknown;
   readonly isTTY?: boolean | undefined;
 }

@@ -66,6 +66,7 @@ export interface Trainer {
   /** The parameters, or their moving average where there is one. */
   trained(): Promise<Map<string, Tensor>>;
   readonly program: Program;
+  /** Frees the program and its tensors in the device process. */
   dispose(): Promise<void>;
 }
 

@@ -7,7 +7,7 @@ import { dimAt, operand, require, requireFloat, requireRank, requireSameDType } 
 import type { Dim, OpFamily, Value } from "../types.js";
 import { expand } from "./shape.js";
 
-/** Specs of the attention ops. */
+/** Specs of the attention ops. @internal */
 export const attentionOps: OpFamily<"MultiHeadAttention"> = {
   MultiHeadAttention: {
     domain: "com.microsoft",

@@ -6,8 +6,10 @@ import { dimDivide, dimEquals, dimMultiply, dimWindow } from "../dims.js";
 import { dimAt, operand, OperandError, require, requireFloat, requireRank, requireSameDType } from "../infer.js";
 import type { Dim, OpFamily, Value } from "../types.js";
 
-type Pair = readonly [number, number];
-type Pads = readonly [number, number, number, number];
+/** Along height and along width. */
+export type Pair = readonly [number, number];
+/** Top, left, bottom, right. */
+export type Pads = readonly [number, number, number, number];
 
 function spatial(out: Dim | undefined, x: Value, axis: number): Dim {
   if (out === undefined)
@@ -31,7 +33,7 @@ function checkOperands(x: Value, w: Value, kernel: readonly number[]): void {
     kernel[1] === w.shape[3], `a kernel [${kernel.join(",")}]`, w);
 }
 
-/** Specs of the convolution ops. */
+/** Specs of the convolution ops. @internal */
 export const convOps: OpFamily<"Conv" | "ConvTranspose" | "Resize"> = {
   Conv: {
     arity: [2, 3],

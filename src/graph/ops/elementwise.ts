@@ -62,7 +62,7 @@ const logical: OpSpec<Logical> = {
   },
 };
 
-/** Specs of the elementwise ops. */
+/** Specs of the elementwise ops. @internal */
 export const elementwiseOps: OpFamily<Elementwise> = {
   Add: binary,
   Sub: binary,

@@ -16,7 +16,7 @@ import {
 } from "../infer.js";
 import type { OpFamily, Value } from "../types.js";
 
-/** Specs of the indexing ops. */
+/** Specs of the indexing ops. @internal */
 export const indexingOps: OpFamily<"Gather" | "GatherElements" | "ScatterElements" | "ScatterND" | "OneHot"> = {
   Gather: {
     arity: [2, 2],

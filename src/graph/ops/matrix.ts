@@ -24,7 +24,7 @@ function product(a: Value, b: Value, transA: boolean, transB: boolean): Dim[] {
   return [...(batch ?? []), rows, columns];
 }
 
-/** Specs of the matrix ops. */
+/** Specs of the matrix ops. @internal */
 export const matrixOps: OpFamily<"MatMul" | "Gemm" | "FusedMatMul"> = {
   MatMul: {
     arity: [2, 2],

@@ -5,7 +5,7 @@ import { broadcastShapes, normalizeAxis, operand, require, requireFloat, require
 import { shapeEquals } from "../dims.js";
 import type { OpFamily, Value } from "../types.js";
 
-/** Specs of the normalisations. */
+/** Specs of the normalisations. @internal */
 export const normalisationOps: OpFamily<"LayerNormalization"> = {
   LayerNormalization: {
     arity: [2, 3],

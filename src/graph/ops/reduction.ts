@@ -33,7 +33,7 @@ const softmaxLike: OpSpec<"Softmax" | "LogSoftmax"> = {
   },
 };
 
-/** Specs of the reductions. */
+/** Specs of the reductions. @internal */
 export const reductionOps: OpFamily<Reduce | "Softmax" | "LogSoftmax" | "ArgMax" | "CumSum"> = {
   ReduceSum: reduce,
   ReduceMean: reduce,

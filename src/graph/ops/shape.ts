@@ -64,7 +64,7 @@ function sliceLength(size: Dim, start: number, end: number, step: number, axis: 
   return Math.max(0, Math.ceil((clamp(end) - clamp(start)) / step));
 }
 
-/** Specs of the shape ops. */
+/** Specs of the shape ops. @internal */
 export const shapeOps: OpFamily<ShapeOp> = {
   Reshape: {
     arity: [2, 2],
