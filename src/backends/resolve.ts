@@ -2,6 +2,7 @@
 
 import { UsageError } from "../errors.js";
 import { checkSettings, type DiffusionRequest, settingsOfInit } from "../diffusion/request.js";
+import { promptMeaning } from "../prompts/attention-syntax.js";
 import type { ImageBackend, ImageRequest } from "./contract.js";
 
 /** A request whose settings may still be open. */
@@ -30,6 +31,14 @@ export function resolveRequest(
   const request: ImageRequest = {
     prompt: open.prompt,
     negativePrompt: supported("a negative prompt", capabilities.negativePrompt, open.negativePrompt, undefined),
+    promptSyntax: supported(
+      "the prompt syntax",
+      (capabilities.promptSyntaxes ?? ["plain"]).includes(open.promptSyntax ?? "plain"),
+      open.promptSyntax,
+      undefined,
+    ),
+    clipSkip: supported("clip skip", (capabilities.clipSkip ?? 1) > 1, open.clipSkip, undefined),
+    embeddings: supported("an embedding", capabilities.embeddings ?? false, open.embeddings, undefined),
     seed: open.seed,
     count: open.count,
     steps: supported("steps", capabilities.steps, open.steps, defaults.steps),
@@ -52,10 +61,14 @@ export function resolveRequest(
 /** @throws UsageError when `request` is outside what any backend, or this one, can draw. */
 export function checkRequest({ capabilities }: ImageBackend, request: ImageRequest): void {
   if (request.prompt.trim() === "") throw new UsageError("prompt: expected some text, got an empty prompt");
+  if (promptMeaning(request.prompt, request.promptSyntax ?? "plain") === "") {
+    throw new UsageError(`prompt: expected some text, got nothing but syntax: ${JSON.stringify(request.prompt)}`);
+  }
   checkSettings(request, capabilities);
 }
 
 /** A setting's value as a warning shows it. */
 function described(value: unknown): string {
+  if (Array.isArray(value)) return value.join(", ");
   return typeof value === "object" ? "a picture" : String(value);
 }

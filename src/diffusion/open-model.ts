@@ -6,6 +6,7 @@ import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import type { Device } from "../runtime/device.js";
 import { SAMPLER_NAMES } from "../samplers/sampler.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
+import { InitEncoder } from "./init-encoder.js";
 import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
 import type { NetworkConfigs } from "./networks.js";
 import {
@@ -30,6 +31,7 @@ export interface ModelParts {
   readonly limits: SettingLimits & { readonly size: SizeRule };
   readonly programs: DiffusionPrograms;
   readonly text: TextConditioner;
+  readonly initEncoder: InitEncoder;
 }
 
 /** Opens the parts of a folder. @throws ModelError when the folder is incomplete, damaged or of another kind */
@@ -66,8 +68,10 @@ export async function openModelParts(directory: string, device: Device): Promise
     size: rule,
     promptSyntaxes: PROMPT_SYNTAXES,
     clipSkip: configs.text.layers,
+    embeddings: true,
   };
-  return { folder, configs, defaults, limits, programs, text };
+  const initEncoder = new InitEncoder(device, folder, configs);
+  return { folder, configs, defaults, limits, programs, text, initEncoder };
 }
 
 /** @throws ModelError when laurel.json asks for a size that the networks cannot draw */

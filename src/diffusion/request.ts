@@ -96,6 +96,8 @@ export interface SettingLimits {
   readonly promptSyntaxes?: readonly PromptSyntax[] | undefined;
   /** The largest `clipSkip`. @default 1, which leaves no choice */
   readonly clipSkip?: number | undefined;
+  /** Textual inversion embeddings. @default false */
+  readonly embeddings?: boolean | undefined;
 }
 
 /** Strength where a request does not say, as in diffusers' pipelines. */

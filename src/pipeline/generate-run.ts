@@ -121,6 +121,9 @@ export function imageRequest(config: RunConfig, { init, mask }: RunInputs): Imag
   return {
     prompt: config.prompt,
     negativePrompt: config.negativePrompt ?? undefined,
+    promptSyntax: config.promptSyntax,
+    clipSkip: config.clipSkip ?? undefined,
+    embeddings: config.embeddings,
     seed: config.seed,
     count: config.count,
     steps: config.steps ?? undefined,

@@ -1,14 +1,7 @@
 /** @file The `parameters` text of AUTOMATIC1111's PNG files, in the grammar its parser reads. */
 
+import { automatic1111Name, isSamplerName } from "../samplers/names.js";
 import type { CandidateRecord } from "./candidate-record.js";
-
-/** Laurel's sampler names as AUTOMATIC1111 spells them; others are written as they are. */
-const SAMPLER_NAMES: Readonly<Record<string, string>> = {
-  ddpm: "DDPM",
-  ddim: "DDIM",
-  euler: "Euler",
-  "dpmpp-2m": "DPM++ 2M",
-};
 
 /** Rewards as they are commonly spelled. */
 const REWARD_NAMES: Readonly<Record<string, string>> = { "image-reward": "ImageReward", "clip-score": "CLIP score" };
@@ -20,12 +13,16 @@ const REWARD_NAMES: Readonly<Record<string, string>> = { "image-reward": "ImageR
  */
 export function infotext(record: CandidateRecord): string {
   const { settings } = record;
+  const { sampler, schedule } = samplerParts(settings.sampler);
   const pairs: [string, string | number | null][] = [
     ["Steps", settings.steps],
-    ["Sampler", settings.sampler === null ? null : (SAMPLER_NAMES[settings.sampler] ?? settings.sampler)],
+    ["Sampler", sampler],
+    ["Schedule type", schedule ?? null],
     ["CFG scale", settings.guidance],
     ["Seed", record.seed],
     ["Size", `${record.width}x${record.height}`],
+    ["Clip skip", settings.clipSkip === 1 ? null : settings.clipSkip],
+    ["Denoising strength", settings.strength],
     ["Model hash", record.backend.digest?.slice(0, 10) ?? null],
     ["Model", record.backend.model],
     [
@@ -33,11 +30,23 @@ export function infotext(record: CandidateRecord): string {
       record.score === null ? "none" : Number(record.score.toFixed(4)),
     ],
     ["Reward hash", record.reward.digest?.slice(0, 10) ?? null],
+    ["TI hashes", embeddingHashes(record)],
     ["Version", `laurel ${record.laurel}`],
   ];
   const line = pairs.flatMap(([key, value]) => (value === null ? [] : [`${key}: ${quote(String(value))}`])).join(", ");
   const negative = record.negativePrompt === null ? [] : [`Negative prompt: ${record.negativePrompt}`];
   return [record.prompt, ...negative, line].join("\n");
+}
+
+/** Laurel's samplers as AUTOMATIC1111 spells them; other backends' are written as they are. */
+function samplerParts(name: string | null): { sampler: string | null; schedule?: string | undefined } {
+  return name !== null && isSamplerName(name) ? automatic1111Name(name) : { sampler: name };
+}
+
+/** Names and first 12 digits of the embeddings' digests, as AUTOMATIC1111 writes them. */
+function embeddingHashes({ embeddings }: CandidateRecord): string | null {
+  if (embeddings.length === 0) return null;
+  return embeddings.map(({ name, sha256 }) => `${name.replace(/[:,]/g, "")}: ${sha256.slice(0, 12)}`).join(", ");
 }
 
 /** A reward's name as a key: letters, digits, spaces, `-` and `/` only, and at least two characters. */

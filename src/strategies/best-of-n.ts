@@ -3,6 +3,7 @@
 import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
 import { InternalError } from "../errors.js";
 import { throwIfAborted } from "../util/abort.js";
+import { promptMeaning } from "../prompts/attention-syntax.js";
 import type { Candidate, Scored, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
 import { finiteOrNull, rank } from "./rank.js";
 
@@ -54,7 +55,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
         throwIfAborted(signal);
         // The whole group is scored even when part of it is known: a number then never depends on where a run was interrupted.
         const result2 = await context.reward.score(
-          request.prompt,
+          promptMeaning(request.prompt, request.promptSyntax ?? "plain"),
           candidates.map((candidate) => candidate.image),
           signal === undefined ? {} : { signal },
         );
@@ -95,13 +96,13 @@ function ahead(groups: AsyncGenerator<GeneratedGroup, void>): Promise<IteratorRe
 
 function toCandidates(context: StrategyContext, group: GeneratedGroup): Candidate[] {
   const { request } = context;
-  const { steps, guidance, sampler, width, height, strength } = request;
+  const { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings } = request;
   return group.images.map(({ seed, image, evaluations }) => ({
     index: seed - request.seed,
     seed,
     prompt: request.prompt,
     negativePrompt: request.negativePrompt,
-    settings: { steps, guidance, sampler, width, height, strength },
+    settings: { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
     image,
     evaluations,
     lineage: { strategy: bestOfN.name, parent: null, round: 0 },

@@ -8,7 +8,9 @@ const record: CandidateRecord = {
   seed: 45,
   prompt: "a red circle above a blue square",
   negativePrompt: null,
-  settings: { steps: 20, guidance: 3, sampler: "dpmpp-2m", strength: null },
+  settings: { steps: 20, guidance: 3, sampler: "dpmpp-2m", strength: null, promptSyntax: "plain", clipSkip: null },
+  rewardPrompt: null,
+  embeddings: [],
   inputs: { init: null, mask: null },
   width: 64,
   height: 96,
@@ -81,9 +83,26 @@ test("its own parser reads everything back", () => {
 });
 
 test("a missing score is said, and the line still has three pairs when settings are unknown", () => {
-  const unknown = { steps: null, guidance: null, sampler: null, strength: null };
+  const unknown = { ...record.settings, steps: null, guidance: null, sampler: null };
   const parsed = parse(
     infotext({ ...record, score: null, settings: unknown, backend: { ...record.backend, digest: null } }),
   );
   expect(parsed).toMatchObject({ Seed: "45", ImageReward: "none", Prompt: record.prompt });
+});
+
+test("prompt, clip skip and embeddings are written as the web UI writes them", () => {
+  const text = infotext({
+    ...record,
+    prompt: "a (red:1.3) star",
+    settings: { ...record.settings, promptSyntax: "a1111", clipSkip: 2 },
+    embeddings: [{ name: "star", sha256: "0123456789abcdef" }],
+  });
+  expect(text).toContain("Clip skip: 2, ");
+  expect(parse(text)).toMatchObject({
+    Prompt: "a (red:1.3) star",
+    "Clip skip": "2",
+    "TI hashes": "star: 0123456789ab",
+  });
+  // the last layer is what is meant where nothing is said
+  expect(infotext({ ...record, settings: { ...record.settings, clipSkip: 1 } })).toBe(infotext(record));
 });

@@ -19,6 +19,10 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
   const config: RunConfig = {
     prompt: "a few rectangles",
     negativePrompt: null,
+    promptSyntax: "plain",
+    clipSkip: null,
+    embeddings: [],
+    rewardPrompt: null,
     strategy: "best-of-n",
     count: 10,
     keep: 3,
