@@ -81,11 +81,13 @@ class Walk {
   #folders = 0;
 
   async add(model: FoundModel): Promise<void> {
-    if (await this.#isNew(model.path)) this.found.push(model);
+    if (await this.#isNew("model", model.path)) this.found.push(model);
   }
 
   /** Adds the models in `path` and below; inside a model nothing is searched. */
   async search(path: string, root: string, source: ModelSource, depth = 0): Promise<void> {
+    // A link may lead back to where the search came from.
+    if (!(await this.#isNew("folder", path))) return;
     const name = path === root ? basename(path) : relative(root, path);
     let entries: Dirent[];
     try {
@@ -107,8 +109,6 @@ class Walk {
       const below = join(path, entry.name);
       const kind = entry.isSymbolicLink() ? await stat(below).catch(() => undefined) : entry;
       if (kind?.isDirectory() === true) {
-        // A link may lead back to where the search came from.
-        if (entry.isSymbolicLink() && !(await this.#isNew(`${await realpath(below)}/`))) continue;
         if (depth < MAX_DEPTH) await this.search(below, root, source, depth + 1);
       } else if (WEIGHT_FILE.test(entry.name)) {
         const problems = kind === undefined ? ["expected a file, got a link to nothing"] : [];
@@ -139,8 +139,8 @@ class Walk {
     }
   }
 
-  async #isNew(path: string): Promise<boolean> {
-    const key = await realpath(path).catch(() => path);
+  async #isNew(what: "model" | "folder", path: string): Promise<boolean> {
+    const key = `${what} ${await realpath(path).catch(() => path)}`;
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
     return true;

@@ -56,7 +56,7 @@ function modelTable(listed: readonly InstalledModel[], { terminal }: CommandCont
     model.dtypes.join("+") || "-",
     byteCount(model.bytes),
     model.digest?.slice(0, 12) ?? "-",
-    printable(model.problems.length > 0 ? model.problems.join("; ") : factsOf(model)),
+    printable(model.problems.length > 0 ? shortened(model.problems.join("; ")) : factsOf(model)),
   ]);
   const columns = [
     { title: "model" },
@@ -87,6 +87,12 @@ function factsOf({ kind, family, architecture }: InstalledModel): string {
   return [family, ...facts].join(", ");
 }
 
+/** A problem may list every tensor that is missing; `--json` gives it whole. */
+function shortened(text: string): string {
+  return text.length <= 200 ? text : `${text.slice(0, 200)}...`;
+}
+
 function parameterCount(count: number): string {
+  if (count < 1e6) return `${(count / 1e3).toFixed(1)} k`;
   return count < 1e9 ? `${(count / 1e6).toFixed(count < 1e8 ? 1 : 0)} M` : `${(count / 1e9).toFixed(2)} G`;
 }
