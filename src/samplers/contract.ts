@@ -1,140 +1,135 @@
-/** @file What a sampler is: timesteps and, for each step, the coefficients of a linear update. It holds no state. */
+/** @file What a sampler is: timesteps and, for each denoiser evaluation, a linear update over a few named arrays. It holds no state. */
 
 import { UsageError } from "../errors.js";
-import type { PredictionType, SchedulerConfig } from "./scheduler-config.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
 
 /**
- * One step as two linear forms. With x the current sample, y the denoiser's output (after guidance) and z fresh standard normal noise:
+ * Weights of a linear form over what a step has at hand: the current sample, the denoiser's output (after guidance), the clean prediction made
+ * from both, fresh standard normal noise, and the registers that the step before kept, in their order. An absent weight is 0.
+ */
+export interface LinearForm {
+  readonly clean?: number;
+  readonly sample?: number;
+  readonly output?: number;
+  readonly history?: readonly number[];
+  readonly noise?: number;
+}
+
+/**
+ * What follows one denoiser evaluation. With x the sample and y the output:
  *
- *     x0   = clean.sample * x + clean.output * y, then clamped to [-clip, clip]
- *     next = next.clean * x0 + next.sample * x + next.output * y + next.previousClean * x0' + next.noise * z
+ *     x0       = clean.sample * x + clean.output * y, then clamped to [-clip, clip]
+ *     x_next   = next     (a linear form over x, y, x0, noise and the registers)
+ *     register = history  (one linear form each, over the same; what is not listed is forgotten)
  *
- * where x0' is the x0 of the step before. A graph (for a differentiated step) can be built from the same numbers.
+ * A graph (for a differentiated step) can be built from the same numbers.
  */
 export interface StepCoefficients {
   readonly clean: { readonly sample: number; readonly output: number };
   /** Bound on |x0|; undefined leaves it alone. */
   readonly clip: number | undefined;
-  readonly next: {
-    readonly clean: number;
-    readonly sample: number;
-    readonly output: number;
-    readonly previousClean: number;
-    readonly noise: number;
-  };
+  readonly next: LinearForm;
+  readonly history: readonly LinearForm[];
   /** True when the reference draws noise in this step, even if its weight vanishes: the random stream has to advance alike. */
   readonly drawsNoise: boolean;
 }
 
-/** The schedule of one trajectory. Pure data: the same for every candidate. */
+/** Weights that bring clean latents to the noise level of a timestep: `sample * clean + noise * eps` (diffusers' `add_noise`). */
+export interface NoisingWeights {
+  readonly sample: number;
+  readonly noise: number;
+}
+
+/** The schedule of one trajectory. Pure data: the same for every candidate. Its arrays have one entry for each denoiser evaluation. */
 export interface Sampler {
-  /** Values the denoiser is conditioned on, in order; fractional ones occur. One denoiser evaluation each (two with guidance). */
+  /** Values the denoiser is conditioned on, in order; fractional ones occur. One evaluation each (two with guidance). */
   readonly timesteps: readonly number[];
   /** The initial standard normal latents are multiplied by this. */
   readonly initialScale: number;
   /** The denoiser is given `inputScales[i] * x`. */
   readonly inputScales: readonly number[];
   readonly steps: readonly StepCoefficients[];
+  /** What a picture is noised with to enter the trajectory at each evaluation. */
+  readonly noising: readonly NoisingWeights[];
 }
 
 /** Settings of a sampler beyond the scheduler's file. */
 export interface SamplerOptions {
   /** DDIM's share of fresh noise, 0 (deterministic) to 1 (as DDPM). @default 0 */
   readonly eta?: number;
+  /** Steps left out at the beginning, 0 to `steps - 1`: the trajectory of a picture that is only partly noised. @default 0 */
+  readonly start?: number;
 }
 
-/** Makes a sampler for `steps` steps. @throws UsageError when steps or options are out of range */
-export type SamplerFactory = (config: SchedulerConfig, steps: number, options: SamplerOptions) => Sampler;
+/**
+ * Makes the whole trajectory of `steps` steps. `first` is the evaluation it will be entered at: no earlier one has left a history. What lies before
+ * is cut off by the caller.
+ * @throws UsageError when steps or options are out of range
+ */
+export type SamplerFactory = (
+  config: SchedulerConfig,
+  steps: number,
+  options: { readonly eta: number; readonly first: number },
+) => Sampler;
 
 /** What a step needs of one candidate. All arrays have the same length. */
 export interface StepInput {
   readonly sample: Float32Array;
   readonly output: Float32Array;
-  /** x0 of the step before; undefined at the first. */
-  readonly previousClean: Float32Array | undefined;
+  /** The registers that the step before kept; none at the first. */
+  readonly history: readonly Float32Array[];
   /** Standard normal values; needed where `drawsNoise` is true. */
   readonly noise: Float32Array | undefined;
 }
 
-/** Carries out one step on one candidate; inputs are left as they are. */
-export function applyStep(
-  coefficients: StepCoefficients,
-  input: StepInput,
-): { readonly sample: Float32Array; readonly clean: Float32Array } {
-  const { sample, output, previousClean, noise } = input;
-  const { clean: toClean, clip = Infinity, next } = coefficients;
-  if (next.previousClean !== 0 && previousClean === undefined) {
-    throw new UsageError("sampler step: expected the clean prediction of the step before, got none");
-  }
+/** What a step gives: the next sample, the predicted clean one, the registers for the step after. They may share arrays with the input. */
+export interface StepResult {
+  readonly sample: Float32Array;
+  readonly clean: Float32Array;
+  readonly history: readonly Float32Array[];
+}
+
+/** Carries out one step on one candidate; inputs are left as they are. Sums are carried in double precision. */
+export function applyStep(coefficients: StepCoefficients, input: StepInput): StepResult {
+  const { sample, output, history, noise } = input;
+  const { clean: toClean, clip = Infinity } = coefficients;
   if (coefficients.drawsNoise && noise === undefined) throw new UsageError("sampler step: expected noise, got none");
-  const nextSample = new Float32Array(sample.length);
-  const clean = new Float32Array(sample.length);
-  for (let i = 0; i < sample.length; i++) {
-    const x = sample[i]!;
-    const y = output[i]!;
-    const x0 = Math.min(Math.max(toClean.sample * x + toClean.output * y, -clip), clip);
-    let value = next.clean * x0 + next.sample * x + next.output * y;
-    if (next.previousClean !== 0) value += next.previousClean * previousClean![i]!;
-    if (next.noise !== 0) value += next.noise * noise![i]!;
-    clean[i] = x0;
-    nextSample[i] = value;
+  const exact = new Float64Array(sample.length);
+  for (let i = 0; i < exact.length; i++) {
+    exact[i] = Math.min(Math.max(toClean.sample * sample[i]! + toClean.output * output[i]!, -clip), clip);
   }
-  return { sample: nextSample, clean };
+  const clean = Float32Array.from(exact);
+  return {
+    sample: evaluate(coefficients.next, { clean: exact, sample, output, history, noise }),
+    clean,
+    history: coefficients.history.map((form) => evaluate(form, { clean, sample, output, history, noise })),
+  };
 }
 
-/**
- * x0 from x_t = sqrt(alphaBar) x0 + sqrt(1 - alphaBar) eps, for each kind of prediction:
- * epsilon (arXiv 2006.11239, eq. 15), v = sqrt(alphaBar) eps - sqrt(1 - alphaBar) x0 (arXiv 2202.00512, appendix D), or x0 itself.
- * @param alpha sqrt(alphaBar)
- * @param sigma sqrt(1 - alphaBar)
- */
-export function cleanFromPrediction(
-  prediction: PredictionType,
-  alpha: number,
-  sigma: number,
-): StepCoefficients["clean"] {
-  switch (prediction) {
-    case "epsilon":
-      return { sample: 1 / alpha, output: -sigma / alpha };
-    case "v_prediction":
-      return { sample: alpha, output: -sigma };
-    case "sample":
-      return { sample: 0, output: 1 };
-    default:
-      return prediction satisfies never;
-  }
+interface Sources extends StepInput {
+  readonly clean: Float32Array | Float64Array;
 }
 
-/** eps from the same relation, as weights of x_t and of the prediction. */
-export function noiseFromPrediction(
-  prediction: PredictionType,
-  alpha: number,
-  sigma: number,
-): StepCoefficients["clean"] {
-  switch (prediction) {
-    case "epsilon":
-      return { sample: 0, output: 1 };
-    case "v_prediction":
-      return { sample: sigma, output: alpha };
-    case "sample":
-      return { sample: 1 / sigma, output: -alpha / sigma };
-    default:
-      return prediction satisfies never;
+/** The value of a form. One that only names a float32 array is that array, not a copy, but for the output: it may be a part of a batch's. */
+function evaluate(form: LinearForm, sources: Sources): Float32Array {
+  const terms: { readonly weight: number; readonly values: Float32Array | Float64Array }[] = [];
+  const add = (weight: number | undefined, values: Float32Array | Float64Array | undefined, what: string): void => {
+    if (weight === undefined || weight === 0) return;
+    if (values === undefined) throw new UsageError(`sampler step: expected ${what}, got none`);
+    terms.push({ weight, values });
+  };
+  add(form.clean, sources.clean, "a clean prediction");
+  add(form.sample, sources.sample, "a sample");
+  add(form.output, sources.output, "an output");
+  form.history?.forEach((weight, i) => add(weight, sources.history[i], `register ${i} of the step before`));
+  add(form.noise, sources.noise, "noise");
+  const only = terms.length === 1 ? terms[0]! : undefined;
+  if (only?.weight === 1 && only.values instanceof Float32Array && only.values !== sources.output) return only.values;
+  const result = new Float32Array(sources.sample.length);
+  for (let i = 0; i < result.length; i++) {
+    let value = 0;
+    for (const { weight, values } of terms) value += weight * values[i]!;
+    result[i] = value;
   }
-}
-
-/** The signal left at a timestep. @throws UsageError when the scheduler's timesteps reach beyond the training timesteps or no signal is left to divide by */
-export function alphaBarAt(alphaBars: Float32Array, timestep: number, prediction: PredictionType): number {
-  const alphaBar = alphaBars[timestep];
-  if (alphaBar === undefined) {
-    throw new UsageError(
-      `timestep ${timestep}: expected one in [0, ${alphaBars.length - 1}]: steps_offset moves the first beyond the training timesteps; use fewer steps`,
-    );
-  }
-  if (alphaBar === 0 && prediction === "epsilon") {
-    throw new UsageError(
-      "prediction_type epsilon: expected v_prediction or sample with rescale_betas_zero_snr, whose first timestep holds no signal",
-    );
-  }
-  return alphaBar;
+  return result;
 }

@@ -2,19 +2,19 @@
 
 import { UsageError } from "../errors.js";
 import type { Sampler, SamplerFactory, StepCoefficients } from "./contract.js";
-import { alphaBarAt, cleanFromPrediction, noiseFromPrediction } from "./contract.js";
 import { createAlphaBars } from "./noise-schedule.js";
+import { alphaBarAt, cleanFromPrediction, noiseFromPrediction, noisingOf } from "./prediction.js";
 import { checkSteps, spacedTimesteps } from "./timesteps.js";
 
 /** Symbols: alphaBar = signal at t (the paper's alpha_t), alphaBarPrev = signal at the next, less noisy timestep, std = sigma_t(eta). */
-export const createDdim: SamplerFactory = (config, steps, { eta = 0 }): Sampler => {
+export const createDdim: SamplerFactory = (config, steps, { eta }): Sampler => {
   checkSteps(steps, config.num_train_timesteps);
   if (!(eta >= 0 && eta <= 1)) throw new UsageError(`eta: expected a number in [0, 1], got ${eta}`);
   const alphaBars = createAlphaBars(config);
   const prediction = config.prediction_type;
   const timesteps = spacedTimesteps(config, config.timestep_spacing ?? "leading", steps);
   const clip = (config.clip_sample ?? true) ? config.clip_sample_range : undefined;
-  const finalAlphaBar = config.set_alpha_to_one ? 1 : alphaBars[0]!;
+  const finalAlphaBar = (config.set_alpha_to_one ?? true) ? 1 : alphaBars[0]!;
   const jump = Math.floor(config.num_train_timesteps / steps);
 
   const coefficients = timesteps.map((t): StepCoefficients => {
@@ -38,11 +38,17 @@ export const createDdim: SamplerFactory = (config, steps, { eta = 0 }): Sampler 
         clean: Math.sqrt(alphaBarPrev),
         sample: direction * noise.sample,
         output: direction * noise.output,
-        previousClean: 0,
         noise: std,
       },
+      history: [],
       drawsNoise: eta > 0,
     };
   });
-  return { timesteps, initialScale: 1, inputScales: timesteps.map(() => 1), steps: coefficients };
+  return {
+    timesteps,
+    initialScale: 1,
+    inputScales: timesteps.map(() => 1),
+    steps: coefficients,
+    noising: noisingOf(alphaBars, timesteps),
+  };
 };

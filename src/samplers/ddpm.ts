@@ -1,8 +1,8 @@
 /** @file DDPM ancestral sampling (Ho et al., arXiv 2006.11239). */
 
 import type { Sampler, SamplerFactory, StepCoefficients } from "./contract.js";
-import { alphaBarAt, cleanFromPrediction } from "./contract.js";
 import { createAlphaBars } from "./noise-schedule.js";
+import { alphaBarAt, cleanFromPrediction, noisingOf } from "./prediction.js";
 import { checkSteps, spacedTimesteps } from "./timesteps.js";
 
 /** Symbols: alphaBar = signal at t, alphaBarPrev = signal at the next, less noisy timestep (1 after the last), alpha and beta of the jump between them. */
@@ -33,9 +33,16 @@ export const createDdpm: SamplerFactory = (config, steps): Sampler => {
     return {
       clean: cleanFromPrediction(prediction, Math.sqrt(alphaBar), Math.sqrt(betaBar)),
       clip,
-      next: { clean, sample, output: 0, previousClean: 0, noise: drawsNoise ? Math.sqrt(variance) : 0 },
+      next: { clean, sample, noise: drawsNoise ? Math.sqrt(variance) : 0 },
+      history: [],
       drawsNoise,
     };
   });
-  return { timesteps, initialScale: 1, inputScales: timesteps.map(() => 1), steps: coefficients };
+  return {
+    timesteps,
+    initialScale: 1,
+    inputScales: timesteps.map(() => 1),
+    steps: coefficients,
+    noising: noisingOf(alphaBars, timesteps),
+  };
 };

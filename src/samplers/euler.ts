@@ -1,65 +1,55 @@
-/** @file Euler's method on the probability-flow equation (Karras et al., arXiv 2206.00364, algorithm 2 without churn). */
+/** @file Euler's method on the probability-flow equation (Karras et al., arXiv 2206.00364, algorithm 2 without churn), plain and ancestral. */
 
-import type { PredictionType, SchedulerConfig } from "./scheduler-config.js";
 import type { Sampler, SamplerFactory, StepCoefficients } from "./contract.js";
-import { createSigmas } from "./noise-schedule.js";
-import { checkSteps, interpolate, karrasSigmas, spacedTimesteps, timestepOfSigma } from "./timesteps.js";
+import { derivative } from "./derivative.js";
+import { combine, NOISE, SAMPLE } from "./linear-form.js";
+import { inputScale, noiseLevels } from "./noise-levels.js";
+import { cleanFromLevel } from "./prediction.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
 
-const { fround } = Math;
+/** Symbols: sigma = noise level at t, sigmaNext = at the following timestep; x_next = x + d (sigmaNext - sigma). */
+export const createEuler: SamplerFactory = (config, steps): Sampler =>
+  eulerSampler(config, steps, (sigma, sigmaNext) => ({
+    next: combine([1, SAMPLE], [sigmaNext - sigma, derivative(config, sigma)]),
+    drawsNoise: false,
+  }));
 
-/** Noise levels of the trajectory, one more than the timesteps: the last is what it ends at. */
-function schedule(config: SchedulerConfig, steps: number): { timesteps: number[]; sigmas: number[] } {
-  const table = createSigmas(config);
-  const spaced = spacedTimesteps(config, config.timestep_spacing ?? "linspace", steps, fround);
-  const levels = spaced.map((t) => interpolate(table, t));
-  const sigmas = config.use_karras_sigmas ? karrasSigmas(levels[levels.length - 1]!, levels[0]!, steps) : levels;
-  const timesteps = config.use_karras_sigmas ? sigmas.map((sigma) => timestepOfSigma(table, sigma)) : spaced;
-  const last = config.final_sigmas_type === "zero" ? 0 : table[0]!;
-  return { timesteps: timesteps.map(fround), sigmas: [...sigmas, last].map(fround) };
-}
-
-/** x0 from the sample x = x0 + sigma eps of the variance-exploding view. */
-function cleanFrom(prediction: PredictionType, sigma: number): StepCoefficients["clean"] {
-  switch (prediction) {
-    case "epsilon":
-      return { sample: 1, output: -sigma };
-    case "v_prediction": // c_skip x + c_out v (arXiv 2206.00364, section 5 with sigma_data = 1)
-      return { sample: 1 / (sigma * sigma + 1), output: -sigma / Math.sqrt(sigma * sigma + 1) };
-    case "sample":
-      return { sample: 0, output: 1 };
-    default:
-      return prediction satisfies never;
-  }
-}
-
-/** Symbols: sigma = noise level at t, sigmaNext = at the following timestep, dt = sigmaNext - sigma. */
-export const createEuler: SamplerFactory = (config, steps): Sampler => {
-  checkSteps(steps, config.num_train_timesteps);
-  const { timesteps, sigmas } = schedule(config, steps);
-  const highest = sigmas.reduce((a, b) => Math.max(a, b));
-  const leading = (config.timestep_spacing ?? "linspace") === "leading";
-
-  const coefficients = timesteps.map((_, i): StepCoefficients => {
-    const sigma = sigmas[i]!;
-    // 1. denoised sample x0
-    const clean = cleanFrom(config.prediction_type, sigma);
-    // 2. derivative d = (x - x0) / sigma  (eq. 3);  3. x_next = x + d dt
-    const ratio = (sigmas[i + 1]! - sigma) / sigma;
+/**
+ * A step down to sigmaDown, below the following level, and fresh noise sigmaUp back up to it, with sigmaDown^2 + sigmaUp^2 = sigmaNext^2.
+ * Source: ancestral sampling of DDPM in this view, as in k-diffusion's `get_ancestral_step` and diffusers' EulerAncestralDiscreteScheduler.
+ */
+export const createEulerAncestral: SamplerFactory = (config, steps): Sampler =>
+  eulerSampler({ ...config, final_sigmas_type: "zero" }, steps, (sigma, sigmaNext) => {
+    const { up, down } = ancestralLevels(sigma, sigmaNext);
     return {
-      clean,
-      clip: undefined,
-      // for epsilon the difference x - x0 is sigma y: written so, nothing cancels
-      next:
-        config.prediction_type === "epsilon"
-          ? { clean: 0, sample: 1, output: ratio * sigma, previousClean: 0, noise: 0 }
-          : { clean: -ratio, sample: 1 + ratio, output: 0, previousClean: 0, noise: 0 },
-      drawsNoise: false,
+      next: combine([1, SAMPLE], [down - sigma, derivative(config, sigma)], [up, NOISE]),
+      drawsNoise: true,
     };
   });
+
+/** The level to step down to and the noise to add, so that the variance is that of `to`. */
+export function ancestralLevels(from: number, to: number): { readonly up: number; readonly down: number } {
+  const up = Math.min(to, Math.sqrt((to ** 2 * (from ** 2 - to ** 2)) / from ** 2));
+  return { up, down: Math.sqrt(to ** 2 - up ** 2) };
+}
+
+function eulerSampler(
+  config: SchedulerConfig,
+  steps: number,
+  step: (sigma: number, sigmaNext: number) => Pick<StepCoefficients, "next" | "drawsNoise">,
+): Sampler {
+  const { timesteps, sigmas, initialScale } = noiseLevels(config, steps);
+  const visited = sigmas.slice(0, -1);
   return {
     timesteps,
-    initialScale: leading ? Math.sqrt(highest * highest + 1) : highest,
-    inputScales: sigmas.slice(0, -1).map((sigma) => 1 / Math.sqrt(sigma * sigma + 1)),
-    steps: coefficients,
+    initialScale,
+    inputScales: visited.map(inputScale),
+    steps: visited.map((sigma, i) => ({
+      clean: cleanFromLevel(config.prediction_type, sigma),
+      clip: undefined,
+      history: [],
+      ...step(sigma, sigmas[i + 1]!),
+    })),
+    noising: visited.map((noise) => ({ sample: 1, noise })),
   };
-};
+}

@@ -23,20 +23,25 @@ function cosineAlphaBar(t: number): number {
   return Math.cos((((t + 0.008) / 1.008) * Math.PI) / 2) ** 2;
 }
 
-/** beta_t, float32 [num_train_timesteps]. */
+/** beta_t, float32 [num_train_timesteps]; what the file leaves open is as in DDPMScheduler. */
 function createBetas(config: SchedulerConfig): Float32Array {
-  const count = config.num_train_timesteps;
-  switch (config.beta_schedule) {
+  const {
+    num_train_timesteps: count,
+    beta_start: start = 0.0001,
+    beta_end: end = 0.02,
+    beta_schedule = "linear",
+  } = config;
+  switch (beta_schedule) {
     case "linear":
-      return linspace32(config.beta_start, config.beta_end, count);
+      return linspace32(start, end, count);
     case "scaled_linear":
-      return linspace32(Math.sqrt(config.beta_start), Math.sqrt(config.beta_end), count).map((root) => root * root);
+      return linspace32(Math.sqrt(start), Math.sqrt(end), count).map((root) => root * root);
     case "squaredcos_cap_v2":
       return Float32Array.from({ length: count }, (_, i) =>
         Math.min(1 - cosineAlphaBar((i + 1) / count) / cosineAlphaBar(i / count), 0.999),
       );
     default:
-      return config.beta_schedule satisfies never;
+      return beta_schedule satisfies never;
   }
 }
 

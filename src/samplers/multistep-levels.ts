@@ -1,8 +1,6 @@
-/** @file DPM-Solver++ 2M, the multistep second-order solver (Lu et al., arXiv 2211.01095, algorithm 2). */
+/** @file Timesteps and noise levels of the multistep solvers in log signal-to-noise: DPM-Solver++ and UniPC. */
 
 import { UsageError } from "../errors.js";
-import type { Sampler, SamplerFactory, StepCoefficients } from "./contract.js";
-import { cleanFromPrediction } from "./contract.js";
 import { createAlphaBars, createSigmas } from "./noise-schedule.js";
 import type { SchedulerConfig } from "./scheduler-config.js";
 import {
@@ -14,6 +12,13 @@ import {
   timestepOfSigma,
   trailingTimesteps,
 } from "./timesteps.js";
+
+/** A point of the trajectory: x = alpha x0 + sigma eps with alpha^2 + sigma^2 = 1, lambda = log(alpha / sigma). */
+export interface MultistepLevel {
+  readonly alpha: number;
+  readonly sigma: number;
+  readonly lambda: number;
+}
 
 /** How many training timesteps remain when those with lambda below `lambda_min_clipped` are left out. */
 function lastTimestep(config: SchedulerConfig): number {
@@ -46,7 +51,7 @@ function spread(config: SchedulerConfig, steps: number): number[] {
   }
 }
 
-/** Timesteps and noise levels; the levels are one more: the last is what the trajectory ends at. */
+/** Timesteps and noise levels sigma / alpha; the levels are one more: the last is what the trajectory ends at. */
 function schedule(config: SchedulerConfig, steps: number): { timesteps: number[]; sigmas: number[] } {
   const table = createSigmas(config);
   const end = config.final_sigmas_type === "zero" ? 0 : table[0]!;
@@ -60,46 +65,27 @@ function schedule(config: SchedulerConfig, steps: number): { timesteps: number[]
   return { timesteps, sigmas: [...timesteps.map((t) => interpolate(table, t)), end].map(Math.fround) };
 }
 
-/** Symbols: sigma/alpha with alpha^2 + sigma^2 = 1 from the level s (s = sigma / alpha), lambda = log(alpha / sigma), h = lambda_next - lambda. */
-export const createDpmpp2m: SamplerFactory = (config, steps): Sampler => {
+/**
+ * The levels of `steps` steps, one more than the timesteps.
+ * @throws UsageError for a step count out of range
+ */
+export function multistepLevels(
+  config: SchedulerConfig,
+  steps: number,
+): { readonly timesteps: readonly number[]; readonly levels: readonly MultistepLevel[] } {
   checkSteps(steps, config.num_train_timesteps - 1);
   const { timesteps, sigmas } = schedule(config, steps);
   if (timesteps[0]! >= config.num_train_timesteps) {
     throw new UsageError(`steps: expected fewer with steps_offset ${config.steps_offset}, got ${steps}`);
   }
-  const count = timesteps.length;
   const levels = sigmas.map((level) => {
     const alpha = 1 / Math.sqrt(level * level + 1);
     return { alpha, sigma: level * alpha, lambda: Math.log(alpha) - Math.log(level * alpha) };
   });
+  return { timesteps, levels };
+}
 
-  const coefficients = timesteps.map((_, i): StepCoefficients => {
-    const now = levels[i]!;
-    const next = levels[i + 1]!;
-    // 1. x0 from the denoiser's output
-    const clean = cleanFromPrediction(config.prediction_type, now.alpha, now.sigma);
-
-    // 2. first order (eq. 9, the same as DDIM): x_next = sigma_next / sigma x - alpha_next (e^-h - 1) x0
-    const h = next.lambda - now.lambda;
-    const decay = next.alpha * Math.expm1(-h);
-    const final = i === count - 1;
-    const lowered =
-      final &&
-      (config.euler_at_final || (config.lower_order_final && count < 15) || config.final_sigmas_type === "zero");
-    let slope = 0;
-    if (config.solver_order === 2 && i > 0 && !lowered) {
-      // 3. second order (eq. 12): D1 = (x0 - x0') / r with r = h_before / h, weighted -alpha_next (e^-h - 1) / 2 (midpoint)
-      //    or alpha_next ((e^-h - 1) / h + 1) (heun)
-      const r = (now.lambda - levels[i - 1]!.lambda) / h;
-      const weight = config.solver_type === "midpoint" ? -0.5 * decay : decay / h + next.alpha;
-      slope = weight / r;
-    }
-    return {
-      clean,
-      clip: undefined,
-      next: { clean: slope - decay, sample: next.sigma / now.sigma, output: 0, previousClean: 0 - slope, noise: 0 },
-      drawsNoise: false,
-    };
-  });
-  return { timesteps, initialScale: 1, inputScales: timesteps.map(() => 1), steps: coefficients };
-};
+/** What a picture is noised with to enter at each timestep. */
+export function noisingOfLevels(levels: readonly MultistepLevel[]): { sample: number; noise: number }[] {
+  return levels.slice(0, -1).map(({ alpha, sigma }) => ({ sample: alpha, noise: sigma }));
+}
