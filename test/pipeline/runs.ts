@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import type { RunConfig } from "#laurel/pipeline/manifest";
+import type { RunConfig, RunRequest } from "#laurel/pipeline/manifest";
 import type { NewRun } from "#laurel/pipeline/run-store";
 
 /** A folder that is removed after the test. */
@@ -16,17 +16,16 @@ export async function temporaryFolder(): Promise<string> {
 
 /** A run of `count` candidates for the procedural backend and the brightness reward. */
 export function newRun(change: Partial<RunConfig> = {}): NewRun {
-  const config: RunConfig = {
+  const request: RunRequest = {
     prompt: "a few rectangles",
     negativePrompt: null,
     promptSyntax: "plain",
     clipSkip: null,
     embeddings: [],
-    rewardPrompt: null,
     strategy: "best-of-n",
     count: 10,
     keep: 3,
-    seed: 500,
+    seed: null,
     steps: 4,
     guidance: null,
     sampler: "paint",
@@ -36,11 +35,10 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     batch: 4,
     model: null,
     rewardModel: null,
-    ...change,
   };
   return {
-    request: { ...config, seed: null },
-    config,
+    request,
+    config: { ...request, seed: 500, batch: 4, rewardPrompt: null, ...change },
     models: {
       backend: { name: "procedural", model: "rectangles", path: null, digest: "ab".repeat(32) },
       reward: { name: "brightness", model: "brightness", path: null, digest: "cd".repeat(32) },
