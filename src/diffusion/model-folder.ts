@@ -67,7 +67,7 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
   return {
     directory: root,
     name: stated.name ?? basename(root),
-    scheduler: asPipelineReads(scheduler),
+    scheduler: { ...scheduler, steps_offset: 1 },
     configs: { textEncoder, unet, vae },
     stated,
     warnings,
@@ -75,11 +75,12 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
 }
 
 /**
- * What the reference pipeline makes of any scheduler it is given: files from before these fields were written get the values Stable Diffusion was
- * trained for. Source: StableDiffusionPipeline.__init__, diffusers v0.38.0.
+ * What the reference pipelines make of any scheduler they are given: files from before these fields were written get the values Stable Diffusion
+ * was trained for, all of them `steps_offset` 1, and `clip_sample` false, which the inpainting pipeline alone takes as the file has it.
+ * Source: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline, `__init__`, diffusers v0.38.0.
  */
-function asPipelineReads(scheduler: SchedulerConfig): SchedulerConfig {
-  return { ...scheduler, steps_offset: 1, clip_sample: false };
+export function schedulerFor({ scheduler }: ModelFolder, inpainting: boolean): SchedulerConfig {
+  return inpainting ? scheduler : { ...scheduler, clip_sample: false };
 }
 
 /** The settings to use where a request says nothing: `laurel.json`, else the scheduler's class, the denoiser's size and common values. */
@@ -96,11 +97,20 @@ export function defaultsOf(folder: ModelFolder, nativeSize: { width: number; hei
   };
 }
 
-/** @throws ModelError when the pipeline is not a text-to-image Stable Diffusion, or a component is missing or of another class. */
+/** The pipelines that such a folder may have been saved from; all of them can do what its denoiser can. */
+const PIPELINES: readonly unknown[] = [
+  "StableDiffusionPipeline",
+  "StableDiffusionImg2ImgPipeline",
+  "StableDiffusionInpaintPipeline",
+];
+
+/** @throws ModelError when the pipeline is not a Stable Diffusion, or a component is missing or of another class. */
 function checkComponents(index: Record<string, unknown>, where: string): void {
   const pipeline = index["_class_name"];
-  if (pipeline !== "StableDiffusionPipeline") {
-    throw new ModelError(`${where}: _class_name: expected StableDiffusionPipeline, got ${JSON.stringify(pipeline)}`);
+  if (!PIPELINES.includes(pipeline)) {
+    throw new ModelError(
+      `${where}: _class_name: expected ${PIPELINES.slice(0, -1).join(", ")} or ${String(PIPELINES.at(-1))}, got ${JSON.stringify(pipeline)}`,
+    );
   }
   const problems: string[] = [];
   for (const [component, expected] of Object.entries(COMPONENTS)) {

@@ -1,4 +1,4 @@
-/** @file The three networks of a Stable Diffusion folder as programs: text encoder, denoiser, image decoder. */
+/** @file The networks of a Stable Diffusion folder as graphs with their weights: text encoder, denoiser, image decoder and encoder. */
 
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
@@ -9,7 +9,9 @@ import {
   AUTOENCODER_IGNORED_KEYS,
   autoencoderFactor,
   AUTOENCODER_KEYS_BEYOND_DECODER,
+  AUTOENCODER_KEYS_BEYOND_ENCODER,
   buildDecoder,
+  buildEncoder,
   parseAutoencoderConfig,
 } from "../models/autoencoder-kl.js";
 import type { ClipTextConfig } from "../models/clip-text.js";
@@ -114,6 +116,13 @@ export function decoderGraph(config: AutoencoderConfig, size: LatentSize): Graph
   return graph("decoder", { image: buildDecoder(rootScope({ mode: "inference" }), config, latents) });
 }
 
+/** `image` [N, 3, H, W] in [-1, 1] -> `mean`, `logVariance` [N, C, h, w] of the latents, not scaled. */
+export function encoderGraph(config: AutoencoderConfig, width: number, height: number): Graph {
+  const image = input("image", "float32", ["N", config.inChannels, height, width]);
+  const { mean, logVariance } = buildEncoder(rootScope({ mode: "inference" }), config, image);
+  return graph("encoder", { mean, logVariance });
+}
+
 /** Weights by parameter name, for graphs of any size. */
 export interface ResolvedWeights {
   readonly text: ReadonlyMap<string, WeightEntry>;
@@ -126,6 +135,21 @@ export interface NetworkGraphs {
   readonly text: Graph;
   readonly denoiser: Graph;
   readonly decoder: Graph;
+}
+
+/**
+ * Finds the weights of the image encoder. Not part of opening: a folder without them still draws from prompts.
+ * @throws ModelError listing every missing, unexpected and mis-shaped tensor
+ */
+export async function resolveEncoderWeights(
+  folder: ModelFolder,
+  encoder: Graph,
+): Promise<ReadonlyMap<string, WeightEntry>> {
+  return resolveWeights(encoder.parameters, await openWeights(join(folder.directory, "vae")), {
+    where: "AutoencoderKL",
+    rename: renameDeprecatedAttention,
+    ignore: [...AUTOENCODER_IGNORED_KEYS, ...AUTOENCODER_KEYS_BEYOND_ENCODER],
+  });
 }
 
 /**

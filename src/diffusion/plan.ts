@@ -5,6 +5,8 @@ import { createSampler } from "../samplers/sampler.js";
 import { throwIfAborted } from "../util/abort.js";
 import type { ModelParts } from "./open-model.js";
 import type { DiffusionRequest } from "./request.js";
+import { type EncodedInit } from "./init-encoder.js";
+import { schedulerFor } from "./model-folder.js";
 import { isGuided, resolveDiffusionRequest } from "./request.js";
 import { type DiffusionOptions, latentSize, type Trajectory } from "./trajectory.js";
 
@@ -19,9 +21,11 @@ export async function planTrajectory(
 ): Promise<Trajectory> {
   throwIfAborted(signal);
   const { request, warnings } = resolveDiffusionRequest(open, parts.defaults, parts.limits);
-  const sampler = createSampler(request.sampler, parts.folder.scheduler, request.steps, { eta: request.eta });
-  const { factor, text, unet } = parts.configs;
-  const latentShape = [unet.inChannels, request.height / factor, request.width / factor] as const;
+  const { factor, text, autoencoder } = parts.configs;
+  const { init, mask, steps, strength = 1, eta } = request;
+  const start = steps - Math.floor(steps * strength);
+  const sampler = createSampler(request.sampler, schedulerFor(parts.folder, mask !== undefined), steps, { eta, start });
+  const latentShape = [autoencoder.latentChannels, request.height / factor, request.width / factor] as const;
   const guided = isGuided(request);
   const negative = guided ? [{ what: "negative prompt", text: request.negativePrompt }] : [];
   const layout = parts.text.layOut([...negative, { what: "prompt", text: request.prompt }], {
@@ -34,6 +38,13 @@ export async function planTrajectory(
     .denoiser(latentSize({ latentShape }), layout.length)
     .get()
     .catch(() => undefined);
-  const conditioning = await parts.text.encode(layout, signal);
-  return { request, sampler, latentShape, guided, conditioning, warnings: [...warnings, ...layout.warnings] };
+  const encoding = init === undefined ? undefined : parts.initEncoder.encode({ ...request, init }, signal);
+  const [conditioning, encoded] = await Promise.all([parts.text.encode(layout, signal), encoding]);
+  warnings.push(...layout.warnings, ...maskWarnings(encoded));
+  return { request, sampler, latentShape, guided, conditioning, init: encoded, warnings };
+}
+
+function maskWarnings(encoded: EncodedInit | undefined): string[] {
+  const nothing = encoded?.repaint?.mask.every((share) => share === 0) ?? false;
+  return nothing ? ["mask: nothing is repainted, since no part of it is brighter than medium grey"] : [];
 }

@@ -6,6 +6,7 @@ import type { Device } from "../runtime/device.js";
 import { elementCount } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
 import { decodeLatents } from "./decode.js";
+import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { planTrajectory } from "./plan.js";
@@ -46,7 +47,7 @@ export class StableDiffusion {
   readonly warnings: readonly string[];
   readonly #parts: ModelParts;
 
-  /** Use {@link openStableDiffusion}. */
+  /** Use {@link openStableDiffusion}. @internal */
   constructor(parts: ModelParts) {
     this.#parts = parts;
     this.name = parts.folder.name;
@@ -76,7 +77,7 @@ export class StableDiffusion {
   ): Promise<{ trajectory: Trajectory; states: LatentState[] }> {
     const trajectory = await planTrajectory(this.#parts, request, options);
     const { seed, count } = trajectory.request;
-    return { trajectory, states: beginStates(trajectory, seed, count) };
+    return { trajectory, states: this.#beginStates(trajectory, seed, count) };
   }
 
   /**
@@ -99,10 +100,10 @@ export class StableDiffusion {
     states: readonly LatentState[],
     options: DiffusionOptions = {},
   ): Promise<RgbImage[]> {
-    const latents = states.map(({ clean, seed }) => {
-      if (clean === undefined)
-        throw new UsageError(`preview: expected a state after its first step, got seed ${seed} before it`);
-      return clean;
+    const latents = states.map((state) => {
+      if (state.clean === undefined)
+        throw new UsageError(`preview: expected a state after its first step, got seed ${state.seed} before it`);
+      return keepUnmaskedClean(state.clean, state, trajectory.init);
     });
     return this.#decode(trajectory, latents, options);
   }
@@ -134,7 +135,7 @@ export class StableDiffusion {
     const { seed, count, batch } = trajectory.request;
     const steps = trajectory.sampler.timesteps.length;
     for (let start = 0; start < count; start += batch) {
-      let states = beginStates(trajectory, seed + start, Math.min(batch, count - start));
+      let states = this.#beginStates(trajectory, seed + start, Math.min(batch, count - start));
       for (let step = 1; step <= steps; step++) {
         states = await this.step(trajectory, states, options);
         options.onProgress?.({ step, steps, candidates: states.length });
@@ -152,6 +153,16 @@ export class StableDiffusion {
     return this.#parts.programs.dispose();
   }
 
+  #beginStates({ latentShape, sampler, init }: Trajectory, seed: number, count: number): LatentState[] {
+    const size = elementCount(latentShape);
+    const { scalingFactor } = this.#parts.configs.autoencoder;
+    return Array.from({ length: count }, (_, i) =>
+      init === undefined
+        ? beginState(seed + i, size, sampler)
+        : beginInitState(seed + i, size, sampler, init, scalingFactor),
+    );
+  }
+
   async #decode(
     trajectory: Trajectory,
     latents: readonly Float32Array[],
@@ -161,9 +172,4 @@ export class StableDiffusion {
     const decoder = await programs.decoder(latentSize(trajectory)).get();
     return decodeLatents(decoder, trajectory, latents, configs.autoencoder.scalingFactor, signal);
   }
-}
-
-function beginStates({ latentShape, sampler }: Trajectory, seed: number, count: number): LatentState[] {
-  const size = elementCount(latentShape);
-  return Array.from({ length: count }, (_, i) => beginState(seed + i, size, sampler));
 }

@@ -3,6 +3,7 @@
 import { UsageError } from "../errors.js";
 import type { Program } from "../runtime/program.js";
 import { elementCount, float32 } from "../tensor/tensor.js";
+import { keepUnmasked } from "./init-state.js";
 import { guide, type LatentState, nextState } from "./latents.js";
 import type { Trajectory } from "./trajectory.js";
 
@@ -19,9 +20,11 @@ export async function stepStates(
 ): Promise<LatentState[]> {
   const { sampler, guided, latentShape, conditioning, request } = trajectory;
   const size = elementCount(latentShape);
+  const beside = trajectory.init?.repaint?.masked === undefined ? undefined : trajectory.init.repaint.mask;
+  const inputSize = beside === undefined ? size : 2 * size + beside.length;
   const passes = guided ? 2 : 1;
   const rows = states.length * passes;
-  const sample = new Float32Array(rows * size);
+  const sample = new Float32Array(rows * inputSize);
   const timestep = new Float32Array(rows);
   const row = new BigInt64Array(rows);
   for (let pass = 0; pass < passes; pass++) {
@@ -33,13 +36,18 @@ export async function stepStates(
         );
       const at = pass * states.length + i;
       const scale = sampler.inputScales[state.stepIndex]!;
-      for (let j = 0; j < size; j++) sample[at * size + j] = state.latents[j]! * scale;
+      for (let j = 0; j < size; j++) sample[at * inputSize + j] = state.latents[j]! * scale;
+      if (beside !== undefined) {
+        sample.set(beside, at * inputSize + size);
+        sample.set(state.init!.masked!, at * inputSize + size + beside.length);
+      }
       timestep[at] = t;
       row[at] = BigInt(pass);
     });
   }
+  const [, height, width] = latentShape;
   const feeds = {
-    sample: float32([rows, ...latentShape], sample),
+    sample: float32([rows, inputSize / (height * width), height, width], sample),
     timestep: float32([rows], timestep),
     row: { dtype: "int64", shape: [rows], data: row } as const,
     conditioning,
@@ -49,6 +57,6 @@ export async function stepStates(
   return states.map((state, i) => {
     const rowOf = (index: number): Float32Array => prediction.subarray(index * size, (index + 1) * size);
     const output = guided ? guide(rowOf(i), rowOf(states.length + i), request.guidance) : rowOf(i);
-    return nextState(state, sampler, output, passes);
+    return keepUnmasked(nextState(state, sampler, output, passes), sampler, trajectory.init);
   });
 }

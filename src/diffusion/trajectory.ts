@@ -3,6 +3,7 @@
 import type { RgbImage } from "../image/types.js";
 import type { Sampler } from "../samplers/contract.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { EncodedInit } from "./init-encoder.js";
 import type { LatentSize } from "./networks.js";
 import type { ResolvedRequest } from "./request.js";
 
@@ -16,6 +17,8 @@ export interface Trajectory {
   readonly guided: boolean;
   /** float32 [1 or 2, length, width]: the prompt, and before it the negative prompt where guidance needs it. */
   readonly conditioning: Tensor<"float32">;
+  /** The picture that its candidates start from; undefined when they start from the prompt alone. */
+  readonly init: EncodedInit | undefined;
   /** Truncated prompts, settings without effect. */
   readonly warnings: readonly string[];
 }
@@ -39,7 +42,9 @@ export interface DiffusionProgress {
 
 /** What a caller may pass beside the request. */
 export interface DiffusionOptions {
+  /** Ends the work with CancelledError. */
   readonly signal?: AbortSignal | undefined;
+  /** Called after each step of the group in the making. */
   readonly onProgress?: ((progress: DiffusionProgress) => void) | undefined;
 }
 

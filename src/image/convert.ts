@@ -19,6 +19,15 @@ export function toRgb(image: SourceImage | RgbImage): RgbImage {
   return { width, height, data: rgbBytes(image, width * height) };
 }
 
+/** What `image.convert("L")` gives for an RGB image: the luma of ITU-R 601-2 in 16-bit fixed point, one byte a pixel. */
+export function luminance({ data, width, height }: RgbImage): Uint8Array {
+  const out = new Uint8Array(width * height);
+  for (let i = 0; i < out.length; i++) {
+    out[i] = (data[3 * i]! * 19595 + data[3 * i + 1]! * 38470 + data[3 * i + 2]! * 7471 + 0x8000) >> 16;
+  }
+  return out;
+}
+
 function rgbBytes(image: SourceImage, pixels: number): Uint8Array {
   const out = new Uint8Array(pixels * 3);
   const { mode, data } = image;

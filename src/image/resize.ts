@@ -1,4 +1,4 @@
-/** @file Pillow's resize, bit for bit: antialiased bicubic in 22-bit fixed point, and nearest (Pillow 13.0.0, Resample.c and Geometry.c). */
+/** @file Pillow's resize, bit for bit: antialiased bicubic and Lanczos in 22-bit fixed point, and nearest (Pillow 13.0.0, Resample.c and Geometry.c). */
 
 import { InternalError } from "../errors.js";
 import { multiply255 } from "./convert.js";
@@ -6,7 +6,12 @@ import type { RgbImage, SourceImage } from "./types.js";
 import { CHANNELS, checkSize } from "./types.js";
 
 const PRECISION_BITS = 22;
-const BICUBIC_SUPPORT = 2;
+
+/** A resampling filter: its weight at a distance in source pixels, 0 beyond its support. */
+interface Filter {
+  readonly support: number;
+  readonly weight: (x: number) => number;
+}
 
 /**
  * What `image.resize((width, height), BICUBIC)` gives: colour is weighted by alpha; 1-bit and palette images are resized by
@@ -18,7 +23,7 @@ export function resizeBicubic(image: SourceImage | RgbImage, width: number, heig
 export function resizeBicubic(image: SourceImage | RgbImage, width: number, height: number): SourceImage | RgbImage {
   checkSize("resize", width, height);
   if (image.width === width && image.height === height) return image;
-  if (!("mode" in image)) return { width, height, data: resample(image, 3, width, height) };
+  if (!("mode" in image)) return { width, height, data: resample(image, 3, width, height, BICUBIC) };
   switch (image.mode) {
     case "1":
     case "P":
@@ -26,12 +31,12 @@ export function resizeBicubic(image: SourceImage | RgbImage, width: number, heig
     case "L":
     case "RGB":
     case "CMYK":
-      return { ...image, width, height, data: resample(image, CHANNELS[image.mode], width, height) };
+      return { ...image, width, height, data: resample(image, CHANNELS[image.mode], width, height, BICUBIC) };
     case "LA":
     case "RGBA": {
       const channels = CHANNELS[image.mode];
       const premultiplied = { ...image, data: premultiply(image.data, channels) };
-      const data = unpremultiply(resample(premultiplied, channels, width, height), channels);
+      const data = unpremultiply(resample(premultiplied, channels, width, height, BICUBIC), channels);
       return { ...image, width, height, data };
     }
     case "I;16": {
@@ -41,6 +46,13 @@ export function resizeBicubic(image: SourceImage | RgbImage, width: number, heig
     default:
       return image satisfies never;
   }
+}
+
+/** What `image.resize((width, height), LANCZOS)` gives for an RGB image. */
+export function resizeLanczos(image: RgbImage, width: number, height: number): RgbImage {
+  checkSize("resize", width, height);
+  if (image.width === width && image.height === height) return image;
+  return { width, height, data: resample(image, 3, width, height, LANCZOS) };
 }
 
 interface Bytes {
@@ -94,10 +106,20 @@ function bicubic(x: number): number {
   return 0;
 }
 
-function bicubicKernel(size: number, outSize: number): Kernel {
+const BICUBIC: Filter = { support: 2, weight: bicubic };
+
+// w(x) = sinc(x) sinc(x / 3) for -3 <= x < 3
+function lanczos(x: number): number {
+  const sinc = (t: number): number => (t === 0 ? 1 : Math.sin(t * Math.PI) / (t * Math.PI));
+  return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
+const LANCZOS: Filter = { support: 3, weight: lanczos };
+
+function filterKernel(filter: Filter, size: number, outSize: number): Kernel {
   const scale = size / outSize;
   const filterScale = Math.max(1, scale);
-  const support = BICUBIC_SUPPORT * filterScale;
+  const support = filter.support * filterScale;
   const taps = Math.ceil(support) * 2 + 1;
   const starts = new Int32Array(outSize);
   const counts = new Int32Array(outSize);
@@ -109,7 +131,7 @@ function bicubicKernel(size: number, outSize: number): Kernel {
     const count = Math.min(size, Math.trunc(center + support + 0.5)) - start;
     let total = 0;
     for (let t = 0; t < count; t++) {
-      const weight = bicubic((t + start - center + 0.5) * (1 / filterScale));
+      const weight = filter.weight((t + start - center + 0.5) * (1 / filterScale));
       exact[t] = weight;
       total += weight;
     }
@@ -127,7 +149,7 @@ function bicubicKernel(size: number, outSize: number): Kernel {
  * Both passes, each rounded to 8 bits; a pass that keeps the size is left out. Horizontal first, unless the height shrinks by more
  * than twice the pixels that the width does: so since Pillow 13.0; earlier versions never begin with the vertical pass.
  */
-function resample(image: Bytes, channels: number, width: number, height: number): Uint8Array {
+function resample(image: Bytes, channels: number, width: number, height: number, filter: Filter): Uint8Array {
   let { data } = image;
   if (data.length !== image.width * image.height * channels) {
     throw new InternalError(`resize: expected ${image.width * image.height * channels} bytes, got ${data.length}`);
@@ -137,12 +159,12 @@ function resample(image: Bytes, channels: number, width: number, height: number)
   // Vertically a pixel's neighbour is a whole row away: one line of `height` positions with columns * channels channels.
   const vertical = (columns: number) => {
     if (height === image.height) return;
-    data = resampleLines(data, 1, image.height, columns * channels, bicubicKernel(image.height, height), height);
+    data = resampleLines(data, 1, image.height, columns * channels, filterKernel(filter, image.height, height), height);
   };
   if (verticalFirst) vertical(image.width);
   if (width !== image.width) {
     const rows = verticalFirst ? height : image.height;
-    data = resampleLines(data, rows, image.width, channels, bicubicKernel(image.width, width), width);
+    data = resampleLines(data, rows, image.width, channels, filterKernel(filter, image.width, width), width);
   }
   if (!verticalFirst) vertical(width);
   return data;

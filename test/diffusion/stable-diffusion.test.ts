@@ -235,9 +235,9 @@ describe("requests out of range", () => {
     [{ guidance: Number.NaN }, "guidance: expected a number from 0 to 100, got NaN"],
     [{ width: 66 }, "width: expected a multiple of 4 from 4 to 2048 pixels, got 66"],
     [{ height: 0 }, "height: expected a multiple of 4 from 4 to 2048 pixels, got 0"],
-    [{ sampler: "heun" }, "sampler: expected one of ddpm, ddim, euler, dpmpp-2m, got heun"],
+    [{ sampler: "brush" }, /^sampler: expected one of ddpm, ddim, .*, got brush$/],
     [{ steps: 0 }, "steps: expected a whole number from 1 to 1000, got 0"],
-    [{ eta: 0.5 }, "eta: expected 0 for sampler dpmpp-2m"],
+    [{ eta: 0.5 }, /^eta: expected 0 for sampler pndm/],
   ])("%j", async (wrong, message) => {
     await expect(model.begin({ ...ask, ...wrong })).rejects.toThrow(message);
   });
@@ -273,7 +273,7 @@ describe("folders", () => {
     [
       "model_index.json",
       (json: object) => ({ ...json, _class_name: "StableDiffusionXLPipeline" }),
-      /_class_name: expected StableDiffusionPipeline, got "StableDiffusionXLPipeline"/,
+      /_class_name: expected StableDiffusionPipeline, .* or .*InpaintPipeline, got "StableDiffusionXLPipeline"/,
     ],
     [
       "model_index.json",
