@@ -34,3 +34,18 @@ export function median(values) {
 export function report(name, value, unit, aim, details = {}) {
   process.stdout.write(JSON.stringify({ name, value: Number(value.toPrecision(4)), unit, aim, ...details }) + "\n");
 }
+
+/** Prints rows as aligned tables to standard error, for people; rows with other columns start another table. */
+export function table(rows) {
+  const text = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value ?? ""));
+  const groups = new Map();
+  for (const row of rows) groups.set(Object.keys(row).join(), [...(groups.get(Object.keys(row).join()) ?? []), row]);
+  for (const group of groups.values()) {
+    const names = Object.keys(group[0]);
+    const lines = [names, ...group.map((row) => names.map((name) => text(row[name])))];
+    const widths = names.map((_, column) => Math.max(...lines.map((line) => line[column].length)));
+    process.stderr.write(
+      "\n" + lines.map((line) => line.map((cell, i) => cell.padStart(widths[i])).join("  ")).join("\n") + "\n",
+    );
+  }
+}

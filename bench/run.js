@@ -1,13 +1,30 @@
-/** @file `npm run bench [-- NAME...]`: runs the benchmarks, one JSON line per figure. */
+/** @file `npm run bench [-- NAME...] [--FLAG...]`: runs the benchmarks, one JSON line per figure. Names come before flags. */
 
-const BENCHES = ["help", "generate", "training-step"];
+import { parseArgs } from "node:util";
 
-const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
-for (const name of chosen.length > 0 ? chosen : BENCHES) {
-  if (!BENCHES.includes(name)) {
-    process.stderr.write(`bench: expected one of ${BENCHES.join(", ")}, got ${name}\n`);
-    process.exit(2);
-  }
-  const { run } = await import(`./${name}.js`);
-  await run(process.argv.slice(2).filter((argument) => argument.startsWith("--")));
+/** In the order they run when none is named. */
+const BENCHES = ["help", "generate", "training-step", "image-reward"];
+/** Run only when named: minutes and gigabytes. */
+const LARGE = ["stable-diffusion"];
+
+function refuse(problem) {
+  process.stderr.write(`bench: ${problem}\n`);
+  process.exit(2);
+}
+
+const given = process.argv.slice(2);
+const firstFlag = given.findIndex((argument) => argument.startsWith("-"));
+const names = firstFlag < 0 ? given : given.slice(0, firstFlag);
+const unknown = names.filter((name) => ![...BENCHES, ...LARGE].includes(name));
+if (unknown.length > 0) refuse(`expected some of ${[...BENCHES, ...LARGE].join(", ")}, got ${unknown.join(", ")}`);
+const benches = await Promise.all((names.length > 0 ? names : BENCHES).map((name) => import(`./${name}.js`)));
+let flags;
+try {
+  const options = Object.assign({}, ...benches.map((bench) => bench.options));
+  flags = parseArgs({ args: given.slice(names.length), options }).values;
+} catch (error) {
+  refuse(error.message);
+}
+for (const { run, options = {} } of benches) {
+  await run(Object.fromEntries(Object.keys(options).map((name) => [name, flags[name] ?? options[name].default])));
 }

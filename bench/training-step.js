@@ -1,14 +1,12 @@
 /**
  * @file A training step of the demo denoiser (loss, gradients, AdamW) against its forward pass, runs interleaved.
  *
- * node bench/training-step.js [--models DIR] [--batch 48] [--rounds 15] [--threads N]
+ * npm run bench -- training-step [--models DIR] [--batch 48] [--rounds 15] [--threads N]
  * The same step in PyTorch: python test/reference/training_step.py, same flags.
  */
 
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { pathToFileURL } from "node:url";
 import { graph, input } from "../dist/graph/builder.js";
 import { buildUnet, parseUnetConfig } from "../dist/models/unet-2d-condition.js";
 import { rootScope } from "../dist/nn/scope.js";
@@ -25,15 +23,14 @@ const MODELS = fileURLToPath(new URL("../models/demo", import.meta.url));
 /** Tokens of a prompt. */
 const LENGTH = 32;
 
-const options = {
+export const options = {
   models: { type: "string", default: MODELS },
   batch: { type: "string", default: "48" },
   rounds: { type: "string", default: "15" },
   threads: { type: "string" },
 };
 
-export async function run(flags = {}) {
-  const { models = MODELS, batch = "48", rounds = "15", threads } = flags;
+export async function run({ models, batch, rounds, threads }) {
   const count = Number(batch);
   const where = join(models, "stable-diffusion/unet/config.json");
   const config = parseUnetConfig(readJson(where), where);
@@ -94,8 +91,4 @@ export async function run(flags = {}) {
   } finally {
     await device.close();
   }
-}
-
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await run(parseArgs({ options }).values);
 }

@@ -45,7 +45,7 @@ image_reward = importlib.import_module("ImageReward.ImageReward")
 class SmallImageReward(image_reward.ImageReward):
     """The reference model with its sizes as arguments: ImageReward.__init__ hard-codes a ViT-L/16 and 768."""
 
-    def __init__(self, med_config, vision):
+    def __init__(self, med_config, vision, embed_dim=8):
         torch.nn.Module.__init__(self)
         self.device = "cpu"
         blip_pretrain.create_vit = lambda *_: (
@@ -62,7 +62,7 @@ class SmallImageReward(image_reward.ImageReward):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(med_config, file)
             file.flush()
-            self.blip = blip_pretrain.BLIP_Pretrain(image_size=vision["image_size"], vit="large", med_config=file.name, embed_dim=8)
+            self.blip = blip_pretrain.BLIP_Pretrain(image_size=vision["image_size"], vit="large", med_config=file.name, embed_dim=embed_dim)
         self.mlp = image_reward.MLP(med_config["hidden_size"])
         self.mean = 0.16717362830052426
         self.std = 1.0333394966054072

@@ -1,0 +1,293 @@
+/**
+ * @file An ImageReward of the published size with random weights: loading, speed against a Gemm of its own shapes, memory, and PyTorch beside it.
+ *
+ * npm run bench -- image-reward [--rounds 7] [--threads N] [--python INTERPRETER] [--profile] [--keep] [--folder DIR]
+ * It writes 1.8 GB below the system's temporary folder and removes them; --keep leaves them for the next time.
+ */
+
+import { rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { gemm, graph, input, slice } from "../dist/graph/builder.js";
+import { rootScope } from "../dist/nn/scope.js";
+import { openImageReward } from "../dist/rewards/image-reward.js";
+import { openDevice } from "../dist/runtime/device.js";
+import { float32 } from "../dist/tensor/tensor.js";
+import { matrixFlops } from "./flops.js";
+import { PROMPT, writeImageReward, writePictures } from "./image-reward-files.js";
+import { bytesRead, dropFromCache, machine, memoryOf } from "./machine.js";
+import { median, report, table } from "./measure.js";
+import { readProfile } from "./profile.js";
+import { openPeer } from "./python.js";
+
+const BATCHES = [1, 8];
+/** Blocks of the vision transformer whose weights the Gemm program uses: 302 MB, far more than any cache holds. */
+const PEAK_BLOCKS = 6;
+
+export const options = {
+  rounds: { type: "string", default: "7" },
+  threads: { type: "string" },
+  python: { type: "string" },
+  profile: { type: "boolean", default: false },
+  keep: { type: "boolean", default: false },
+  folder: { type: "string", default: join(tmpdir(), "laurel-bench-image-reward") },
+};
+
+export async function run({ rounds, threads, python, profile, keep, folder }) {
+  const before = machine();
+  const use = threads === undefined ? {} : { threads: Number(threads) };
+  try {
+    const writeSeconds = await writeImageReward(folder);
+    const pictures = await writePictures(folder, Math.max(...BATCHES));
+    const loads = await measureLoads(folder, use, pictures[0].image);
+    const figures = await measureSpeed(folder, use, pictures, { rounds: Number(rounds), python });
+    const context = { ...before, loadAverageAfter: machine().loadAverage };
+    print(loads, figures, { ...context, writeSeconds });
+    if (profile) await printProfile(folder, use, pictures);
+  } finally {
+    if (!keep) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** From nothing to the first score, in a device process of its own each time: not in the page cache, then in it. */
+async function measureLoads(folder, use, image) {
+  const weights = join(folder, "ImageReward.safetensors");
+  const loads = [];
+  for (const pages of ["cold", "warm", "warm", "warm"]) {
+    if (pages === "cold" && !dropFromCache(weights)) continue;
+    const device = openDevice(use);
+    try {
+      const started = performance.now();
+      const reward = await openImageReward(folder, device);
+      const opened = performance.now();
+      await reward.prepare();
+      const compiled = performance.now();
+      await reward.score(PROMPT, [image]);
+      const ended = performance.now();
+      loads.push({
+        pages,
+        seconds: (ended - started) / 1000,
+        openMs: opened - started,
+        compileMs: compiled - opened,
+        firstScoreMs: ended - compiled,
+        megabytesFromDisk: bytesRead(device.pid) / 1e6,
+      });
+    } finally {
+      await device.close();
+    }
+  }
+  return loads;
+}
+
+/** The network, the Gemm program and PyTorch in turns: each round has one of each, so that all meet the same machine. */
+async function measureSpeed(folder, use, pictures, { rounds, python }) {
+  const device = openDevice(use);
+  const flags = ["--threads", String(use.threads ?? availableParallelism())];
+  const peer =
+    python === undefined ? undefined : await openPeer(python, "image_reward_speed.py", [folder, PROMPT, ...flags]);
+  try {
+    await peer?.ask({ facts: true }); // it has loaded
+    const reward = await openImageReward(folder, device, { batch: Math.max(...BATCHES) });
+    const flops = matrixFlops(reward.graph("inference"), { N: 1 });
+    const images = pictures.map(({ image }) => image);
+    const memory = [];
+    for (const batch of BATCHES) {
+      await reward.score(PROMPT, images.slice(0, batch));
+      memory.push({ batch, device: memoryOf(device.pid), parent: memoryOf(process.pid) });
+    }
+    const peak = await openPeak(device, reward.weights);
+    const results = BATCHES.map((batch) => ({
+      batch,
+      seconds: [],
+      programSeconds: [],
+      peak: [],
+      fraction: [],
+      programFraction: [],
+      peerSeconds: [],
+    }));
+    let scores = {};
+    for (let round = 0; round <= rounds; round++) {
+      for (const result of results) {
+        const { batch } = result;
+        const peakBefore = await peak.flopRate(batch);
+        const [started, insideBefore] = [performance.now(), device.runMs];
+        const { scores: own } = await reward.score(PROMPT, images.slice(0, batch));
+        const seconds = (performance.now() - started) / 1000;
+        const inside = (device.runMs - insideBefore) / 1000;
+        const rate = (peakBefore + (await peak.flopRate(batch))) / 2;
+        const other = await peer?.ask({ batch });
+        scores[batch] = { own, other: other?.scores };
+        if (round === 0) continue; // first runs allocate
+        result.seconds.push(seconds);
+        result.programSeconds.push(inside);
+        result.peak.push(rate);
+        result.fraction.push((flops * batch) / seconds / rate);
+        result.programFraction.push((flops * batch) / inside / rate);
+        if (other !== undefined) result.peerSeconds.push(other.seconds);
+      }
+    }
+    const facts = await peer?.ask({ facts: true });
+    return { flops, memory, results, scores, facts, threads: device.threads, rounds };
+  } finally {
+    peer?.close();
+    await device.close();
+  }
+}
+
+/** Products of the vision transformer's shapes with its own weights, nothing between them: what ONNX Runtime can do at best. */
+async function openPeak(device, weights) {
+  const scope = rootScope({ mode: "inference" });
+  const rows = input("rows", "float32", ["R", 1024]);
+  const outputs = {};
+  let state = rows;
+  for (let index = 0; index < PEAK_BLOCKS; index++) {
+    const block = scope.at("blip", "visual_encoder", "blocks", index);
+    const product = (x, name, shape) =>
+      gemm(x, block.at(...name).parameter("weight", shape), undefined, { transB: true });
+    state = product(state, ["mlp", "fc1"], [4096, 1024]);
+    state = product(state, ["mlp", "fc2"], [1024, 4096]);
+    state = product(state, ["attn", "proj"], [1024, 1024]);
+    // one column leaves the program, so that nothing large has to
+    outputs[`joint${index}`] = slice(product(state, ["attn", "qkv"], [3072, 1024]), 1, 0, 1);
+  }
+  const network = graph("gemm-peak", outputs);
+  const own = new Map([...weights].filter(([name]) => network.parameters.has(name)));
+  const program = await device.compile(network, { weights: own });
+  return {
+    /** FLOP/s at `batch` images' rows. */
+    async flopRate(batch) {
+      const count = 197 * batch;
+      const data = Float32Array.from({ length: count * 1024 }, (_, i) => Math.sin(i));
+      const started = program.runMs;
+      await program.run({ rows: float32([count, 1024], data) });
+      return matrixFlops(network, { R: count }) / ((program.runMs - started) / 1000);
+    },
+  };
+}
+
+function print(loads, { flops, memory, results, scores, facts, threads, rounds }, context) {
+  const rows = [];
+  for (const { batch, seconds, programSeconds, peak, fraction, programFraction, peerSeconds } of results) {
+    const imagesPerSecond = batch / median(seconds);
+    const name = `ImageReward (ViT-L/16) at batch ${batch}`;
+    const gflops = median(peak) / 1e9;
+    report(
+      `${name}, FLOP/s of its matrix products / FLOP/s of a Gemm of its shapes`,
+      median(fraction),
+      "of 1",
+      ">= 0.88",
+      {
+        insideProgram: round4(median(programFraction)),
+        rounds: fraction.map(round4),
+        gflopPerImage: round4(flops / 1e9),
+        gemmGflopPerSecond: round4(gflops),
+        threads,
+        ...context,
+      },
+    );
+    report(name, imagesPerSecond, "images/s", null, {
+      msPerImage: round4(1000 / imagesPerSecond),
+      insideProgramMs: round4((1000 * median(programSeconds)) / batch),
+      rounds,
+    });
+    const row = {
+      batch,
+      "images/s": imagesPerSecond,
+      "of Gemm": median(fraction),
+      "in program": median(programFraction),
+      "Gemm GFLOP/s": gflops,
+    };
+    if (peerSeconds.length > 0) {
+      const peer = batch / median(peerSeconds);
+      const ratio = median(peerSeconds.map((theirs, i) => theirs / seconds[i]));
+      report(`${name}, PyTorch's time / Laurel's`, ratio, "x", null, { pytorchImagesPerSecond: round4(peer) });
+      Object.assign(row, { "PyTorch images/s": peer, "PyTorch/Laurel": ratio });
+    }
+    rows.push(row);
+  }
+  if (facts !== undefined) {
+    const differences = BATCHES.flatMap((batch) =>
+      scores[batch].own.map((score, i) => Math.abs(score - scores[batch].other[i])),
+    );
+    report("ImageReward, largest difference from PyTorch's scores", Math.max(...differences), "score", "<= 1e-3", {
+      scores: scores[Math.max(...BATCHES)].own,
+      pytorchFlopPerImage: facts.flops / flops,
+    });
+    report("ImageReward in PyTorch, from its weights to the first score", facts.loadSeconds, "s", null, {
+      peakRssMB: facts.peakRssMB,
+      torch: facts.torch,
+    });
+  }
+  const batches = BATCHES.map((batch) => scores[batch].own);
+  report(
+    "ImageReward, first score at batch 8 minus that at batch 1",
+    batches[1][0] - batches[0][0],
+    "score",
+    "0 exactly",
+  );
+  for (const pages of ["cold", "warm"]) {
+    const these = loads.filter((load) => load.pages === pages);
+    if (these.length === 0) continue;
+    const middle = (field) => round4(median(these.map((load) => load[field])));
+    report(`ImageReward from its file to the first score, page cache ${pages}`, middle("seconds"), "s", null, {
+      openMs: middle("openMs"),
+      compileMs: middle("compileMs"),
+      firstScoreMs: middle("firstScoreMs"),
+      megabytesFromDisk: middle("megabytesFromDisk"),
+      times: these.length,
+    });
+    rows.push({
+      load: pages,
+      seconds: middle("seconds"),
+      "open ms": middle("openMs"),
+      "compile ms": middle("compileMs"),
+      "first score ms": middle("firstScoreMs"),
+    });
+  }
+  for (const { batch, device, parent } of memory) {
+    report(`ImageReward at batch ${batch}, peak memory of the device process`, device.peakRss, "MB", null, {
+      device,
+      parent,
+    });
+    rows.push({
+      batch,
+      "device peak MB": device.peakRss,
+      "anonymous MB": device.anonymous,
+      "parent peak MB": parent.peakRss,
+    });
+  }
+  table(rows);
+}
+
+const round4 = (value) => Number(value.toPrecision(4));
+
+/** Profiles each batch in a device of its own: measuring every node costs time, so nothing else is taken from these runs. */
+async function printProfile(folder, use, pictures) {
+  const count = 3;
+  for (const batch of BATCHES) {
+    const prefix = join(folder, `profile-${batch}`);
+    const device = openDevice({ ...use, profile: prefix });
+    try {
+      const reward = await openImageReward(folder, device, { batch });
+      for (let i = 0; i < count; i++)
+        await reward.score(
+          PROMPT,
+          pictures.slice(0, batch).map(({ image }) => image),
+        );
+      await reward.dispose();
+    } finally {
+      await device.close();
+    }
+    const ops = await readProfile(prefix, "image-reward", { runs: count - 1, count });
+    report(
+      `ImageReward at batch ${batch}, share of Gemm in the time of all nodes`,
+      ops.find(({ op }) => op === "Gemm").share,
+      "of 1",
+      null,
+      {
+        ms: Object.fromEntries(ops.map(({ op, ms }) => [op, round4(ms)])),
+      },
+    );
+    table(ops);
+  }
+}
