@@ -77,7 +77,8 @@ class KeptProgram {
   /** The program for `key`; that for another is freed. */
   for(key: string, graph: () => Graph): LazyProgram {
     if (this.#kept?.key === key) return this.#kept.program;
-    void this.dispose();
+    // with the device gone there is nothing left to free
+    this.dispose().catch(() => undefined);
     const { device, label, weights } = this;
     const program = new LazyProgram(device, key === this.key ? () => this.graph : graph, { weights, label });
     this.#kept = { key, program };
