@@ -19,6 +19,14 @@ export function toRgb(image: SourceImage | RgbImage): RgbImage {
   return { width, height, data: rgbBytes(image, width * height) };
 }
 
+/** True when an alpha channel leaves some pixel not fully opaque. */
+export function isTransparent({ mode, data }: SourceImage): boolean {
+  if (mode !== "LA" && mode !== "RGBA") return false;
+  const channels = mode === "LA" ? 2 : 4;
+  for (let i = channels - 1; i < data.length; i += channels) if (data[i] !== 255) return true;
+  return false;
+}
+
 /** What `image.convert("L")` gives for an RGB image: the luma of ITU-R 601-2 in 16-bit fixed point, one byte a pixel. */
 export function luminance({ data, width, height }: RgbImage): Uint8Array {
   const out = new Uint8Array(width * height);

@@ -1,6 +1,19 @@
 /** @file What `laurel generate` takes. */
 
-import { declare, type FlagsOf, folder, otherwise, short, textual, whole } from "../declare.js";
+import {
+  choice,
+  decimal,
+  declare,
+  file,
+  type FlagsOf,
+  folder,
+  otherwise,
+  several,
+  short,
+  textual,
+  whole,
+} from "../declare.js";
+import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
 
 export const GENERATE = declare({
@@ -11,9 +24,15 @@ export const GENERATE = declare({
     keep: whole("how many of the best to mark as kept (default: 4)", 1, 10_000),
     seed: whole("seed of the first candidate; the others follow (default: random)", 0, 2 ** 32 - 2),
     negative: { ...textual("what not to draw", "text", "a text"), parse: (text: string) => text },
+    promptSyntax: choice("how prompts are read: plain or a1111, with (weights:1.3) and BREAK", "name", PROMPT_SYNTAXES),
+    embedding: several(file("textual inversion embedding for --prompt-syntax a1111; may be given again")),
+    clipSkip: whole("layer of the text encoder from the end (default: 1, the last)", 1, 100),
     ...SAMPLING_OPTIONS,
-    width: whole("width of the pictures (default: the model's)", 8, 4096, "pixels"),
-    height: whole("height of the pictures (default: the model's)", 8, 4096, "pixels"),
+    init: file("picture to start from, instead of from noise", "image", "an image"),
+    strength: decimal("how far to go from --init, above 0 to 1 (default: 0.8, with --mask 1)", 0, 1),
+    mask: file("where to repaint --init: white is repainted, black is kept", "image", "an image"),
+    width: whole("width of the pictures (default: that of --init, or the model's)", 8, 4096, "pixels"),
+    height: whole("height of the pictures (default: that of --init, or the model's)", 8, 4096, "pixels"),
     batch: whole("candidates drawn together (default: by size)", 1, 1024),
     model: folder("Stable Diffusion in diffusers layout (default: the demo model)"),
     ...REWARD_OPTION,
@@ -24,6 +43,9 @@ export const GENERATE = declare({
     'laurel generate "a red circle above a blue square"',
     'laurel generate "a small green triangle" -n 64 --keep 8 --seed 7',
     'laurel generate "a yellow square on a black background" --steps 30 --guidance 4 --json | jq .best.path',
+    'laurel generate "a red circle and a green triangle" --init picture.png --strength 0.6',
+    'laurel generate "a green triangle" --init picture.png --mask mask.png',
+    'laurel generate "a (red circle:1.4) above a [blue] square" --prompt-syntax a1111',
     'laurel generate "a lighthouse at dusk" --model ~/models/stable-diffusion-v1-5 --reward-model ~/models/ImageReward.pt',
   ],
 });

@@ -3,6 +3,9 @@
 import { resolve } from "node:path";
 import { MAX_SEED } from "../../backends/contract.js";
 import { UsageError } from "../../errors.js";
+import { isTransparent, toRgb } from "../../image/convert.js";
+import { decodeImageFile } from "../../image/decode.js";
+import type { RgbImage } from "../../image/types.js";
 import { startRun } from "../../library/runs.js";
 import type { Action } from "../context.js";
 import type { GenerateFlags } from "./generate.entry.js";
@@ -13,16 +16,39 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
   checkFlags(flags);
   const path = (given: string | undefined): string | null => (given === undefined ? null : resolve(given));
   const paths = { model: path(flags.model), rewardModel: path(flags.rewardModel) };
+  const init = await readPicture(flags.init);
+  const mask = await readPicture(flags.mask);
   return withModels(context, paths, async (models) => {
     const { count, keep, seed, negative: negativePrompt, steps, guidance, sampler, width, height, batch } = flags;
     const request = { prompt, negativePrompt, count, keep, seed, steps, guidance, sampler, width, height, batch };
-    const run = await startRun(flags.out, models, request, { durable: flags.durable });
+    const { strength, promptSyntax, clipSkip, embedding: embeddings } = flags;
+    const reading = { promptSyntax, clipSkip, embeddings };
+    const pictures = { init: init?.image, mask: mask?.image, strength };
+    const run = await startRun(flags.out, models, { ...request, ...reading, ...pictures }, { durable: flags.durable });
+    const noticed = [...(init?.warnings ?? []), ...(mask?.warnings ?? [])];
+    if (noticed.length > 0) await run.update({ warnings: [...noticed, ...run.manifest.warnings] });
     const { result, report } = await workOn(context, run, models, flags);
     return printResult(context, result, report, flags);
   });
 };
 
-function checkFlags({ count, keep, seed }: GenerateFlags): void {
+/** An image file as the autoencoder will see it, and what could not be taken from it. @throws UsageError */
+async function readPicture(
+  path: string | undefined,
+): Promise<{ readonly image: RgbImage; readonly warnings: readonly string[] } | undefined> {
+  if (path === undefined) return undefined;
+  const source = await decodeImageFile(path);
+  const transparent = isTransparent(source) ? [`${path}: its transparency is dropped; what it hid shows`] : [];
+  return { image: toRgb(source), warnings: [...source.warnings, ...transparent] };
+}
+
+function checkFlags({ count, keep, seed, init, mask, strength }: GenerateFlags): void {
+  for (const [name, value] of Object.entries({ mask, strength })) {
+    if (value !== undefined && init === undefined) {
+      throw new UsageError(`--${name}: expected together with --init, got it alone`);
+    }
+  }
+  if (strength === 0) throw new UsageError("--strength: expected a number above 0, up to 1, got 0");
   if (keep !== undefined && keep > count) {
     throw new UsageError(`--keep: expected at most the ${count} candidates of -n, got ${keep}`);
   }
