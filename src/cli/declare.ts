@@ -1,6 +1,7 @@
 /** @file How a command declares itself as data: arguments, options, examples. The types of its flags follow from the options. */
 
 import { InvalidArgumentError } from "commander";
+import { UsageError } from "../errors.js";
 
 /** What a shell may offer for a value. */
 export type Completion = "file" | "directory" | "nothing" | readonly string[];
@@ -14,8 +15,8 @@ export interface Option<Value, Default extends Value | undefined = Value | undef
   readonly value?: string;
   /** A switch that is on until `--no-...` is given. */
   readonly negated?: true;
-  /** Turns the text given into the value. @throws InvalidArgumentError */
-  readonly parse?: (text: string) => Value;
+  /** Turns the text given into the value; an option given again gets the value so far. @throws InvalidArgumentError */
+  readonly parse?: (text: string, before?: unknown) => Value;
   readonly default: Default;
   readonly completion: Completion;
 }
@@ -89,6 +90,28 @@ export function textual(
   return { help, value, parse: filled(what), default: undefined, completion };
 }
 
+/** One of a few words. */
+export function choice<const Word extends string>(
+  help: string,
+  value: string,
+  words: readonly Word[],
+): Option<Word, undefined> {
+  const parse = (text: string): Word => {
+    const found = words.find((word) => word === text);
+    if (found === undefined) {
+      throw new InvalidArgumentError(`Expected ${words.join(" or ")}, got ${JSON.stringify(text)}.`);
+    }
+    return found;
+  };
+  return { help, value, parse, default: undefined, completion: words };
+}
+
+/** The same option, to be given as often as one likes. */
+export function several(option: Option<string, undefined>): Option<readonly string[], undefined> {
+  const { parse = (text) => text } = option;
+  return { ...option, parse: (text, before = []) => [...(before as readonly string[]), parse(text)] };
+}
+
 /** A folder. */
 export function folder(help: string): Option<string, undefined> {
   return textual(help, "dir", "a folder", "directory");
@@ -118,6 +141,13 @@ export function short<One extends Option<unknown>>(letter: string, option: One):
 /** The same option with a value for when it is not given. */
 export function otherwise<Value>(fallback: Value, option: Option<Value, undefined>): Option<Value, Value> {
   return { ...option, default: fallback };
+}
+
+/** The one of `names` that an argument is. @throws UsageError when it is none */
+export function chosen<Name extends string>(what: string, names: readonly Name[], value: string | undefined): Name {
+  const name = names.find((one) => one === value);
+  if (name === undefined) throw new UsageError(`${what}: expected ${names.join(", ")}, got ${JSON.stringify(value)}`);
+  return name;
 }
 
 /** Text that is not blank. */
