@@ -1,0 +1,50 @@
+/** @file Finds a backend's configuration by name, by path, or as it stands in a document. */
+
+import { existsSync, readdirSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { UsageError } from "../errors.js";
+import { closest } from "../util/closest.js";
+import { readLocated } from "../util/yaml/located.js";
+import { validateLocated } from "../util/yaml/validate.js";
+import { BACKEND_KINDS, type BackendConfig, backendConfigSchema } from "./config.js";
+
+/** Where the configurations that ship inside lie. */
+const SHIPPED = fileURLToPath(new URL("../../configs/backends", import.meta.url));
+
+/** Names of the configurations that ship inside. */
+export function shippedBackends(): string[] {
+  if (!existsSync(SHIPPED)) return [];
+  return readdirSync(SHIPPED)
+    .filter((name) => name.endsWith(".yaml"))
+    .map((name) => basename(name, ".yaml"));
+}
+
+/**
+ * The configuration that `name` stands for: a path to a YAML file (it ends in `.yaml` or `.yml`), a shipped configuration, or a kind of backend with
+ * nothing further said.
+ * @param folder what a relative path is relative to
+ * @throws UsageError when there is none, DocumentError when the file is wrong
+ */
+export async function loadBackendConfig(name: string, folder = "."): Promise<BackendConfig> {
+  if (/\.ya?ml$/i.test(name)) return readConfig(resolve(folder, name));
+  const shipped = shippedBackends();
+  if (shipped.includes(name)) return readConfig(join(SHIPPED, `${name}.yaml`));
+  const bare = backendConfigSchema.safeParse({ backend: name });
+  if (bare.success) return bare.data;
+  const known = [...new Set([...BACKEND_KINDS, ...shipped])];
+  const kind = BACKEND_KINDS.find((one) => one === name);
+  if (kind !== undefined) {
+    throw new UsageError(
+      `backend ${name}: expected a configuration file, which says ${bare.error.issues.map(({ path }) => path.join(".")).join(", ")}, got the name alone`,
+    );
+  }
+  const near = closest(name, known);
+  throw new UsageError(
+    `backend: expected ${known.join(", ")} or a YAML file, got ${name}${near === undefined ? "" : `; did you mean ${near}?`}`,
+  );
+}
+
+async function readConfig(path: string): Promise<BackendConfig> {
+  return validateLocated(backendConfigSchema, await readLocated(path));
+}

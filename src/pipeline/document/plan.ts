@@ -1,0 +1,115 @@
+/** @file What a pipeline comes down to: items (a prompt and a cell of the matrix each) and the steps every item goes through. */
+
+import type { z } from "zod";
+import type { BackendConfig } from "../../backends/config.js";
+import type { PipelineDocument, settingsSchema } from "./schema.js";
+
+/** Settings as far as they are said. */
+export type OpenSettings = z.infer<typeof settingsSchema>;
+
+/** One prompt under one cell of the matrix. */
+export interface PlanItem {
+  /** 0, 1, ... in the order of prompts, then of matrix cells. */
+  readonly index: number;
+  /** Names it in files and reports; unique. */
+  readonly id: string;
+  /** The user's prompt: what pictures are scored against. */
+  readonly prompt: string;
+  /** The prompt that is drawn: the template filled in. */
+  readonly drawn: string;
+  /** The cell of the matrix. */
+  readonly cell: Readonly<Record<string, string | number | boolean>>;
+  /** From the document, the prompt's entry and the cell; a step's own settings go before them. */
+  readonly settings: OpenSettings;
+}
+
+/** One step, complete. */
+export type PlanStep =
+  | {
+      readonly kind: "generate";
+      /** Candidates per item, at most. */
+      readonly count: number;
+      readonly until: { readonly score: number; readonly images: number } | undefined;
+      readonly settings: OpenSettings;
+    }
+  | { readonly kind: "score" }
+  | {
+      readonly kind: "select";
+      readonly keep: number;
+      readonly minimum: number | undefined;
+      readonly per: "item" | "run";
+    }
+  | {
+      readonly kind: "refine";
+      readonly refiner: "evolve" | "llm";
+      /** Candidates, at most. */
+      readonly budget: number;
+      readonly vocabulary: string | undefined;
+      readonly chat: string | undefined;
+      readonly settings: OpenSettings;
+    }
+  | {
+      readonly kind: "img2img";
+      /** Candidates per selected picture. */
+      readonly count: number;
+      readonly strength: number;
+      readonly settings: OpenSettings;
+    }
+  | {
+      readonly kind: "export";
+      /** Folder inside the run's, with `${id}`, `${item.<column>}` and `${matrix.<name>}` still open. */
+      readonly to: string;
+      readonly what: "selected" | "all";
+      readonly format: "files" | "jsonl" | "csv";
+    };
+
+/** A pipeline ready to run. */
+export interface PipelinePlan {
+  readonly name: string;
+  /** The document's file, absolute. */
+  readonly file: string;
+  /** The document with variables, fragments and defaults filled in; it names secrets and holds none. */
+  readonly document: PipelineDocument;
+  /** SHA-256 of document, items and steps: the same digest, the same run. */
+  readonly digest: string;
+  /** Null: the run draws one and records it. */
+  readonly seed: number | null;
+  readonly seeds: "shared" | "distinct";
+  /** Empty when the backend's own pictures say their prompts ({@link promptsFromBackend}). */
+  readonly items: readonly PlanItem[];
+  readonly promptsFromBackend: boolean;
+  readonly steps: readonly PlanStep[];
+  readonly backend: BackendConfig;
+  readonly reward: { readonly model: string | null };
+  /** Items under way at once; undefined leaves it to the backend. */
+  readonly concurrency: number | undefined;
+  readonly budget: {
+    readonly candidates?: number | undefined;
+    readonly evaluations?: number | undefined;
+    readonly seconds?: number | undefined;
+  };
+  /** Candidates of one item over all steps, at most: item i owns the indices `[i * candidatesPerItem, (i + 1) * candidatesPerItem)`. */
+  readonly candidatesPerItem: number;
+  /** Folder that holds the runs; undefined leaves it to the caller. */
+  readonly out: string | undefined;
+}
+
+/** Candidates one item may take, over all steps. */
+export function candidatesPerItem(steps: readonly PlanStep[]): number {
+  let total = 0;
+  let selected = 0;
+  for (const step of steps) {
+    if (step.kind === "generate") {
+      total += step.count;
+      selected = step.count;
+    } else if (step.kind === "select") selected = Math.min(selected, step.keep);
+    else if (step.kind === "refine") {
+      total += step.budget;
+      selected = 1;
+    } else if (step.kind === "img2img") {
+      total += selected * step.count;
+      selected *= step.count;
+    }
+  }
+  return Math.max(total, 1);
+}

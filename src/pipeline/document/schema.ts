@@ -1,0 +1,203 @@
+/** @file The YAML of a pipeline as one schema: what `laurel check` tests, what editors complete, what the loader reads. */
+
+import { z } from "zod";
+import { backendConfigSchema, BACKEND_KINDS } from "../../backends/config.js";
+import { SAMPLER_NAMES } from "../../samplers/names.js";
+
+const count = z.number().int().min(1).max(10_000);
+const side = z.number().int().min(8).max(4096);
+const text = z.string().min(1);
+
+/** Settings of a picture; what is left out is the backend's choice. */
+const settings = {
+  negative: z.string().optional().describe("what not to draw"),
+  steps: z.number().int().min(1).max(1000).optional().describe("sampling steps"),
+  guidance: z.number().min(0).max(100).optional().describe("classifier-free guidance; 1 is none"),
+  sampler: text.optional().describe(`how the noise is removed; the local backend has ${SAMPLER_NAMES.join(", ")}`),
+  width: side.optional().describe("pixels"),
+  height: side.optional().describe("pixels"),
+  batch: z.number().int().min(1).max(1024).optional().describe("candidates drawn together"),
+};
+export const settingsSchema = z.strictObject(settings);
+
+/** Names of the settings a matrix may vary. */
+export const SETTING_NAMES = Object.keys(settings) as readonly (keyof typeof settings)[];
+
+const scalar = z.union([z.string(), z.number(), z.boolean()]);
+
+const promptSchema = z.union([
+  text,
+  z.strictObject({
+    id: text.optional().describe("names the prompt in files and reports"),
+    prompt: text,
+    negative: z.string().optional(),
+  }),
+]);
+
+const promptsSchema = z.union([
+  z.array(promptSchema).min(1),
+  z.strictObject({
+    file: text.describe(
+      "txt (a prompt a line), csv, jsonl, or json (a list of texts or objects, as ImageReward's refl_data.json)",
+    ),
+    format: z.enum(["txt", "csv", "jsonl", "json"]).optional().describe("by the file's ending if left out"),
+    column: text.optional().describe("column or key of the prompt; left out: prompt, text or caption"),
+    offset: z.number().int().min(0).optional(),
+    limit: z.number().int().min(1).optional(),
+  }),
+  z.strictObject({ from: z.literal("backend").describe("the prompts that the pictures of the folder backend carry") }),
+]);
+
+const generateSchema = z
+  .strictObject({
+    count: count.default(16).describe("candidates per prompt, at most"),
+    until: z
+      .strictObject({
+        score: z.number().describe("a picture passes from this score on"),
+        images: count.default(1).describe("stop when this many pass"),
+      })
+      .optional(),
+    ...settings,
+  })
+  .describe("draw candidates");
+
+const scoreSchema = z.strictObject({}).describe("score against the original prompt with the pipeline's reward");
+
+const selectSchema = z
+  .strictObject({
+    keep: count.default(1).describe("how many of the best to select"),
+    minimum: z.number().optional().describe("lowest score that may be selected"),
+    per: z.enum(["item", "run"]).default("item").describe("the best of each item, or of the whole run"),
+  })
+  .describe("select the best");
+
+const refineSchema = z
+  .strictObject({
+    refiner: z.enum(["evolve", "llm"]).default("evolve"),
+    budget: count.default(64).describe("candidates that may be drawn"),
+    vocabulary: text.optional().describe("configs/prompts/<name>.yaml or a file: edits to draw on"),
+    chat: text.optional().describe("configs/backends/<name>.yaml or a file: the language model of the refiner llm"),
+    ...settings,
+  })
+  .describe("search for a prompt whose pictures score better against the original one");
+
+const img2imgSchema = z
+  .strictObject({
+    count: count.default(4).describe("candidates per selected picture"),
+    strength: z.number().gt(0).max(1).default(0.6).describe("how far from the selected picture; 1 forgets it"),
+    ...settings,
+  })
+  .describe("draw again, starting from the selected pictures");
+
+const exportSchema = z
+  .strictObject({
+    to: text.default("export").describe("folder inside the run's folder"),
+    what: z.enum(["selected", "all"]).default("selected"),
+    format: z.enum(["files", "jsonl", "csv"]).default("files"),
+  })
+  .describe("write results for others to use");
+
+/** What each kind of step takes. A step with nothing but defaults may be left empty (`score:`). */
+export const STEP_SCHEMAS = {
+  generate: generateSchema,
+  score: scoreSchema,
+  select: selectSchema,
+  refine: refineSchema,
+  img2img: img2imgSchema,
+  export: exportSchema,
+} as const;
+
+const steps = {
+  generate: generateSchema.nullable().optional(),
+  score: scoreSchema.nullable().optional(),
+  select: selectSchema.nullable().optional(),
+  refine: refineSchema.nullable().optional(),
+  img2img: img2imgSchema.nullable().optional(),
+  export: exportSchema.nullable().optional(),
+};
+
+/** The kinds of steps. */
+export const STEP_KINDS = Object.keys(STEP_SCHEMAS) as readonly (keyof typeof STEP_SCHEMAS)[];
+
+const stepSchema = z
+  .strictObject(steps)
+  .refine((step) => Object.keys(step).length === 1, `expected one step (${STEP_KINDS.join(", ")})`)
+  .meta({ minProperties: 1, maxProperties: 1 });
+
+export const documentSchema = z
+  .strictObject({
+    version: z.literal(1),
+    name: text.optional().describe("names the run; the file's name if left out"),
+    description: z.string().optional(),
+    variables: z
+      .record(z.string().regex(/^[A-Za-z_][\w-]*$/, "expected a name of letters, digits, _ and -"), z.json())
+      .optional()
+      .describe("values for ${name}, changed by --set name=value"),
+    prompts: promptsSchema,
+    template: text
+      .default("${prompt}")
+      .describe("the prompt that is drawn, from ${prompt}, ${item.<column>} and ${matrix.<name>}"),
+    matrix: z
+      .record(text, z.array(scalar).min(1))
+      .optional()
+      .describe("every combination is an item; names of settings set them, others are for templates"),
+    settings: settingsSchema.optional().describe("for every step that draws"),
+    backend: z
+      .union([text, backendConfigSchema])
+      .default("local")
+      .describe(`${BACKEND_KINDS.join(", ")}, a name or path of a configuration, or the configuration itself`),
+    reward: z
+      .strictObject({
+        model: text.optional().describe("ImageReward file or folder; the model that ships inside if left out"),
+      })
+      .optional(),
+    seed: z
+      .number()
+      .int()
+      .min(0)
+      .max(2 ** 32 - 2)
+      .optional()
+      .describe("of the first candidate of every item; random if left out"),
+    seeds: z
+      .enum(["shared", "distinct"])
+      .default("shared")
+      .describe("the same seeds for every item, for paired comparison, or others for each"),
+    concurrency: z
+      .strictObject({ items: z.number().int().min(1).max(1000).optional().describe("items under way at once") })
+      .optional(),
+    budget: z
+      .strictObject({
+        candidates: z.number().int().min(1).optional(),
+        evaluations: z.number().int().min(1).optional().describe("of the denoiser"),
+        seconds: z.number().positive().optional(),
+      })
+      .optional()
+      .describe("for the whole run: no item begins once it is spent"),
+    out: text.optional().describe("folder that holds the runs"),
+    steps: z.array(stepSchema).min(1),
+  })
+  .describe("A pipeline of Laurel");
+
+export type PipelineDocument = z.infer<typeof documentSchema>;
+
+/** The JSON Schema for editors (draft 7). A template may stand wherever a value may. */
+export function pipelineJsonSchema(): Record<string, unknown> {
+  const template = { type: "string", pattern: "\\$\\{.+\\}" };
+  const schema = z.toJSONSchema(documentSchema, {
+    io: "input",
+    target: "draft-7",
+    override: ({ jsonSchema }) => {
+      const { type, enum: values } = jsonSchema;
+      if (values === undefined && (type === undefined || type === "string" || type === "null")) return;
+      if (type === "object" && jsonSchema.properties !== undefined) return;
+      const { description, default: standard, ...rest } = jsonSchema;
+      for (const key of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, key);
+      Object.assign(jsonSchema, {
+        ...(description === undefined ? {} : { description }),
+        ...(standard === undefined ? {} : { default: standard }),
+        anyOf: [rest, template],
+      });
+    },
+  });
+  return { ...schema, title: "Laurel pipeline" };
+}
