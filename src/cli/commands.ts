@@ -1,5 +1,6 @@
 /** @file The commands by name, as data. What each does is in actions.ts. */
 
+import { COMPLETION } from "./commands/completion.entry.js";
 import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
@@ -15,6 +16,7 @@ export const COMMANDS = {
   resume: RESUME,
   rerun: RERUN,
   models: MODELS,
+  completion: COMPLETION,
   "demo evaluate": DEMO_EVALUATE,
   "demo train": DEMO_TRAIN,
 } as const;

@@ -1,22 +1,19 @@
 /** @file `laurel demo train`: trains one network of the demo world. */
 
 import { dirname, resolve } from "node:path";
-import { CancelledError, EXIT, UsageError } from "../../errors.js";
+import { CancelledError, EXIT } from "../../errors.js";
 import { EMBEDDED_MODELS } from "../../pipeline/package-info.js";
 import { trainDemo } from "../../training/demo.js";
-import { DEMO_STAGES, type DemoStage } from "../../training/demo-stages.js";
+import { DEMO_STAGES } from "../../training/demo-stages.js";
 import { formatDuration } from "../../training/progress.js";
 import type { Action } from "../context.js";
+import { chosen } from "../declare.js";
 import { printJson } from "../output.js";
 import type { DemoTrainFlags } from "./demo-train.entry.js";
 
-function isStage(name: string | undefined): name is DemoStage {
-  return DEMO_STAGES.some((stage) => stage === name);
-}
-
 /** Prints the trained files, or with `--json` one object. */
-export const demoTrain: Action<DemoTrainFlags> = async ({ terminal, signal }, [stage], flags) => {
-  if (!isStage(stage)) throw new UsageError(`stage: expected ${DEMO_STAGES.join(", ")}, got ${JSON.stringify(stage)}`);
+export const demoTrain: Action<DemoTrainFlags> = async ({ terminal, signal }, [name], flags) => {
+  const stage = chosen("stage", DEMO_STAGES, name);
   const out = resolve(flags.out);
   const result = await trainDemo(stage, {
     models: flags.from === undefined ? dirname(EMBEDDED_MODELS.generator) : resolve(flags.from),
