@@ -1,8 +1,10 @@
-/** @file Image files to pixels, in the mode that Pillow opens them in; EXIF orientation and colour profiles are ignored, as the rewards do. */
+/** @file Image files to pixels, in the mode that Pillow opens them in; EXIF orientation and colour profiles are ignored, as in the reference. */
 
 import type { Metadata, Sharp } from "sharp";
 import { UsageError } from "../errors.js";
 import { toRgb } from "./convert.js";
+import { orientationWarnings } from "./exif.js";
+import { decodeGif, isGif } from "./gif-decode.js";
 import { isPng } from "./png-chunks.js";
 import { decodePng } from "./png-decode.js";
 import { describeBytes, HEAD_BYTES, recogniseForeign } from "../util/foreign.js";
@@ -14,7 +16,7 @@ import { MAX_PIXELS, checkSize } from "./types.js";
 const MAX_FILE_BYTES = 512 << 20;
 
 /** Formats read through sharp. Vector and document formats, which it could render too, are no pictures to score. */
-const FORMATS: readonly string[] = ["jpeg", "webp", "gif", "tiff", "heif"];
+const FORMATS: readonly string[] = ["jpeg", "webp", "tiff", "heif"];
 
 /**
  * Decodes a PNG, JPEG, WebP, GIF, TIFF or AVIF file; of an animation, the first frame.
@@ -24,6 +26,7 @@ const FORMATS: readonly string[] = ["jpeg", "webp", "gif", "tiff", "heif"];
  */
 export async function decodeImage(bytes: Uint8Array, where: string): Promise<SourceImage> {
   if (isPng(bytes)) return decodePng(bytes, where);
+  if (isGif(bytes)) return decodeGif(bytes, where);
   const head = Buffer.from(bytes.subarray(0, HEAD_BYTES));
   // Nothing but the supported formats reaches sharp, which could open far more.
   if (!isPicture(head)) throw unreadable(where, recogniseForeign(head) ?? describeBytes(head));
@@ -42,10 +45,10 @@ export async function decodeImageFile(path: string): Promise<SourceImage> {
   return decodeImage(bytes, path);
 }
 
-/** JPEG, WebP, GIF, TIFF, AVIF by their first bytes. */
+/** JPEG, WebP, TIFF, AVIF by their first bytes. */
 function isPicture(head: Buffer): boolean {
   const text = head.subarray(0, 12).toString("latin1");
-  return /^(\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*|II\+\0|MM\0\+|....ftyp)/s.test(text);
+  return /^(\xff\xd8\xff|RIFF....WEBP|II\*\0|MM\0\*|II\+\0|MM\0\+|....ftyp)/s.test(text);
 }
 
 /** Decodes a file to RGB, as {@link decodeImage} and {@link toRgb}. */
@@ -75,9 +78,9 @@ async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Pr
   const { data: pixels, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
   const { width, height, channels } = info;
   const data = new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength);
-  const warnings = depth === "uchar" ? [] : [`${where}: its ${depth} pixels are reduced to 8 bits`];
+  const warnings = orientationWarnings(where, metadata.orientation);
+  if (depth !== "uchar") warnings.push(`${where}: its ${depth} pixels are reduced to 8 bits`);
   const facts = { width, height, format: format === "heif" ? "avif" : format, warnings };
-  if (format === "gif") return { ...facts, mode: "P", ...indexColours(data, channels) };
   switch (channels) {
     case 1:
       return { ...facts, mode: metadata.bitsPerSample === 1 ? "1" : "L", data };
@@ -88,25 +91,4 @@ async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Pr
     case 4:
       return { ...facts, mode: space === "cmyk" ? "CMYK" : "RGBA", data };
   }
-}
-
-/** Gives a GIF frame its palette back, which sharp has expanded: it decides how Pillow resizes the image. */
-function indexColours(data: Uint8Array, channels: number): { data: Uint8Array; palette: Uint8Array } {
-  const palette: number[] = [];
-  const known = new Map<number, number>();
-  const indices = new Uint8Array(data.length / channels);
-  for (let i = 0; i < indices.length; i++) {
-    const at = i * channels;
-    const red = data[at] as number;
-    const [green, blue] = channels < 3 ? [red, red] : [data[at + 1] as number, data[at + 2] as number];
-    const colour = (red << 16) | (green << 8) | blue;
-    let index = known.get(colour);
-    if (index === undefined) {
-      index = known.size;
-      known.set(colour, index);
-      palette.push(red, green, blue);
-    }
-    indices[i] = index;
-  }
-  return { data: indices, palette: Uint8Array.from(palette) };
 }

@@ -2,9 +2,10 @@
 
 import { constants, inflateSync } from "node:zlib";
 import { UsageError } from "../errors.js";
+import { exifOrientation, orientationWarnings } from "./exif.js";
 import { readChunks } from "./png-chunks.js";
 import type { SourceImage } from "./types.js";
-import { checkSize, MAX_PIXELS } from "./types.js";
+import { checkSize } from "./types.js";
 
 interface Header {
   readonly width: number;
@@ -24,7 +25,7 @@ const DEPTHS: Readonly<Record<number, readonly number[]>> = {
   6: [8, 16],
 };
 /** As many as the largest image of 8-bit RGBA takes: 16 bits a channel allow fewer pixels. */
-const MAX_RAW_BYTES = 4.1 * MAX_PIXELS;
+const MAX_RAW_BYTES = 410_000_000;
 /** Adam7 passes: first column, first row, column step, row step. */
 const ADAM7 = [
   [0, 0, 8, 8],
@@ -40,6 +41,7 @@ const ADAM7 = [
 export function decodePng(bytes: Uint8Array, where: string): SourceImage {
   let header: Header | undefined;
   let palette: Uint8Array | undefined;
+  let orientation: number | undefined;
   const parts: Uint8Array[] = [];
   for (const { type, data } of readChunks(bytes, where)) {
     if (type === "IHDR") {
@@ -47,12 +49,14 @@ export function decodePng(bytes: Uint8Array, where: string): SourceImage {
       header = readHeader(data, where);
     } else if (type === "PLTE") palette = data.slice();
     else if (type === "IDAT") parts.push(data);
+    else if (type === "eXIf") orientation = exifOrientation(data);
   }
   if (header === undefined || parts.length === 0) {
     throw new UsageError(`${where}: expected a PNG file with an image, got one without ${header ? "IDAT" : "IHDR"}`);
   }
   const samples = readSamples(header, inflate(header, Buffer.concat(parts), where), where);
-  return toSource(header, samples, palette, where);
+  const source = toSource(header, samples, palette, where);
+  return { ...source, warnings: [...source.warnings, ...orientationWarnings(where, orientation)] };
 }
 
 function readHeader(data: Uint8Array, where: string): Header {

@@ -80,7 +80,7 @@ def sources():
     yield "cmyk", "tif", Image.fromarray(pixels(45, 58, 4, 8), "CMYK"), {}
 
 
-def raw_png(width, height, depth, colour, rows, interlaced=False):
+def raw_png(width, height, depth, colour, rows, interlaced=False, palette=b""):
     """A PNG of a kind that Pillow does not write: 16 bits, 2 or 4 bits of grey, Adam7."""
 
     def chunk(kind, data):
@@ -88,7 +88,7 @@ def raw_png(width, height, depth, colour, rows, interlaced=False):
 
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, int(interlaced)])
     body = zlib.compress(b"".join(b"\0" + row for row in rows), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + (chunk(b"PLTE", palette) if palette else b"") + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def adam7(image):
@@ -163,4 +163,5 @@ def main():
     print(path, path.stat().st_size)
 
 
-main()
+if __name__ == "__main__":
+    main()
