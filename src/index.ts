@@ -30,7 +30,8 @@ export {
   type RunComparison,
   startRun,
 } from "./library/runs.js";
-export { openRun, readRun, Run, type RunSnapshot, type StoreOptions } from "./pipeline/run-store.js";
+export type { StoreOptions } from "./pipeline/candidate-store.js";
+export { openRun, readRun, Run, type RunSnapshot } from "./pipeline/run-store.js";
 export type { RunProgress } from "./pipeline/generate-run.js";
 export { type RankedCandidate, rankedCandidates } from "./pipeline/ranked.js";
 export type { CandidateLine, CandidateRecord, SourceRecord } from "./pipeline/candidate-record.js";

@@ -1,26 +1,24 @@
 /** @file A run on disk: its folder, its manifest, its append-only list of candidates, and its images. */
 
-import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { UsageError } from "../errors.js";
-import { encodePng, type PngText } from "../image/png.js";
 import type { Candidate } from "../strategies/contract.js";
-import { sha256, writeFileAtomic } from "../util/files.js";
-import type { CandidateLine, CandidateRecord, SourceRecord } from "./candidate-record.js";
-import { candidateImagePath, candidateRecord } from "./candidate-record.js";
-import { infotext } from "./infotext.js";
+import { writeFileAtomic } from "../util/files.js";
+import type { CandidateLine, SourceRecord } from "./candidate-record.js";
+import { candidateRecord } from "./candidate-record.js";
+import { CANDIDATES_FILE, CandidateStore, type StoreOptions } from "./candidate-store.js";
 import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
 import type { EmbeddingRecord, ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
 import { readCandidateLines, readCandidatesText, recoverCandidates } from "./recover.js";
+import { makeRunDirectory } from "./run-directory.js";
 import { changedVersions, runtimeVersions } from "./versions.js";
 
 /** Names of the files in a run's folder. */
 export const RUN_FILES = {
   manifest: "run.json",
-  candidates: "candidates.jsonl",
+  candidates: CANDIDATES_FILE,
   images: "images",
   grid: "grid.png",
   report: "report.html",
@@ -38,12 +36,6 @@ export interface NewRun {
   readonly embeddings?: readonly EmbeddingRecord[] | undefined;
   /** @default new Date() */
   readonly createdAt?: Date | undefined;
-}
-
-/** How a run writes. */
-export interface StoreOptions {
-  /** Sync every image and line to the disk before going on. @default false */
-  readonly durable?: boolean | undefined;
 }
 
 /** A run as it is on disk, for reading. */
@@ -114,14 +106,13 @@ export async function readRun(path: string): Promise<RunSnapshot> {
 async function locateRun(path: string): Promise<{ readonly directory: string; readonly manifest: string }> {
   const absolute = resolve(path);
   const found = await stat(absolute).catch(() => undefined);
-  if (found?.isFile() === true) return { directory: dirname(absolute), manifest: absolute };
+  if (found?.isDirectory() === false) return { directory: dirname(absolute), manifest: absolute };
   return { directory: absolute, manifest: join(absolute, RUN_FILES.manifest) };
 }
 
 /** A run that this process works on. Writes are in order: image, line, then the next candidate. */
 export class Run {
   readonly #candidates = new Map<number, CandidateLine>();
-  readonly #folders = new Set<string>();
   #closed = false;
 
   private constructor(
@@ -131,7 +122,7 @@ export class Run {
     candidates: readonly CandidateLine[],
     private readonly durable: boolean,
     private readonly lock: RunLock,
-    private readonly lines: FileHandle,
+    private readonly store: CandidateStore,
   ) {
     for (const line of candidates) this.#candidates.set(line.index, line);
   }
@@ -144,8 +135,8 @@ export class Run {
     options: StoreOptions,
     lock: RunLock,
   ): Promise<Run> {
-    const lines = await open(join(directory, RUN_FILES.candidates), "a");
-    return new Run(directory, manifest, candidates, options.durable ?? false, lock, lines);
+    const store = await CandidateStore.open(directory, options);
+    return new Run(directory, manifest, candidates, options.durable ?? false, lock, store);
   }
 
   /** The manifest as last written. */
@@ -166,17 +157,7 @@ export class Run {
   /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
   async append(candidate: Candidate, score: number | null): Promise<CandidateLine> {
     const record = candidateRecord(candidate, score, this.#sources(), this.current);
-    const png = await encodePng(candidate.image, imageText(record));
-    const image = candidateImagePath(record);
-    const path = join(this.directory, image);
-    if (!this.#folders.has(dirname(path))) {
-      await mkdir(dirname(path), { recursive: true });
-      this.#folders.add(dirname(path));
-    }
-    await writeFileAtomic(path, png, { durable: this.durable });
-    const line: CandidateLine = { ...record, image, bytes: png.byteLength, sha256: sha256(png) };
-    await this.lines.appendFile(`${JSON.stringify(line)}\n`);
-    if (this.durable) await this.lines.datasync();
+    const line = await this.store.append(record, candidate.image);
     this.#candidates.set(line.index, line);
     return line;
   }
@@ -197,7 +178,7 @@ export class Run {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.lines.close();
+    await this.store.close();
     await this.lock.release();
   }
 
@@ -206,64 +187,6 @@ export class Run {
     const source = ({ name, model, digest }: ModelRecord): SourceRecord => ({ name, model, digest });
     return { backend: source(backend), reward: source(reward), laurel: this.current.versions.laurel };
   }
-}
-
-/** The text chunks of a candidate's PNG. */
-export function imageText(record: CandidateRecord): PngText[] {
-  return [
-    { keyword: "parameters", value: infotext(record) },
-    { keyword: "laurel", value: JSON.stringify(record), international: true },
-  ];
-}
-
-async function makeRunDirectory(
-  parent: string,
-  createdAt: Date,
-  prompt: string,
-): Promise<{ runId: string; directory: string }> {
-  try {
-    await makeFolder(parent);
-  } catch (error) {
-    const found = await stat(parent).catch(() => undefined);
-    const actual = found?.isFile() === true ? "a file" : ((error as NodeJS.ErrnoException).code ?? String(error));
-    throw new UsageError(`${parent}: expected a folder to put runs into, got ${actual}`, { cause: error });
-  }
-  const time = createdAt.toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
-  for (;;) {
-    const runId = [time, ...slug(prompt), randomBytes(2).toString("hex")].join("-");
-    const directory = join(parent, runId);
-    try {
-      await mkdir(directory);
-      return { runId, directory };
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EEXIST") continue;
-      throw new UsageError(`${parent}: expected a folder that can be written, got ${code ?? String(error)}`, {
-        cause: error,
-      });
-    }
-  }
-}
-
-/** Makes a folder and those above it. Node's own recursive mkdir never returns where a file system refuses new folders with ENOENT, as /proc does. */
-async function makeFolder(path: string): Promise<void> {
-  if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return;
-  if (dirname(path) !== path) await makeFolder(dirname(path));
-  await mkdir(path).catch(async (error: NodeJS.ErrnoException) => {
-    // Another process may have been quicker.
-    if (error.code !== "EEXIST" || !(await stat(path)).isDirectory()) throw error;
-  });
-}
-
-/** A few words of the prompt, so that a person finds the run; empty when the prompt has no Latin letters or digits. */
-function slug(prompt: string): string[] {
-  const words =
-    prompt
-      .normalize("NFKD")
-      .toLowerCase()
-      .match(/[a-z0-9]+/g) ?? [];
-  const kept = words.slice(0, 8).join("-").slice(0, 40).replace(/-+$/, "");
-  return kept === "" ? [] : [kept];
 }
 
 function byIndex(lines: Iterable<CandidateLine>): CandidateLine[] {
