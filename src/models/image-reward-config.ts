@@ -55,7 +55,7 @@ export function imageRewardConfig(
 ): ImageRewardConfig {
   const found = readShapes(shapes, where);
   const { width, imageSize, patchSize } = found.vision;
-  const own = new ConfigReader(config ?? {}, `${where}: config.json`);
+  const own = new ConfigReader(config === undefined ? {} : config, `${where}: config.json`);
   const heads = own.integer("vision_heads", Math.max(1, Math.floor(width / 64)));
   if (width % heads !== 0) {
     own.fault(`vision_heads: expected a divisor of the width ${width}, got ${heads}`);

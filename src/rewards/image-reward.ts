@@ -16,7 +16,7 @@ import { float32, type Tensor } from "../tensor/tensor.js";
 import { openBertTokenizer } from "../tokenizers/bert.js";
 import type { BertTokenizer } from "../tokenizers/types.js";
 import type { ModelIdentity } from "../weights/identity.js";
-import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
+import { describeSystemError, parseJson, readText, readTextIfThere } from "../util/read-file.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
@@ -96,7 +96,7 @@ export class ImageReward implements DifferentiableReward {
   readonly #scorer: LazyProgram;
   readonly #differentiator: LazyProgram;
 
-  /** Use {@link openImageReward}. */
+  /** Use {@link openImageReward}. @internal */
   constructor(device: Device, parts: Parts) {
     this.#parts = parts;
     this.config = parts.config;
@@ -206,7 +206,8 @@ async function locate(path: string): Promise<{ file: string; directory: string }
   const isFolder = await stat(absolute).then(
     (entry) => entry.isDirectory(),
     (cause: unknown) => {
-      throw new ModelError(`${absolute}: expected an ImageReward file or folder, got none`, { cause });
+      const actual = describeSystemError(cause);
+      throw new ModelError(`${absolute}: expected an ImageReward file or folder, got ${actual}`, { cause });
     },
   );
   if (!isFolder) return { file: absolute, directory: dirname(absolute) };

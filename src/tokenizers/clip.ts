@@ -1,7 +1,7 @@
 /** @file CLIP's tokenizer: lower-cased byte-pair encoding, id for id as transformers' (v4.57.1, without ftfy). */
 
 import { join } from "node:path";
-import { ModelError } from "../errors.js";
+import { ModelError, UsageError } from "../errors.js";
 import type { MergeRanks } from "./byte-pairs.js";
 import { bytePairEncoder } from "./byte-pairs.js";
 import { checkClipJson, fastWords, normalizeFast, slowWords } from "./clip-words.js";
@@ -82,7 +82,11 @@ export async function openClipTokenizer(folder: string, options: { maxLength?: n
       .flatMap((word) => (typeof word === "string" ? encodeWord(word).map(idOf) : [word.id]));
 
   const maxLength = options.maxLength ?? modelMaxLength(settings) ?? DEFAULT_LENGTH;
-  const frame = checkFrame({ start, end, pad, maxLength }, where);
+  const frame = checkFrame(
+    { start, end, pad, maxLength },
+    where,
+    options.maxLength === undefined ? ModelError : UsageError,
+  );
   return {
     maxLength,
     vocabularySize: vocabularySize(vocabulary),

@@ -1,6 +1,6 @@
 /** @file From a text's ids to a network's input: special tokens kept whole, start and end set, cut, padded. */
 
-import { UsageError } from "../errors.js";
+import { type ModelError, UsageError } from "../errors.js";
 import { IDEOGRAPHS } from "./basic-text.js";
 import type { Encoding } from "./types.js";
 
@@ -27,10 +27,10 @@ export interface Frame {
   readonly maxLength: number;
 }
 
-/** Checks a frame's length. @throws UsageError unless start, end and at least one token fit. */
-export function checkFrame(frame: Frame, where: string): Frame {
+/** Checks a frame's length, which the caller gave (a UsageError) or a file (a ModelError). @throws `as` unless start, end and at least one token fit. */
+export function checkFrame(frame: Frame, where: string, as: typeof UsageError | typeof ModelError = UsageError): Frame {
   if (Number.isSafeInteger(frame.maxLength) && frame.maxLength >= 3) return frame;
-  throw new UsageError(`${where}: expected a maximal length of 3 tokens or more, got ${frame.maxLength}`);
+  throw new as(`${where}: expected a maximal length of 3 tokens or more, got ${frame.maxLength}`);
 }
 
 /** Sets the text's ids between start and end, cuts what does not fit, pads on the right. */

@@ -4,7 +4,9 @@
 export type JsonValue = null | boolean | number | string | JsonValue[] | Map<string, JsonValue>;
 
 const MAX_DEPTH = 64;
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+/** One piece of a string at a time: a repeated choice between pieces would overflow the stack of the regular expression. */
+const PLAIN = /[^"\\\u0000-\u001f]*/y;
+const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const SPACE = /[ \t\n\r]*/y;
 
@@ -56,7 +58,7 @@ class Parser {
     do {
       this.match(SPACE);
       const key = this.string();
-      if (result.has(key)) throw this.fault(`each key once (${JSON.stringify(key)} is repeated)`);
+      if (result.has(key)) throw this.fault(`each key once (${JSON.stringify(key.slice(0, 80))} is repeated)`);
       if (!this.take(":")) throw this.fault("':'");
       result.set(key, this.value(depth + 1));
     } while (this.take(","));
@@ -75,8 +77,17 @@ class Parser {
   }
 
   private string(): string {
-    const literal = this.match(STRING);
-    if (literal === undefined) throw this.fault("a string");
+    const start = this.position;
+    const unfinished = (): SyntaxError => {
+      this.position = start;
+      return this.fault("a string");
+    };
+    if (this.text[this.position] !== '"') throw unfinished();
+    this.position++;
+    do this.match(PLAIN);
+    while (this.match(ESCAPE) !== undefined);
+    if (this.text[this.position] !== '"') throw unfinished();
+    const literal = this.text.slice(start, ++this.position);
     const value = literal.includes("\\") ? (JSON.parse(literal) as string) : literal.slice(1, -1);
     if (/\p{Surrogate}/u.test(value)) throw this.fault("well-formed Unicode");
     return value;
