@@ -23,6 +23,7 @@ import { openPeer } from "./python.js";
 const BATCHES = [1, 8];
 /** Blocks of the vision transformer whose weights the Gemm program uses: 302 MB, far more than any cache holds. */
 const PEAK_BLOCKS = 6;
+const PROFILED_RUNS = 3;
 
 export const options = {
   rounds: { type: "string", default: "7" },
@@ -263,13 +264,12 @@ const round4 = (value) => Number(value.toPrecision(4));
 
 /** Profiles each batch in a device of its own: measuring every node costs time, so nothing else is taken from these runs. */
 async function printProfile(folder, use, pictures) {
-  const count = 3;
   for (const batch of BATCHES) {
     const prefix = join(folder, `profile-${batch}`);
     const device = openDevice({ ...use, profile: prefix });
     try {
       const reward = await openImageReward(folder, device, { batch });
-      for (let i = 0; i < count; i++)
+      for (let i = 0; i < PROFILED_RUNS; i++)
         await reward.score(
           PROMPT,
           pictures.slice(0, batch).map(({ image }) => image),
@@ -278,16 +278,15 @@ async function printProfile(folder, use, pictures) {
     } finally {
       await device.close();
     }
-    const ops = await readProfile(prefix, "image-reward", { runs: count - 1, count });
+    const { ops, costliest } = await readProfile(prefix, "image-reward", PROFILED_RUNS);
     report(
       `ImageReward at batch ${batch}, share of Gemm in the time of all nodes`,
       ops.find(({ op }) => op === "Gemm").share,
       "of 1",
       null,
-      {
-        ms: Object.fromEntries(ops.map(({ op, ms }) => [op, round4(ms)])),
-      },
+      { ms: Object.fromEntries(ops.map(({ op, ms }) => [op, round4(ms)])) },
     );
     table(ops);
+    table(costliest);
   }
 }

@@ -1,12 +1,14 @@
 /**
  * @file A training step of the demo denoiser (loss, gradients, AdamW) against its forward pass, runs interleaved.
  *
- * npm run bench -- training-step [--models DIR] [--batch 48] [--rounds 15] [--threads N]
+ * npm run bench -- training-step [--models DIR] [--batch 48] [--rounds 15] [--threads N] [--profile]
  * The same step in PyTorch: python test/reference/training_step.py, same flags.
  */
 
-import { fileURLToPath } from "node:url";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { graph, input } from "../dist/graph/builder.js";
 import { buildUnet, parseUnetConfig } from "../dist/models/unet-2d-condition.js";
 import { rootScope } from "../dist/nn/scope.js";
@@ -17,7 +19,8 @@ import { readJson } from "../dist/training/demo-files.js";
 import { meanSquaredError } from "../dist/training/losses.js";
 import { startValues } from "../dist/training/recipes/recipe-settings.js";
 import { createTrainer } from "../dist/training/trainer.js";
-import { median, report } from "./measure.js";
+import { median, report, table } from "./measure.js";
+import { readProfile } from "./profile.js";
 
 const MODELS = fileURLToPath(new URL("../models/demo", import.meta.url));
 /** Tokens of a prompt. */
@@ -28,9 +31,10 @@ export const options = {
   batch: { type: "string", default: "48" },
   rounds: { type: "string", default: "15" },
   threads: { type: "string" },
+  profile: { type: "boolean", default: false },
 };
 
-export async function run({ models, batch, rounds, threads }) {
+export async function run({ models, batch, rounds, threads, profile }) {
   const count = Number(batch);
   const where = join(models, "stable-diffusion/unet/config.json");
   const config = parseUnetConfig(readJson(where), where);
@@ -54,7 +58,9 @@ export async function run({ models, batch, rounds, threads }) {
     context: random([count, LENGTH, config.crossAttentionWidth]),
     target: random(shape),
   };
-  const device = openDevice(threads === undefined ? {} : { threads: Number(threads) });
+  const folder = await mkdtemp(join(tmpdir(), "laurel-bench-"));
+  const prefix = profile ? join(folder, "profile") : undefined;
+  const device = openDevice({ ...(threads === undefined ? {} : { threads: Number(threads) }), profile: prefix });
   try {
     const parameters = startValues(loss, 1);
     const schedule = { type: "constant", learningRate: 1e-4 };
@@ -87,8 +93,17 @@ export async function run({ models, batch, rounds, threads }) {
       threads: device.threads,
       parameters: [...parameters.values()].reduce((sum, { data }) => sum + data.length, 0),
       rounds: times.step.length,
+      profiled: profile,
     });
+    if (!profile) return;
+    await Promise.all([trainer.dispose(), forward.dispose()]);
+    for (const label of ["forward", "step"]) {
+      const { ops, costliest } = await readProfile(prefix, label, Number(rounds) + 2);
+      table(ops);
+      table(costliest);
+    }
   } finally {
     await device.close();
+    await rm(folder, { recursive: true, force: true });
   }
 }
