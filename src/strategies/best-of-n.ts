@@ -24,7 +24,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
   const spent = (): StopReason => {
     if (budget.evaluations !== undefined && evaluations >= budget.evaluations) return "evaluations";
     if (budget.seconds !== undefined && now() - startedAt >= budget.seconds * 1000) return "seconds";
-    return "complete";
+    return isReached(budget, scored.values()) ? "reached" : "complete";
   };
   const warn = function* (messages: readonly string[]): Generator<StrategyEvent, void> {
     for (const message of messages) {
@@ -34,7 +34,10 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
     }
   };
 
-  stretches: for (const stretch of unfinishedStretches(total, request.batch, scored)) {
+  // with a goal, a group is asked for only once the one before it did not reach it: what is drawn may cost money
+  const goal = budget.until !== undefined;
+  const scoredPrompt = context.scoredPrompt ?? promptMeaning(request.prompt, request.promptSyntax ?? "plain");
+  stretches: for (const stretch of unfinishedStretches(total, request.batch, scored, goal)) {
     if ((reason = spent()) !== "complete") break;
     const part: ImageRequest = { ...request, seed: request.seed + stretch.start, count: stretch.count };
     const groups = context.backend.generate(part, { signal, onProgress: context.onProgress });
@@ -47,7 +50,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
         for (const one of group.images) evaluations += one.evaluations;
         reason = spent();
         // The next group is drawn while this one is scored and stored.
-        if (reason === "complete") next = ahead(groups);
+        if (reason === "complete" && !goal) next = ahead(groups);
         const candidates = toCandidates(context, group);
         const fresh = candidates.filter((candidate) => !scored.has(candidate.index));
         for (const candidate of fresh) yield { type: "candidate", candidate };
@@ -55,7 +58,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
         throwIfAborted(signal);
         // The whole group is scored even when part of it is known: a number then never depends on where a run was interrupted.
         const result2 = await context.reward.score(
-          promptMeaning(request.prompt, request.promptSyntax ?? "plain"),
+          scoredPrompt,
           candidates.map((candidate) => candidate.image),
           signal === undefined ? {} : { signal },
         );
@@ -77,14 +80,25 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
           scored.set(candidate.index, { index: candidate.index, seed: candidate.seed, score });
           yield { type: "scored", candidate, score };
         }
+        if (goal) reason = spent();
         if (reason !== "complete") break stretches;
+        if (goal) break;
       }
     } finally {
       await groups.return(undefined);
     }
   }
-  if (scored.size === total) reason = "complete";
+  if (isReached(budget, scored.values())) reason = "reached";
+  else if (scored.size === total) reason = "complete";
   yield { type: "done", reason, ranking: rank(scored.values()), evaluations };
+}
+
+/** Whether enough candidates are good enough. */
+function isReached({ until }: StrategyContext["budget"], scored: Iterable<Scored>): boolean {
+  if (until === undefined) return false;
+  let passing = 0;
+  for (const { score } of scored) if (score !== null && score >= until.score) passing++;
+  return passing >= until.images;
 }
 
 /** Asks for the next group now; a failure is kept for whoever awaits it and does not count as unhandled meanwhile. */
@@ -112,11 +126,13 @@ function toCandidates(context: StrategyContext, group: GeneratedGroup): Candidat
 /**
  * The stretches of indices still to be drawn. They start and end on the borders of groups: a group that lacks one candidate is drawn whole,
  * so that a resumed run computes with exactly the batches an undisturbed run computes with.
+ * @param apart true keeps groups that follow each other apart
  */
 export function unfinishedStretches(
   total: number,
   batch: number,
   finished: ReadonlyMap<number, unknown>,
+  apart = false,
 ): { readonly start: number; readonly count: number }[] {
   const stretches: { start: number; count: number }[] = [];
   for (let start = 0; start < total; start += batch) {
@@ -125,7 +141,7 @@ export function unfinishedStretches(
     for (let index = start; index < end; index++) complete &&= finished.has(index);
     if (complete) continue;
     const last = stretches.at(-1);
-    if (last !== undefined && last.start + last.count === start) last.count += end - start;
+    if (!apart && last !== undefined && last.start + last.count === start) last.count += end - start;
     else stretches.push({ start, count: end - start });
   }
   return stretches;

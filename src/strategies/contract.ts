@@ -38,10 +38,12 @@ export interface Budget {
   /** Evaluations of the denoiser. */
   readonly evaluations?: number | undefined;
   readonly seconds?: number | undefined;
+  /** Enough: this many candidates with at least this score. */
+  readonly until?: { readonly score: number; readonly images: number } | undefined;
 }
 
-/** Why a strategy stopped. */
-export type StopReason = "complete" | "evaluations" | "seconds";
+/** Why a strategy stopped; `reached` is `until`. */
+export type StopReason = "complete" | "evaluations" | "seconds" | "reached";
 
 /** What a strategy tells while it works, in this order for one candidate: candidate, scored, then perhaps pruned or refined. */
 export type StrategyEvent =
@@ -65,10 +67,13 @@ export interface StrategyContext {
   readonly reward: Reward;
   /** Complete and checked; `count` is the number of candidates. */
   readonly request: ImageRequest;
+  /** What candidates are scored against. @default what the request's prompt says */
+  readonly scoredPrompt?: string | undefined;
   readonly budget: Budget;
   /** Candidates an interrupted run already has: they are ranked, and not made again. */
   readonly finished?: readonly Scored[] | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called after each step of the group in the making. */
   readonly onProgress?: ((progress: GenerationProgress) => void) | undefined;
   /** Milliseconds, monotonic; injected by tests. @default performance.now */
   readonly now?: (() => number) | undefined;

@@ -185,3 +185,43 @@ test("stretches start and end on the borders of groups", () => {
   ]);
   expect(unfinishedStretches(8, 4, has(0, 1, 2, 4, 5, 6, 7))).toEqual([{ start: 0, count: 4 }]);
 });
+
+test("a goal ends it at the end of the group that reaches it, and nothing is drawn ahead", async () => {
+  const all = last(await collect(setUp())).ranking;
+  const byIndex = [...all].sort((a, b) => a.index - b.index);
+  // what the first two groups of four reach together, and the first alone does not
+  const passing = byIndex.slice(0, 8).map(({ score }) => score ?? 0);
+  const score = [...passing].sort((a, b) => b - a)[1]!;
+  const inFirst = byIndex.slice(0, 4).filter((one) => (one.score ?? 0) >= score).length;
+  const images = inFirst + 1;
+  const until = { score, images: Math.min(images, 2) };
+  const context = setUp({ budget: { candidates: 10, until } });
+  const end = last(await collect(context));
+  const expected = byIndex.findIndex(
+    (_, i) => byIndex.slice(0, i + 1).filter((one) => (one.score ?? 0) >= score).length >= until.images,
+  );
+  expect(end.reason).toBe("reached");
+  expect(end.ranking).toHaveLength(expected < 4 ? 4 : 8);
+  expect(context.requests).toHaveLength(expected < 4 ? 1 : 2);
+  // taken up again, nothing is left to do
+  const again = setUp({ budget: { candidates: 10, until }, finished: end.ranking });
+  expect(last(await collect(again))).toMatchObject({ reason: "reached", ranking: end.ranking });
+  expect(again.requests).toEqual([]);
+});
+
+test("a goal that is not reached spends the budget", async () => {
+  const end = last(await collect(setUp({ budget: { candidates: 10, until: { score: 1e9, images: 1 } } })));
+  expect(end.reason).toBe("complete");
+  expect(end.ranking).toHaveLength(10);
+});
+
+test("candidates are scored against another prompt than the drawn one where that is asked for", async () => {
+  const prompts: string[] = [];
+  const reward = createBrightnessReward();
+  const listening = {
+    ...reward,
+    score: (prompt: string, ...rest: [never, never]) => (prompts.push(prompt), reward.score(prompt, ...rest)),
+  };
+  await collect(setUp({ reward: listening as typeof reward, scoredPrompt: "what was meant" }));
+  expect(new Set(prompts)).toEqual(new Set(["what was meant"]));
+});
