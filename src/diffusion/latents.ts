@@ -76,14 +76,3 @@ export function nextState(
 export function forkState(state: LatentState, seed: number): LatentState {
   return { ...state, random: new TorchGenerator(seed).state() };
 }
-
-/** Classifier-free guidance: negative + guidance * (positive - negative), in float32 steps (arXiv 2207.12598, eq. 6, with w = guidance - 1). */
-export function guide(negative: Float32Array, positive: Float32Array, guidance: number): Float32Array {
-  const { fround } = Math;
-  const scale = fround(guidance);
-  const result = new Float32Array(negative.length);
-  for (let i = 0; i < result.length; i++) {
-    result[i] = negative[i]! + fround(scale * fround(positive[i]! - negative[i]!));
-  }
-  return result;
-}

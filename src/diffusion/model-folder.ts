@@ -13,6 +13,8 @@ export interface ModelFolder {
   /** Absolute. */
   readonly directory: string;
   readonly name: string;
+  /** The pipeline it was saved from. */
+  readonly pipeline: string;
   readonly scheduler: SchedulerConfig;
   /** Content of the components' `config.json`. */
   readonly configs: { readonly textEncoder: unknown; readonly unet: unknown; readonly vae: unknown };
@@ -47,7 +49,7 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
   const root = resolve(directory);
   const indexPath = join(root, "model_index.json");
   const index = await readJsonObject(indexPath, "a diffusers folder (model_index.json)");
-  checkComponents(index, indexPath);
+  const pipeline = checkComponents(index, indexPath);
   const schedulerPath = join(root, "scheduler", "scheduler_config.json");
   const [scheduler, textEncoder, unet, vae, stated] = await Promise.all([
     readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) =>
@@ -67,6 +69,7 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
   return {
     directory: root,
     name: stated.name ?? basename(root),
+    pipeline,
     scheduler: { ...scheduler, steps_offset: 1 },
     configs: { textEncoder, unet, vae },
     stated,
@@ -76,20 +79,24 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
 
 /**
  * What the reference pipelines make of any scheduler they are given: files from before these fields were written get the values Stable Diffusion
- * was trained for, all of them `steps_offset` 1, and `clip_sample` false, which the inpainting pipeline alone takes as the file has it.
- * Source: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline, `__init__`, diffusers v0.38.0.
+ * was trained for, all of them `steps_offset` 1, and `clip_sample` false, which the inpainting pipeline and that of latent consistency models take
+ * as the file has it. Source: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline and
+ * LatentConsistencyModelPipeline, `__init__`, diffusers v0.38.0.
  */
-export function schedulerFor({ scheduler }: ModelFolder, inpainting: boolean): SchedulerConfig {
-  return inpainting ? scheduler : { ...scheduler, clip_sample: false };
+export function schedulerFor({ scheduler, pipeline }: ModelFolder, inpainting: boolean): SchedulerConfig {
+  return inpainting || pipeline === LATENT_CONSISTENCY ? scheduler : { ...scheduler, clip_sample: false };
 }
+
+const LATENT_CONSISTENCY = "LatentConsistencyModelPipeline";
 
 /** The settings to use where a request says nothing: `laurel.json`, else the scheduler's class, the denoiser's size and common values. */
 export function defaultsOf(folder: ModelFolder, nativeSize: { width: number; height: number }): DiffusionDefaults {
-  const { stated, scheduler } = folder;
+  const { stated, scheduler, pipeline } = folder;
+  const common = pipeline === LATENT_CONSISTENCY ? { steps: 4, guidance: 8.5 } : { steps: 20, guidance: 7.5 };
   return {
     sampler: stated.sampler ?? samplerOfConfig(scheduler) ?? "dpmpp-2m",
-    steps: stated.steps ?? 20,
-    guidance: stated.guidance ?? 7.5,
+    steps: stated.steps ?? common.steps,
+    guidance: stated.guidance ?? common.guidance,
     eta: stated.eta ?? 0,
     width: stated.width ?? nativeSize.width,
     height: stated.height ?? nativeSize.height,
@@ -98,18 +105,19 @@ export function defaultsOf(folder: ModelFolder, nativeSize: { width: number; hei
 }
 
 /** The pipelines that such a folder may have been saved from; all of them can do what its denoiser can. */
-const PIPELINES: readonly unknown[] = [
+const PIPELINES = [
   "StableDiffusionPipeline",
   "StableDiffusionImg2ImgPipeline",
   "StableDiffusionInpaintPipeline",
+  LATENT_CONSISTENCY,
 ];
 
-/** @throws ModelError when the pipeline is not a Stable Diffusion, or a component is missing or of another class. */
-function checkComponents(index: Record<string, unknown>, where: string): void {
-  const pipeline = index["_class_name"];
-  if (!PIPELINES.includes(pipeline)) {
+/** The pipeline's class. @throws ModelError when the pipeline is not a Stable Diffusion, or a component is missing or of another class. */
+function checkComponents(index: Record<string, unknown>, where: string): string {
+  const pipeline = PIPELINES.find((name) => name === index["_class_name"]);
+  if (pipeline === undefined) {
     throw new ModelError(
-      `${where}: _class_name: expected ${PIPELINES.slice(0, -1).join(", ")} or ${String(PIPELINES.at(-1))}, got ${JSON.stringify(pipeline)}`,
+      `${where}: _class_name: expected ${PIPELINES.slice(0, -1).join(", ")} or ${PIPELINES.at(-1)!}, got ${JSON.stringify(index["_class_name"])}`,
     );
   }
   const problems: string[] = [];
@@ -120,6 +128,7 @@ function checkComponents(index: Record<string, unknown>, where: string): void {
       problems.push(`${component}: expected ${expected}, got ${JSON.stringify(actual ?? "none")}`);
   }
   if (problems.length > 0) throw new ModelError(`${where}: ${problems.join("; ")}`);
+  return pipeline;
 }
 
 async function readStated(path: string): Promise<StatedDefaults> {

@@ -99,15 +99,21 @@ export function textEncoderGraph(config: ClipTextConfig, length: number, variant
 
 /**
  * `sample` [N, C, h, w], `timestep` [N], `conditioning` [P, L, width] and `row` int64 [N] (which conditioning each sample has)
- * -> `prediction` [N, C, h, w]. The few different conditionings are passed once and not repeated for each sample.
+ * -> `prediction` [N, C, h, w]. The few different conditionings are passed once and not repeated for each sample. A distilled denoiser also reads
+ * `guidance` [N, timeConditionWidth], the embedded guidance scale.
  */
 export function denoiserGraph(config: UnetConfig, size: LatentSize, length: number): Graph {
   const sample = input("sample", "float32", ["N", config.inChannels, size.height, size.width]);
   const timestep = input("timestep", "float32", ["N"]);
   const conditioning = input("conditioning", "float32", ["P", length, config.crossAttentionWidth]);
   const encoderHiddenStates = gather(conditioning, input("row", "int64", ["N"]), 0);
+  const timeCondition =
+    config.timeConditionWidth === undefined
+      ? undefined
+      : input("guidance", "float32", ["N", config.timeConditionWidth]);
   const scope = rootScope({ mode: "inference" });
-  return graph("denoiser", { prediction: buildUnet(scope, config, { sample, timestep, encoderHiddenStates }) });
+  const inputs = { sample, timestep, encoderHiddenStates, timeCondition };
+  return graph("denoiser", { prediction: buildUnet(scope, config, inputs) });
 }
 
 /** `latents` [N, C, h, w], already divided by the scaling factor -> `image` [N, 3, H, W], about [-1, 1]. */

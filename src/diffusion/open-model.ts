@@ -69,6 +69,7 @@ export async function openModelParts(directory: string, device: Device): Promise
     promptSyntaxes: PROMPT_SYNTAXES,
     clipSkip: configs.text.layers,
     embeddings: true,
+    distilledGuidance: configs.unet.timeConditionWidth !== undefined,
   };
   const initEncoder = new InitEncoder(device, folder, configs);
   return { folder, configs, defaults, limits, programs, text, initEncoder };

@@ -4,10 +4,12 @@ import { openTextualInversion } from "../prompts/textual-inversion.js";
 import { createSampler } from "../samplers/sampler.js";
 import { throwIfAborted } from "../util/abort.js";
 import type { ModelParts } from "./open-model.js";
-import type { DiffusionRequest } from "./request.js";
+import type { DiffusionRequest, ResolvedRequest } from "./request.js";
 import { type EncodedInit } from "./init-encoder.js";
 import { schedulerFor } from "./model-folder.js";
+import { embedGuidance } from "./guidance.js";
 import { isGuided, resolveDiffusionRequest } from "./request.js";
+import type { PromptLayout } from "./text-conditioning.js";
 import { type DiffusionOptions, latentSize, type Trajectory } from "./trajectory.js";
 
 /**
@@ -21,18 +23,16 @@ export async function planTrajectory(
 ): Promise<Trajectory> {
   throwIfAborted(signal);
   const { request, warnings } = resolveDiffusionRequest(open, parts.defaults, parts.limits);
-  const { factor, text, autoencoder } = parts.configs;
+  const { factor, autoencoder } = parts.configs;
   const { init, mask, steps, strength = 1, eta } = request;
   const start = steps - Math.floor(steps * strength);
   const sampler = createSampler(request.sampler, schedulerFor(parts.folder, mask !== undefined), steps, { eta, start });
   const latentShape = [autoencoder.latentChannels, request.height / factor, request.width / factor] as const;
-  const guided = isGuided(request);
-  const negative = guided ? [{ what: "negative prompt", text: request.negativePrompt }] : [];
-  const layout = parts.text.layOut([...negative, { what: "prompt", text: request.prompt }], {
-    syntax: request.promptSyntax,
-    clipSkip: request.clipSkip,
-    embeddings: await Promise.all(request.embeddings.map((path) => openTextualInversion(path, text.width))),
-  });
+  const { timeConditionWidth } = parts.configs.unet;
+  const guidanceEmbedding =
+    timeConditionWidth === undefined ? undefined : embedGuidance(request.guidance, timeConditionWidth);
+  const guided = isGuided(request, parts.limits);
+  const layout = await layOutPrompts(parts, request);
   // compiled while the prompt is being encoded; a failure is reported where the program is used
   parts.programs
     .denoiser(latentSize({ latentShape }), layout.length)
@@ -41,7 +41,22 @@ export async function planTrajectory(
   const encoding = init === undefined ? undefined : parts.initEncoder.encode({ ...request, init }, signal);
   const [conditioning, encoded] = await Promise.all([parts.text.encode(layout, signal), encoding]);
   warnings.push(...layout.warnings, ...maskWarnings(encoded));
-  return { request, sampler, latentShape, guided, conditioning, init: encoded, warnings };
+  return { request, sampler, latentShape, guided, guidanceEmbedding, conditioning, init: encoded, warnings };
+}
+
+/**
+ * Opens the embeddings and reads the prompts: the negative one and the prompt, or where there is no guidance the prompt alone.
+ * @throws UsageError for wrong syntax, ModelError for an embedding that is none or for another text encoder
+ */
+export async function layOutPrompts(parts: ModelParts, request: ResolvedRequest): Promise<PromptLayout> {
+  const { promptSyntax, clipSkip, embeddings } = request;
+  const negative = { what: "negative prompt", text: request.negativePrompt };
+  const prompt = { what: "prompt", text: request.prompt };
+  return parts.text.layOut(isGuided(request, parts.limits) ? [negative, prompt] : [prompt], {
+    syntax: promptSyntax,
+    clipSkip,
+    embeddings: await Promise.all(embeddings.map((path) => openTextualInversion(path, parts.configs.text.width))),
+  });
 }
 
 function maskWarnings(encoded: EncodedInit | undefined): string[] {

@@ -98,6 +98,8 @@ export interface SettingLimits {
   readonly clipSkip?: number | undefined;
   /** Textual inversion embeddings. @default false */
   readonly embeddings?: boolean | undefined;
+  /** The guidance scale is an input of a model that was distilled with it: no negative prompt is read. @default false */
+  readonly distilledGuidance?: boolean | undefined;
 }
 
 /** Strength where a request does not say, as in diffusers' pipelines. */
@@ -138,13 +140,15 @@ export function resolveDiffusionRequest(
   if (resolved.promptSyntax === "plain" && resolved.embeddings.length > 0) {
     warnings.push("embeddings: they have no effect in plain prompts; the prompt syntax a1111 reads them");
   }
-  if (!isGuided(resolved)) {
+  if (!isGuided(resolved, limits)) {
     if (resolved.negativePrompt !== "") {
-      warnings.push(
-        `negative prompt: it has no effect without guidance (guidance ${resolved.guidance}; above 1 it has)`,
-      );
+      const reason =
+        limits.distilledGuidance === true
+          ? "on a model that was distilled with guidance"
+          : `without guidance (guidance ${resolved.guidance}; above 1 it has)`;
+      warnings.push(`negative prompt: it has no effect ${reason}`);
     }
-    if (resolved.guidance > 0 && resolved.guidance < 1) {
+    if (limits.distilledGuidance !== true && resolved.guidance > 0 && resolved.guidance < 1) {
       warnings.push(`guidance ${resolved.guidance}: values up to 1 all follow the prompt alone`);
     }
   }
@@ -152,8 +156,11 @@ export function resolveDiffusionRequest(
 }
 
 /** True when each step evaluates the denoiser twice, with the prompt and with the negative prompt (as diffusers decides it). */
-export function isGuided(request: { readonly guidance: number }): boolean {
-  return request.guidance > 1;
+export function isGuided(
+  { guidance }: Pick<DiffusionDefaults, "guidance">,
+  { distilledGuidance = false }: Pick<SettingLimits, "distilledGuidance">,
+): boolean {
+  return guidance > 1 && !distilledGuidance;
 }
 
 /**

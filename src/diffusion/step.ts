@@ -2,9 +2,11 @@
 
 import { UsageError } from "../errors.js";
 import type { Program } from "../runtime/program.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { elementCount, float32 } from "../tensor/tensor.js";
 import { keepUnmasked } from "./init-state.js";
-import { guide, type LatentState, nextState } from "./latents.js";
+import { guide } from "./guidance.js";
+import { type LatentState, nextState } from "./latents.js";
 import type { Trajectory } from "./trajectory.js";
 
 /**
@@ -18,7 +20,7 @@ export async function stepStates(
   states: readonly LatentState[],
   signal: AbortSignal | undefined,
 ): Promise<LatentState[]> {
-  const { sampler, guided, latentShape, conditioning, request } = trajectory;
+  const { sampler, guided, latentShape, conditioning, guidanceEmbedding, request } = trajectory;
   const size = elementCount(latentShape);
   const beside = trajectory.init?.repaint?.masked === undefined ? undefined : trajectory.init.repaint.mask;
   const inputSize = beside === undefined ? size : 2 * size + beside.length;
@@ -51,6 +53,7 @@ export async function stepStates(
     timestep: float32([rows], timestep),
     row: { dtype: "int64", shape: [rows], data: row } as const,
     conditioning,
+    ...(guidanceEmbedding === undefined ? {} : { guidance: repeatRows(guidanceEmbedding, rows) }),
   };
   const outputs = await denoiser.run(feeds, { signal });
   const prediction = outputs["prediction"]!.data as Float32Array;
@@ -59,4 +62,11 @@ export async function stepStates(
     const output = guided ? guide(rowOf(i), rowOf(states.length + i), request.guidance) : rowOf(i);
     return keepUnmasked(nextState(state, sampler, output, passes), sampler, trajectory.init);
   });
+}
+
+/** float32 [rows, width], every row the same. */
+function repeatRows(values: Float32Array, rows: number): Tensor<"float32"> {
+  const data = new Float32Array(rows * values.length);
+  for (let i = 0; i < rows; i++) data.set(values, i * values.length);
+  return float32([rows, values.length], data);
 }

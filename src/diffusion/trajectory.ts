@@ -15,6 +15,8 @@ export interface Trajectory {
   readonly latentShape: readonly [number, number, number];
   /** True when a step costs two evaluations. */
   readonly guided: boolean;
+  /** What a denoiser that was distilled with guidance reads of its scale; undefined for others. */
+  readonly guidanceEmbedding: Float32Array | undefined;
   /** float32 [1 or 2, length, width]: the prompt, and before it the negative prompt where guidance needs it. */
   readonly conditioning: Tensor<"float32">;
   /** The picture that its candidates start from; undefined when they start from the prompt alone. */
@@ -35,6 +37,7 @@ export function conditioningLength({ conditioning }: Pick<Trajectory, "condition
 
 /** How far the candidates in the making are. */
 export interface DiffusionProgress {
+  /** Entries of the sampler done, of `steps`: a sampler may have more of them than the request has steps (Heun: two a step). */
   readonly step: number;
   readonly steps: number;
   readonly candidates: number;

@@ -27,6 +27,8 @@ export interface UnetInputs {
   readonly timestep: Value;
   /** `[N, L, crossAttentionWidth]` */
   readonly encoderHiddenStates: Value;
+  /** float32 `[N, timeConditionWidth]`; needed where the configuration has that width. */
+  readonly timeCondition?: Value | undefined;
 }
 
 /** What every block needs. */
@@ -45,7 +47,7 @@ export function buildUnet(scope: Scope, config: UnetConfig, inputs: UnetInputs):
   const sinusoids = timestepSinusoids(inputs.timestep, { ...config, channels: first.channels });
   const flow: Flow = {
     config,
-    activeTime: silu(timestepEmbedding(scope.at("time_embedding"), sinusoids, 4 * first.channels)),
+    activeTime: silu(timestepEmbedding(scope.at("time_embedding"), sinusoids, 4 * first.channels, inputs.timeCondition)),
     context: {
       rows: toRows(inputs.encoderHiddenStates, "encoderHiddenStates"),
       batch: batchOf(inputs.encoderHiddenStates),
@@ -115,7 +117,11 @@ function layer(scope: Scope, flow: Flow, level: UnetLevel, x: Value, index: numb
   return transformer2d(scope.at("attentions", index), hidden, flow.context, options);
 }
 
-function checkInputs(config: UnetConfig, { sample, timestep, encoderHiddenStates }: UnetInputs): void {
+function checkInputs(config: UnetConfig, { sample, timestep, encoderHiddenStates, timeCondition }: UnetInputs): void {
+  if (timeCondition?.shape[1] !== config.timeConditionWidth) {
+    const [expected, actual] = [config.timeConditionWidth, timeCondition?.shape[1]].map((width) => width ?? "no");
+    throw new InternalError(`timeCondition: expected ${expected} channels, got ${actual}`);
+  }
   const expected: [string, Value, number, number][] = [
     ["sample", sample, 4, config.inChannels],
     ["encoderHiddenStates", encoderHiddenStates, 3, config.crossAttentionWidth],

@@ -34,6 +34,8 @@ export interface UnetConfig {
   readonly flipSinToCos: boolean;
   readonly freqShift: number;
   readonly downsamplePadding: 0 | 1;
+  /** Width of a second input of the timestep embedding, which distilled models are given the guidance scale by; undefined without one. */
+  readonly timeConditionWidth: number | undefined;
 }
 
 /** Fields that would change the computation, with the one value that is supported. */
@@ -60,7 +62,6 @@ const ONLY: Readonly<Record<string, unknown>> = {
   resnet_skip_time_act: false,
   resnet_time_scale_shift: "default",
   reverse_transformer_layers_per_block: undefined,
-  time_cond_proj_dim: undefined,
   time_embedding_act_fn: undefined,
   time_embedding_dim: undefined,
   time_embedding_type: "positional",
@@ -97,6 +98,7 @@ export function parseUnetConfig(json: unknown, where: string): UnetConfig {
     flipSinToCos: reader.boolean("flip_sin_to_cos", true),
     freqShift: reader.number("freq_shift", 0),
     downsamplePadding: reader.integer("downsample_padding", 1, 0) === 0 ? 0 : 1,
+    timeConditionWidth: reader.has("time_cond_proj_dim") ? reader.integer("time_cond_proj_dim") : undefined,
   };
   if (![0, 1].includes(reader.integer("downsample_padding", 1, 0))) {
     reader.fault(`downsample_padding: expected 0 or 1, got ${JSON.stringify(reader.raw("downsample_padding"))}`);

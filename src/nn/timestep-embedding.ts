@@ -1,9 +1,9 @@
 /** @file Sinusoidal timestep embeddings and the small network behind them. */
 
-import { concat, constant, cos, mul, reshape, silu, sin } from "../graph/builder.js";
+import { add, concat, constant, cos, mul, reshape, silu, sin } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { float32 } from "../tensor/tensor.js";
-import { batchOf } from "./dimension.js";
+import { batchOf, staticSize } from "./dimension.js";
 import { linear } from "./linear.js";
 import type { Scope } from "./scope.js";
 
@@ -26,7 +26,15 @@ export function timestepSinusoids(
   return concat(options.flipSinToCos ? [cos(angles), sin(angles)] : [sin(angles), cos(angles)], 1);
 }
 
-/** `linear_2(silu(linear_1(x)))`: `[N, channels]` to `[N, width]`. */
-export function timestepEmbedding(scope: Scope, sinusoids: Value, width: number): Value {
-  return linear(scope.at("linear_2"), silu(linear(scope.at("linear_1"), sinusoids, width)), width);
+/**
+ * `linear_2(silu(linear_1(x)))`: `[N, channels]` to `[N, width]`, where x are the sinusoids, plus `cond_proj(condition)` if there is a condition
+ * `[N, any]`. Source: diffusers `TimestepEmbedding`.
+ */
+export function timestepEmbedding(scope: Scope, sinusoids: Value, width: number, condition?: Value): Value {
+  const channels = staticSize(sinusoids, 1, scope.prefix);
+  const input =
+    condition === undefined
+      ? sinusoids
+      : add(sinusoids, linear(scope.at("cond_proj"), condition, channels, { bias: false }));
+  return linear(scope.at("linear_2"), silu(linear(scope.at("linear_1"), input, width)), width);
 }

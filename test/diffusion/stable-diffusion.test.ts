@@ -20,6 +20,7 @@ interface Case {
   negative?: string;
   prediction?: string;
   outdated?: object;
+  distilled?: boolean;
   seed: number;
   width?: number;
   height?: number;
@@ -27,9 +28,9 @@ interface Case {
 }
 
 const FOLDER = fileURLToPath(new URL("../fixtures/models/tiny-sd", import.meta.url));
-const CASES = (
-  JSON.parse(await readFile(new URL("../fixtures/diffusion/images.json", import.meta.url), "utf8")) as { cases: Case[] }
-).cases;
+const { cases: CASES, condProj } = JSON.parse(
+  await readFile(new URL("../fixtures/diffusion/images.json", import.meta.url), "utf8"),
+) as { cases: Case[]; condProj: string };
 const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, "base64"));
 
 let device: Device;
@@ -69,6 +70,34 @@ const request = (one: Case) => ({
   height: one.height,
 });
 
+/** The model as a latent consistency model: its denoiser has one more layer, which is given the guidance scale. */
+async function distilledFolder(): Promise<string> {
+  const folder = await changed("model_index.json", (json) => ({
+    ...json,
+    _class_name: "LatentConsistencyModelPipeline",
+  }));
+  const edit = async (file: string, fields: object): Promise<void> => {
+    const json = JSON.parse(await readFile(join(folder, file), "utf8")) as object;
+    await writeFile(join(folder, file), JSON.stringify({ ...json, ...fields }));
+  };
+  await edit("unet/config.json", { time_cond_proj_dim: 10 });
+  await edit("scheduler/scheduler_config.json", { _class_name: "LCMScheduler" });
+  const path = join(folder, "unet/diffusion_pytorch_model.safetensors");
+  const source = await openSafetensors(path);
+  const tensors = new Map<string, Tensor>();
+  for (const name of source.entries.keys()) tensors.set(name, await source.read(name));
+  const data = new Float32Array(bytes(condProj).buffer);
+  tensors.set("time_embedding.cond_proj.weight", { dtype: "float32", shape: [data.length / 10, 10], data });
+  await saveSafetensors(path, tensors);
+  return folder;
+}
+
+/** Evaluations of the denoiser: Heun has two a step but one in the last, PNDM one more at its start; guidance doubles them. */
+function evaluationsOf({ sampler, steps, guidance, distilled = false }: Case): number {
+  const entries = sampler.startsWith("heun") ? 2 * steps - 1 : sampler === "pndm" ? steps + 1 : steps;
+  return entries * (guidance > 1 && !distilled ? 2 : 1);
+}
+
 /** Mean |difference| in units of 1/255. */
 function meanDifference(a: Uint8Array, b: Uint8Array): number {
   return a.reduce((sum, value, i) => sum + Math.abs(value - b[i]!), 0) / a.length;
@@ -77,10 +106,12 @@ function meanDifference(a: Uint8Array, b: Uint8Array): number {
 describe("the same seed gives the picture of diffusers", () => {
   let velocity: StableDiffusion;
   let outdated: StableDiffusion;
+  let distilled: StableDiffusion;
   const withScheduler = async (fields: object | undefined): Promise<StableDiffusion> =>
     openStableDiffusion(await changed("scheduler/scheduler_config.json", (json) => ({ ...json, ...fields })), device);
   beforeAll(async () => {
     velocity = await withScheduler({ prediction_type: "v_prediction" });
+    distilled = await openStableDiffusion(await distilledFolder(), device);
     outdated = await withScheduler(CASES.find((one) => one.outdated !== undefined)?.outdated);
   });
 
@@ -94,7 +125,8 @@ describe("the same seed gives the picture of diffusers", () => {
   test.each(CASES.map((one) => [`${one.sampler}, guidance ${one.guidance}, seed ${one.seed}`, one] as const))(
     "%s",
     async (_, one) => {
-      const subject = one.prediction !== undefined ? velocity : one.outdated !== undefined ? outdated : model;
+      const special = one.prediction !== undefined ? velocity : one.outdated !== undefined ? outdated : model;
+      const subject = one.distilled === true ? distilled : special;
       const { trajectory, states: begun } = await subject.begin(request(one));
       let states = begun;
       for (let step = 0; step < trajectory.sampler.timesteps.length; step++)
@@ -109,7 +141,7 @@ describe("the same seed gives the picture of diffusers", () => {
         expect([images[i]!.width, images[i]!.height]).toEqual([expected.width, expected.height]);
         const difference = meanDifference(images[i]!.data, bytes(expected.rgb));
         expect(difference).toBeLessThanOrEqual(0.1); // required: 1
-        expect(states[i]!.evaluations).toBe(one.steps * (one.guidance > 1 ? 2 : 1));
+        expect(states[i]!.evaluations).toBe(evaluationsOf(one));
       });
     },
   );
@@ -159,6 +191,15 @@ describe("generate", () => {
       { step: 1, steps: 2, candidates: 1 },
       { step: 2, steps: 2, candidates: 1 },
     ]);
+  });
+
+  test("progress counts the sampler's evaluations, and the picture says what it cost", async () => {
+    const told: unknown[] = [];
+    const request = { ...ask, count: 1, steps: 2, sampler: "heun" };
+    for await (const { images } of model.generate(request, { onProgress: (one) => told.push(one) })) {
+      expect(images.map(({ evaluations }) => evaluations)).toEqual([6]);
+    }
+    expect(told).toEqual([1, 2, 3].map((step) => ({ step, steps: 3, candidates: 1 })));
   });
 
   test("an aborted signal ends it with CancelledError, and the model works on", async () => {
@@ -244,6 +285,29 @@ describe("requests out of range", () => {
 });
 
 describe("folders", () => {
+  test("a latent consistency model has its pipeline's defaults, and reads no negative prompt", async () => {
+    const opened = await openStableDiffusion(await distilledFolder(), device);
+    expect(opened.warnings).toEqual([]);
+    expect(opened.defaults).toMatchObject({ sampler: "lcm", steps: 4, guidance: 8.5 });
+    expect(opened.resolve({ prompt: "a", negativePrompt: "b", seed: 0, guidance: 0.5 }).warnings).toEqual([
+      "negative prompt: it has no effect on a model that was distilled with guidance",
+    ]);
+  });
+
+  test("a scheduler that is none of the samplers is said, and replaced", async () => {
+    const folder = await changed("scheduler/scheduler_config.json", (json) => ({
+      ...json,
+      _class_name: "LMSDiscreteScheduler",
+    }));
+    const opened = await openStableDiffusion(folder, device);
+    expect(opened.defaults.sampler).toBe("dpmpp-2m");
+    expect(opened.warnings).toEqual([
+      expect.stringMatching(
+        /its scheduler LMSDiscreteScheduler is not among the samplers; dpmpp-2m is the default instead$/,
+      ),
+    ]);
+  });
+
   test("laurel.json sets the defaults", async () => {
     const folder = await changed("laurel.json", () => ({
       name: "tiny",
@@ -273,7 +337,7 @@ describe("folders", () => {
     [
       "model_index.json",
       (json: object) => ({ ...json, _class_name: "StableDiffusionXLPipeline" }),
-      /_class_name: expected StableDiffusionPipeline, .* or .*InpaintPipeline, got "StableDiffusionXLPipeline"/,
+      /_class_name: expected StableDiffusionPipeline, .* or LatentConsistencyModelPipeline, got "StableDiffusionXLPipeline"/,
     ],
     [
       "model_index.json",

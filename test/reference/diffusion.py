@@ -15,13 +15,32 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    PNDMScheduler,
     StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 OUT = FIXTURES / "diffusion" / "images.json"
-CLASSES = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmpp-2m": DPMSolverMultistepScheduler}
+CLASSES = {
+    "ddpm": DDPMScheduler,
+    "ddim": DDIMScheduler,
+    "pndm": PNDMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "euler-a": EulerAncestralDiscreteScheduler,
+    "heun": HeunDiscreteScheduler,
+    "heun-karras": HeunDiscreteScheduler,
+    "dpmpp-2m": DPMSolverMultistepScheduler,
+    "dpmpp-2m-sde-karras": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+}
 LONG = "a red circle on the left of a blue square above the red square on the blue circle"
 
 CASES = [
@@ -37,11 +56,31 @@ CASES = [
     dict(sampler="ddim", steps=5, guidance=3.0, prompt="a circle", seed=8, prediction="v_prediction"),
     dict(sampler="dpmpp-2m", steps=6, guidance=2.0, prompt="a circle", seed=2, prediction="v_prediction"),
     dict(sampler="ddim", steps=4, guidance=1.0, prompt="a circle", seed=4, outdated={"steps_offset": 0, "clip_sample": True}),
+    dict(sampler="pndm", steps=7, guidance=3.0, prompt="a red circle", seed=12),
+    dict(sampler="euler-a", steps=5, guidance=4.0, prompt="a red circle", seed=13),
+    dict(sampler="heun", steps=4, guidance=2.0, prompt="a red circle", seed=14),
+    dict(sampler="heun-karras", steps=5, guidance=1.0, prompt="a blue square", seed=15),
+    dict(sampler="dpmpp-2m-sde-karras", steps=6, guidance=3.0, prompt="a blue square", seed=16),
+    dict(sampler="unipc", steps=6, guidance=3.0, prompt="a blue square", seed=17),
+    dict(sampler="lcm", steps=4, guidance=1.0, prompt="a blue square", seed=18),
+    dict(sampler="lcm", steps=4, guidance=8.5, prompt="a red circle", negative="not read", seed=19, distilled=True),
+    dict(sampler="lcm", steps=2, guidance=1.5, prompt="a red circle", seed=20, distilled=True),
 ]
 
 
 def b64(array):
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def distilled(pipe):
+    """The pipeline of a latent consistency model: its denoiser is given the guidance scale, through one more layer."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_config(pipe.unet.config, time_cond_proj_dim=10)
+    unet.load_state_dict(pipe.unet.state_dict(), strict=False)
+    unet.time_embedding.cond_proj.weight.data = torch.randn(unet.time_embedding.cond_proj.weight.shape)
+    parts = {**pipe.components, "unet": unet.eval(), "scheduler": LCMScheduler(), "safety_checker": None}
+    parts.pop("image_encoder")
+    return LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
 
 
 def main():
@@ -53,10 +92,17 @@ def main():
     for case in CASES:
         extra = {"prediction_type": case["prediction"]} if "prediction" in case else {}
         extra |= case.get("outdated", {})
+        if case["sampler"].endswith("-karras"):
+            extra["use_karras_sigmas"] = True
+        if "-sde" in case["sampler"]:
+            extra["algorithm_type"] = "sde-dpmsolver++"
         # given to the constructor, which sets steps_offset to 1 and clip_sample to false in whatever scheduler it gets
         scheduler = CLASSES[case["sampler"]].from_config(base, **extra)
-        pipe = StableDiffusionPipeline(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
-        pipe.set_progress_bar_config(disable=True)
+        used = StableDiffusionPipeline(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
+        settings = {"eta": case.get("eta", 0.0), "negative_prompt": case.get("negative")}
+        if case.get("distilled", False):
+            used, settings = distilled(pipe), {}
+        used.set_progress_bar_config(disable=True)
         size = {key: case[key] for key in ("width", "height") if key in case}
         images = []
         for index in range(2):
@@ -66,12 +112,11 @@ def main():
                 latents["last"] = kwargs["latents"]
                 return {}
 
-            picture = pipe(
+            picture = used(
                 case["prompt"],
-                negative_prompt=case.get("negative"),
+                **settings,
                 num_inference_steps=case["steps"],
                 guidance_scale=case["guidance"],
-                eta=case.get("eta", 0.0),
                 generator=torch.Generator("cpu").manual_seed(case["seed"] + index),
                 callback_on_step_end=keep,
                 **size,
@@ -84,6 +129,7 @@ def main():
         "command": "python test/reference/diffusion.py",
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
         "cases": cases,
+        "condProj": b64(distilled(pipe).unet.time_embedding.cond_proj.weight.detach().numpy().astype("<f4")),
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(fixture, indent=1) + "\n")
