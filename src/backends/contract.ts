@@ -63,6 +63,8 @@ export interface ImageBackend {
   readonly capabilities: BackendCapabilities;
   /** What the backend uses where a request says nothing. */
   readonly defaults: Omit<ImageSettings, "strength"> & { readonly batch: number };
+  /** Checks what takes more than the request itself to tell, such as files it names. @throws UsageError, ModelError */
+  check?(request: ImageRequest): Promise<void>;
   /**
    * Draws `request.count` pictures, in groups of `request.batch`. Which group a picture is drawn in follows from the request alone.
    * @throws CancelledError when `signal` aborts; UsageError for a request outside the capabilities; BackendError when the backend died.

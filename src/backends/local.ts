@@ -29,6 +29,7 @@ export function createLocalBackend(model: StableDiffusion): ImageBackend {
       height: defaults.height,
       batch: Math.min(defaults.batch, MAXIMUM_BATCH),
     },
+    check: (request) => model.check(request),
     async *generate(request, options = {}) {
       checkRequest(backend, request);
       const told = new Set<string>();

@@ -9,7 +9,7 @@ import { decodeLatents } from "./decode.js";
 import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
-import { planTrajectory } from "./plan.js";
+import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
 import { resolveDiffusionRequest } from "./request.js";
 import { stepStates } from "./step.js";
@@ -65,6 +65,11 @@ export class StableDiffusion {
   /** Completes and checks a request without starting it. @throws UsageError */
   resolve(request: DiffusionRequest): { readonly request: ResolvedRequest; readonly warnings: string[] } {
     return resolveDiffusionRequest(request, this.defaults, this.limits);
+  }
+
+  /** Checks what only files can tell: embeddings, and the prompts that name them. @throws UsageError, ModelError */
+  async check(request: DiffusionRequest): Promise<void> {
+    await layOutPrompts(this.#parts, this.resolve(request).request);
   }
 
   /**

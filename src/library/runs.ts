@@ -64,6 +64,7 @@ export async function startRun(
 ): Promise<Run> {
   const { count, keep } = checkKeep(request);
   const resolved = completeRequest(models, request);
+  await models.backend.check?.(resolved.request);
   const records = await modelRecords(models);
   const paths = { model: records.backend.path, rewardModel: records.reward.path };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };

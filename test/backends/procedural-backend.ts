@@ -1,9 +1,16 @@
 /** @file A small real backend for tests: it paints a picture from each seed, in groups, without any model. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { GenerateOptions, GeneratedGroup, ImageBackend, ImageRequest } from "#laurel/backends/contract";
+import type {
+  BackendCapabilities,
+  GenerateOptions,
+  GeneratedGroup,
+  ImageBackend,
+  ImageRequest,
+} from "#laurel/backends/contract";
 import { checkRequest } from "#laurel/backends/resolve";
 import { CancelledError } from "#laurel/errors";
+import { resizeNearest } from "#laurel/image/resize";
 import type { RgbImage } from "#laurel/image/types";
 import { smallRandom } from "#laurel/util/statistics";
 
@@ -11,8 +18,12 @@ import { smallRandom } from "#laurel/util/statistics";
 export interface ProceduralOptions {
   /** Milliseconds a group takes. @default 0 */
   readonly groupMs?: number;
+  /** What it claims to honour beyond what it does. */
+  readonly capabilities?: Partial<BackendCapabilities>;
   /** Called with every request. */
   readonly onRequest?: (request: ImageRequest) => void;
+  /** It paints on a picture to start from, where a mask allows it. @default false */
+  readonly pictures?: boolean;
   /** Warnings that come with each group. */
   readonly warnings?: readonly string[];
   /** A file that stands for the weights. */
@@ -32,11 +43,12 @@ export function createProceduralBackend(options: ProceduralOptions = {}): ImageB
       steps: true,
       guidance: false,
       textToImage: true,
-      imageToImage: false,
-      inpainting: false,
+      imageToImage: options.pictures ?? false,
+      inpainting: options.pictures ?? false,
       samplers: ["paint", "spray"],
       size: { multiple: 4, minimum: 8, maximum: 256 },
       maximumBatch: 8,
+      ...options.capabilities,
     },
     defaults: {
       steps: STEPS,
@@ -44,7 +56,7 @@ export function createProceduralBackend(options: ProceduralOptions = {}): ImageB
       sampler: "paint",
       width: 16,
       height: 16,
-     
+
       batch: 4,
     },
     generate: (request, given = {}) => generate(backend, options, request, given),
@@ -81,7 +93,7 @@ async function* generate(
   }
 }
 
-function paint({ prompt, width = 16, height = 16, steps = STEPS }: ImageRequest, seed: number): RgbImage {
+function paint({ prompt, width = 16, height = 16, steps = STEPS, init, mask }: ImageRequest, seed: number): RgbImage {
   const random = smallRandom(
     [...prompt].reduce((hash, c) => (Math.imul(hash, 31) + c.charCodeAt(0)) >>> 0, seed + steps),
   );
@@ -90,11 +102,16 @@ function paint({ prompt, width = 16, height = 16, steps = STEPS }: ImageRequest,
     const colour = [random() * 256, random() * 256, random() * 256];
     for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) data.set(colour, (y * width + x) * 3);
   };
-  fill(0, 0, width, height);
+  if (init === undefined) fill(0, 0, width, height);
+  else data.set(resizeNearest(init, 3, width, height));
   for (let i = 0; i < 3; i++) {
     const left = Math.floor(random() * width * 0.6);
     const top = Math.floor(random() * height * 0.6);
     fill(left, top, Math.min(width, left + Math.ceil(width / 3)), Math.min(height, top + Math.ceil(height / 3)));
+  }
+  if (init !== undefined && mask !== undefined) {
+    const kept = resizeNearest(init, 3, width, height);
+    resizeNearest(mask, 3, width, height).forEach((value, i) => value < 128 && (data[i] = kept[i]!));
   }
   return { width, height, data };
 }
