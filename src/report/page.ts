@@ -16,6 +16,12 @@ export interface EmbeddedImage {
   readonly height: number;
 }
 
+/** The pictures the run started from; undefined for one that there is none of. */
+export interface EmbeddedInputs {
+  readonly init: EmbeddedImage | undefined;
+  readonly mask: EmbeddedImage | undefined;
+}
+
 /** Two sprigs of laurel. */
 const LEAF = new Html(
   `<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true">${[0, 1]
@@ -41,7 +47,11 @@ const LEAF = new Html(
 );
 
 /** The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. */
-export function reportPage(run: RunSnapshot, images: ReadonlyMap<number, EmbeddedImage>): string {
+export function reportPage(
+  run: RunSnapshot,
+  images: ReadonlyMap<number, EmbeddedImage>,
+  inputs: EmbeddedInputs,
+): string {
   const { manifest } = run;
   const ranking = rankedCandidates(run);
   const best = ranking[0];
@@ -66,7 +76,7 @@ export function reportPage(run: RunSnapshot, images: ReadonlyMap<number, Embedde
             ><span class="status">${statusText(run)}</span>
           </div>
           ${hero(run, ranking, best === undefined ? undefined : images.get(best.index))} ${warnings(manifest.warnings)}
-          ${distribution(ranking)} ${grid(ranking, images)} ${tables(run)}
+          ${startedFrom(inputs)} ${distribution(ranking)} ${grid(ranking, images)} ${tables(run)}
           <footer>Make the same images again: <code>laurel rerun ${manifest.runId}/run.json</code></footer>
         </main>
       </body>
@@ -108,6 +118,19 @@ function warnings(messages: readonly string[]): Html | null {
       ${messages.map((message) => html`<li>${message}</li>`)}
     </ul>
   </section>`;
+}
+
+function startedFrom({ init, mask }: EmbeddedInputs): Html | null {
+  if (init === undefined) return null;
+  const figure = (image: EmbeddedImage, caption: string): Html =>
+    html`<figure>
+      <img src="${image.uri}" class="${crisp(image)}" alt="${caption}" />
+      <figcaption><b>${caption}</b><span>${image.width} × ${image.height}</span></figcaption>
+    </figure>`;
+  return html`<h2>Started from</h2>
+    <div class="grid">
+      ${figure(init, "picture")} ${mask === undefined ? null : figure(mask, "mask: white is repainted")}
+    </div>`;
 }
 
 function distribution(ranking: readonly RankedCandidate[]): Html | null {
@@ -171,6 +194,7 @@ function tables(run: RunSnapshot): Html {
         ["Sampler", config.sampler],
         ["Steps", config.steps],
         ["Guidance", config.guidance],
+        ["Strength", config.strength],
         ["Size", size],
         ["Batch", config.batch],
       ])}

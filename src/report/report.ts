@@ -4,11 +4,14 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { contactSheet } from "../image/contact-sheet.js";
 import { decodeRgb } from "../image/decode.js";
+import type { RgbImage } from "../image/types.js";
+import { readInputs } from "../pipeline/inputs.js";
+import type { InputRecord } from "../pipeline/manifest.js";
 import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import { RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { writeFileAtomic } from "../util/files.js";
 import { format } from "./distribution.js";
-import { type EmbeddedImage, reportPage } from "./page.js";
+import { type EmbeddedImage, type EmbeddedInputs, reportPage } from "./page.js";
 
 /** Most pictures on the page, and on the contact sheet. */
 const MOST_ON_PAGE = 200;
@@ -26,9 +29,9 @@ export async function writeReport(
   const grid = ranking.length === 0 ? undefined : join(run.directory, RUN_FILES.grid);
   if (grid !== undefined) await writeFileAtomic(grid, await sheet(run, ranking.slice(0, MOST_ON_SHEET)));
   const shown = ranking.slice(0, MOST_ON_PAGE);
-  const embedded = await Promise.all(shown.map((line) => embed(run, line, line.rank > 1)));
+  const embedded = await Promise.all(shown.map((line) => embed(join(run.directory, line.image), line, line.rank > 1)));
   const images = new Map(shown.map((line, position) => [line.index, embedded[position] as EmbeddedImage]));
-  await writeFileAtomic(report, reportPage(run, images));
+  await writeFileAtomic(report, reportPage(run, images, await embedInputs(run)));
   return { report, grid };
 }
 
@@ -42,9 +45,21 @@ async function sheet(run: RunSnapshot, ranking: readonly RankedCandidate[]): Pro
   return contactSheet(images, { columns, labels, highlighted });
 }
 
-async function embed(run: RunSnapshot, line: RankedCandidate, thumbnail: boolean): Promise<EmbeddedImage> {
-  const png = await readFile(join(run.directory, line.image));
-  const { width, height } = line;
+/** The pictures that the run started from. @throws UsageError when they are not those any more */
+async function embedInputs({ directory, manifest: { inputs } }: RunSnapshot): Promise<EmbeddedInputs> {
+  const { init, mask } = await readInputs(directory, inputs);
+  const shown = async (image: RgbImage | undefined, record: InputRecord | null): Promise<EmbeddedImage | undefined> =>
+    image === undefined || record === null ? undefined : embed(join(directory, record.path), image, true);
+  return { init: await shown(init, inputs.init), mask: await shown(mask, inputs.mask) };
+}
+
+/** A PNG of the given size. */
+async function embed(
+  path: string,
+  { width, height }: { readonly width: number; readonly height: number },
+  thumbnail: boolean,
+): Promise<EmbeddedImage> {
+  const png = await readFile(path);
   if (!thumbnail || width <= THUMBNAIL_WIDTH) return { uri: dataUri("image/png", png), width, height };
   const { default: sharp } = await import("sharp");
   const small = await sharp(png).resize({ width: THUMBNAIL_WIDTH }).webp({ quality: 85 }).toBuffer();

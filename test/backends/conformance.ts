@@ -44,6 +44,18 @@ export function backendConformance(subject: BackendSubject): void {
     }
   });
 
+  test("a picture to start from, where it can be honoured, decides what comes out", async () => {
+    const { imageToImage, size } = (await open()).capabilities;
+    if (!imageToImage || size === undefined) return;
+    const side = 8 * size.multiple;
+    const plain = (grey: number) => ({ width: side, height: side, data: new Uint8Array(side * side * 3).fill(grey) });
+    const [dark] = await draw({ count: 1, init: plain(20), strength: 0.6 });
+    const [light] = await draw({ count: 1, init: plain(235), strength: 0.6 });
+    expect([dark!.image.width, dark!.image.height]).toEqual([side, side]);
+    expect(dark!.image.data).not.toEqual(light!.image.data);
+    expect(dark!.evaluations).toBeLessThanOrEqual((await draw({ count: 1 }))[0]!.evaluations);
+  });
+
   test("groups hold at most batch candidates", async () => {
     for await (const group of (await open()).generate(await request()))
       expect(group.images.length).toBeLessThanOrEqual(2);

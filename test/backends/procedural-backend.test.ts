@@ -7,3 +7,7 @@ import { createProceduralBackend } from "./procedural-backend.js";
 describe("the procedural backend", () => {
   backendConformance({ open: async () => createProceduralBackend(), prompt: "a few rectangles" });
 });
+
+describe("the procedural backend on pictures", () => {
+  backendConformance({ open: async () => createProceduralBackend({ pictures: true }), prompt: "a few rectangles" });
+});

@@ -41,6 +41,49 @@ test("a setting that cannot be honoured is left out with a warning", () => {
   ]);
 });
 
+const picture = { width: 18, height: 13, data: new Uint8Array(18 * 13 * 3) };
+const painter = createProceduralBackend({ pictures: true });
+
+test("a picture to start from brings its size, cut to what can be drawn, and the strength of its pipeline", () => {
+  const { request, warnings } = resolveRequest(painter, { ...open, init: picture });
+  expect(request).toMatchObject({ init: picture, width: 16, height: 12, strength: 0.8 });
+  expect(warnings).toEqual(["init: sides are multiples of 4 pixels; the picture of 18 x 13 is resized to 16 x 12"]);
+  const given = resolveRequest(painter, { ...open, init: picture, mask: picture, width: 32, height: 8 });
+  expect(given.request).toMatchObject({ mask: picture, width: 32, height: 8, strength: 1 });
+  expect(given.warnings).toEqual([]);
+});
+
+test("pictures that cannot be honoured are left out with a warning each", () => {
+  const { request, warnings } = resolveRequest(backend, { ...open, init: picture, mask: picture, strength: 0.5 });
+  expect(request).toMatchObject({ init: undefined, mask: undefined, strength: undefined, width: 16, height: 16 });
+  expect(warnings).toEqual([
+    "procedural: a mask is not supported and was left out, got a picture",
+    "procedural: a picture to start from is not supported and was left out, got a picture",
+    "procedural: strength is not supported and was left out, got 0.5",
+  ]);
+});
+
+test.each([
+  [{ mask: picture }, "mask: expected a picture (init) that it is a mask of, got none"],
+  [{ strength: 0.5 }, "strength: expected a picture (init) to start from, got none"],
+  [{ init: picture, strength: 0 }, "strength: expected a number above 0, up to 1, got 0"],
+  [{ init: picture, strength: 1.5 }, "strength: expected a number above 0, up to 1, got 1.5"],
+  [{ init: picture, strength: Number.NaN }, "strength: expected a number above 0, up to 1, got NaN"],
+  [{ init: picture, strength: 0.24 }, "strength: expected at least 1/4, so that one of 4 steps is taken, got 0.24"],
+])("pictures: %o is refused", (change, message) => {
+  expect(() => resolveRequest(painter, { ...open, ...change })).toThrow(new UsageError(message));
+});
+
+test("a backend that only repaints asks for a picture and a mask", () => {
+  const capabilities = { ...painter.capabilities, textToImage: false, imageToImage: false };
+  const repainter = { ...painter, capabilities };
+  expect(() => resolveRequest(repainter, open)).toThrow(
+    "init: expected a picture and a mask, since this model repaints",
+  );
+  expect(() => resolveRequest(repainter, { ...open, init: picture })).toThrow("mask: expected one, since this model");
+  expect(resolveRequest(repainter, { ...open, init: picture, mask: picture }).request.strength).toBe(1);
+});
+
 test.each([
   [{ prompt: " \n" }, "prompt: expected some text, got an empty prompt"],
   [{ count: 10_001 }, "count: expected a whole number from 1 to 10000, got 10001"],

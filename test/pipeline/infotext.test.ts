@@ -22,6 +22,12 @@ const record: CandidateRecord = {
   laurel: "0.1.0",
 };
 
+test("how far a picture was changed is A1111's denoising strength", () => {
+  const changed = { ...record, settings: { ...record.settings, strength: 0.75 } };
+  expect(parse(infotext(changed))["Denoising strength"]).toBe("0.75");
+  expect(infotext(record)).not.toContain("Denoising");
+});
+
 /** The parser of AUTOMATIC1111 v1.10.1, modules/infotext_utils.py, as far as prompts and pairs go. */
 function parse(text: string): Record<string, string> {
   const pair = /\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/g;

@@ -51,6 +51,22 @@ test("the page is self-contained and shows every candidate, best first", async (
   });
 });
 
+test("the page shows the picture and the mask that a run started from", async () => {
+  const init = { width: 12, height: 10, data: new Uint8Array(360).fill(90) };
+  const mask = { width: 400, height: 6, data: new Uint8Array(7200).fill(200) };
+  const run = await createRun(await temporaryFolder(), {
+    ...newRun({ count: 2, strength: 0.5 }),
+    inputs: { init, mask },
+  });
+  await run.close();
+  const { report } = await writeReport(run.snapshot());
+  const page = await readFile(report, "utf8");
+  expect(page).toContain(`data:image/png;base64,${Buffer.from(await encodePng(init)).toString("base64")}`);
+  expect(page.match(/data:image\/webp/g)).toHaveLength(1); // the mask is wide: a thumbnail
+  expect(page).toMatch(/Started from[^]*12 × 10[^]*mask: white is repainted[^]*400 × 6/);
+  expect(page).toMatch(/Strength<\/th>\s*<td>0\.5</);
+});
+
 test("a hostile prompt, negative prompt and warning stay text", async () => {
   const evil = `</title><script>alert("1")</script><img src=x onerror='alert(2)'>`;
   const run = await finished({ prompt: evil, negativePrompt: evil, count: 2, keep: 1 }, [evil]);

@@ -98,7 +98,9 @@ export async function startWebui(behaviour: WebuiBehaviour = {}): Promise<WebuiS
     );
     const { width = 512, height = 512 } = request;
     const size = behaviour.otherSize === true ? { width: width + 8, height } : { width, height };
-    const pictures = await Promise.all(seeds.map(async (seed) => encodePng(paint(seed, size))));
+    // another picture to start from gives another picture
+    const start = [...(request.init_images?.[0] ?? "")].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
+    const pictures = await Promise.all(seeds.map(async (seed) => encodePng(paint(seed + start, size))));
     const images = pictures.map((png) => Buffer.from(png).toString("base64"));
     if (behaviour.grid === true) images.unshift(Buffer.from(await encodePng(paint(999_999, size))).toString("base64"));
     const info = JSON.stringify({
