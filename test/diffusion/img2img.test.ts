@@ -186,3 +186,113 @@ describe("the same seed gives the picture of diffusers", () => {
     expect(states[0]!.evaluations).toBe(one.evaluations * (one.guidance > 1 ? 2 : 1));
   });
 });
+
+describe("one request's candidates", () => {
+  const ask = { prompt: "a red circle", seed: 40, count: 4, steps: 6, sampler: "ddpm", guidance: 3, strength: 0.5 };
+  const draw = async (change: object): Promise<{ seed: number; data: Uint8Array; evaluations: number }[]> => {
+    const images = [];
+    for await (const group of model.generate({ ...ask, ...change }))
+      for (const { seed, image, evaluations } of group.images) images.push({ seed, data: image.data, evaluations });
+    return images;
+  };
+
+  test.each([["img2img"], ["inpainting"]])(
+    "%s: the same in every group, and only steps taken are counted",
+    async (kind) => {
+      const pictures = { init, mask: kind === "inpainting" ? mask : undefined };
+      const together = await draw({ ...pictures, batch: 4 });
+      expect(together.map(({ evaluations }) => evaluations)).toEqual([6, 6, 6, 6]); // 3 of 6 steps, guided
+      expect(await draw({ ...pictures, batch: 3 })).toEqual(together);
+      expect(await draw({ ...pictures, seed: 42, count: 1 })).toEqual([together[2]]);
+      expect(new Set(together.map(({ data }) => Buffer.from(data).toString("base64"))).size).toBe(4);
+    },
+  );
+
+  test("progress counts the steps that are taken", async () => {
+    const told: number[] = [];
+    const onProgress = (one: { step: number; steps: number }): void => void told.push(one.step, one.steps);
+    for await (const group of model.generate({ ...ask, init, count: 1 }, { onProgress }))
+      expect(group.images).toHaveLength(1);
+    expect(told).toEqual([1, 3, 2, 3, 3, 3]);
+  });
+
+  test("a picture is encoded once, another one anew", async () => {
+    const encoded = async (change: object) =>
+      (await model.begin({ ...ask, count: 1, init, ...change })).trajectory.init;
+    const first = await encoded({});
+    expect(await encoded({ strength: 0.7, prompt: "a blue square" })).toBe(first);
+    const other = { ...init, data: init.data.map((value) => 255 - value) };
+    expect((await encoded({ init: other }))!.picture).not.toEqual(first!.picture);
+    expect((await encoded({ width: 40 }))!.picture!.mean).toHaveLength((4 * 40 * 40) / 16);
+  });
+
+  test("what is kept is kept: outside the mask a repainted picture is the decoded original", async () => {
+    const all = (grey: number): RgbImage => ({ width: 48, height: 40, data: new Uint8Array(48 * 40 * 3).fill(grey) });
+    const request = { ...ask, count: 1, init };
+    const { trajectory, states } = await model.begin({ ...request, mask: all(127) });
+    expect(trajectory.warnings).toEqual([
+      "init: sides are multiples of 4 pixels; the picture of 50 x 43 is resized to 48 x 40",
+      "mask: nothing is repainted, since no part of it is brighter than medium grey",
+    ]);
+    const [kept] = await model.step(trajectory, states);
+    const [preview] = await model.preview(trajectory, [kept!]);
+    let [last] = [kept!];
+    while (last.stepIndex < 3) [last] = (await model.step(trajectory, [last])) as [typeof last];
+    expect(last.latents).toEqual(kept!.init!.picture);
+    const [image] = await model.decode(trajectory, [last]);
+    expect(preview).toEqual(image);
+    const {
+      trajectory: free,
+      states: [start],
+    } = await model.begin({ ...request, mask: all(128) });
+    const [repainted] = await model.step(free, [start!]);
+    expect(repainted!.latents).not.toEqual(kept!.latents);
+  });
+});
+
+describe("requests that cannot be", () => {
+  const ask = { prompt: "a", seed: 0, steps: 10 };
+  test.each([
+    [{ strength: 0.5 }, "strength: expected a picture (init) to start from, got none"],
+    [{ mask: 1 }, "mask: expected a picture (init) that it is a mask of, got none"],
+    [{ init: 1, strength: 0 }, "strength: expected a number above 0, up to 1, got 0"],
+    [{ init: 1, strength: 1.01 }, "strength: expected a number above 0, up to 1, got 1.01"],
+    [{ init: 1, strength: 0.09 }, "strength: expected at least 1/10, so that one of 10 steps is taken, got 0.09"],
+    [{ init: 1, width: 47 }, "width: expected a multiple of 4"],
+  ])("%j", async (wrong, message) => {
+    const pictures = { ...("init" in wrong ? { init } : {}), ...("mask" in wrong ? { mask } : {}) };
+    await expect(model.begin({ ...ask, ...wrong, ...pictures })).rejects.toThrow(message);
+  });
+
+  test("an inpainting model draws nothing without a picture and a mask", async () => {
+    const inpainter = await openStableDiffusion(await inpaintingFolder(), device);
+    await expect(inpainter.begin(ask)).rejects.toThrow(
+      "init: expected a picture and a mask, since this model repaints, got none",
+    );
+    await expect(inpainter.begin({ ...ask, init })).rejects.toThrow(
+      "mask: expected one, since this model repaints, got none",
+    );
+  });
+
+  test("an autoencoder without its encoder still draws from prompts, and says what is missing otherwise", async () => {
+    const folder = await changed({});
+    const path = join(folder, "vae", "diffusion_pytorch_model.safetensors");
+    const source = await openSafetensors(path);
+    const tensors = new Map<string, Tensor>();
+    for (const name of source.entries.keys())
+      if (!/^(encoder|quant_conv)\./.test(name)) tensors.set(name, await source.read(name));
+    await saveSafetensors(path, tensors);
+    const opened = await openStableDiffusion(folder, device);
+    expect((await opened.begin({ ...ask, count: 1 })).states).toHaveLength(1);
+    await expect(opened.begin({ ...ask, init })).rejects.toThrow(/AutoencoderKL: .*missing.*encoder\.conv_in\.bias/);
+  });
+
+  test("cancelling does not spoil the encoding for the next request", async () => {
+    const other = { ...init, data: init.data.map((value) => value >> 1) };
+    const controller = new AbortController();
+    const begun = model.begin({ ...ask, init: other }, { signal: controller.signal });
+    controller.abort();
+    await expect(begun).rejects.toThrow(/cancelled/);
+    expect((await model.begin({ ...ask, init: other })).states).toHaveLength(1);
+  });
+});
