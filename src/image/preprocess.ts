@@ -27,17 +27,9 @@ export function shortSideTo(size: number, width: number, height: number): { widt
 
 /** `Resize(size, BICUBIC)`, `CenterCrop(size)`, `convert("RGB")`: the 8-bit square a reward looks at. */
 export function cropForClip(image: SourceImage | RgbImage, size: number): RgbImage {
-  const target = shortSideTo(size, image.width, image.height);
-  const rgb = toRgb(resizeBicubic(image, target.width, target.height));
-  if (rgb.width === size && rgb.height === size) return rgb;
-  const left = halfToEven(rgb.width - size);
-  const top = halfToEven(rgb.height - size);
-  const data = new Uint8Array(size * size * 3);
-  for (let y = 0; y < size; y++) {
-    const start = ((top + y) * rgb.width + left) * 3;
-    data.set(rgb.data.subarray(start, start + size * 3), y * size * 3);
-  }
-  return { width: size, height: size, data };
+  const { width, height } = shortSideTo(size, image.width, image.height);
+  const window = { left: halfToEven(width - size), top: halfToEven(height - size), width: size, height: size };
+  return toRgb(resizeBicubic(image, width, height, window));
 }
 
 /** All 256 normalised values of a channel, in torch's float32 steps: (byte / 255 - mean) / std. */
@@ -53,7 +45,7 @@ const TABLES = CLIP_MEAN.map((mean, channel) => normalisedValues(mean, CLIP_STD[
  *
  * @param size The network's image size in pixels, for example 224.
  * @returns float32 [3, size, size], normalised.
- * @throws UsageError when the image is so narrow that its resized form exceeds the pixel limit.
+ * @throws UsageError when the image is so narrow that its long side would exceed 100 million pixels.
  */
 export function preprocessClip(image: SourceImage | RgbImage, size: number): Float32Array {
   const { data } = cropForClip(image, size);

@@ -13,35 +13,64 @@ interface Filter {
   readonly weight: (x: number) => number;
 }
 
+/** A part of a resized image, in its pixels. */
+export interface Window {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
 /**
- * What `image.resize((width, height), BICUBIC)` gives: colour is weighted by alpha; 1-bit and palette images are resized by
- * nearest neighbour, as Pillow does. 16-bit grey is reduced to 8 bits first (Pillow would keep 16 and clip them later).
+ * What `image.resize((width, height), BICUBIC)` gives, or a window of it, which costs no more than its own pixels: colour is
+ * weighted by alpha; 1-bit and palette images are resized by nearest neighbour, as Pillow does. 16-bit grey is reduced to 8 bits
+ * first (Pillow would keep 16 and clip them later).
+ *
+ * @throws UsageError when the window is larger than the pixel limit, or a side of the whole is.
  */
-export function resizeBicubic(image: RgbImage, width: number, height: number): RgbImage;
-export function resizeBicubic(image: SourceImage, width: number, height: number): SourceImage;
-export function resizeBicubic(image: SourceImage | RgbImage, width: number, height: number): SourceImage | RgbImage;
-export function resizeBicubic(image: SourceImage | RgbImage, width: number, height: number): SourceImage | RgbImage {
-  checkSize("resize", width, height);
-  if (image.width === width && image.height === height) return image;
-  if (!("mode" in image)) return { width, height, data: resample(image, 3, width, height, BICUBIC) };
+export function resizeBicubic(image: RgbImage, width: number, height: number, window?: Window): RgbImage;
+export function resizeBicubic(image: SourceImage, width: number, height: number, window?: Window): SourceImage;
+export function resizeBicubic(
+  image: SourceImage | RgbImage,
+  width: number,
+  height: number,
+  window?: Window,
+): SourceImage | RgbImage;
+export function resizeBicubic(
+  image: SourceImage | RgbImage,
+  width: number,
+  height: number,
+  window: Window = { left: 0, top: 0, width, height },
+): SourceImage | RgbImage {
+  checkSize("resize", width, 1);
+  checkSize("resize", 1, height);
+  checkSize("resize", window.width, window.height);
+  if (image.width === width && image.height === height && window.width === width && window.height === height) {
+    return image;
+  }
+  const size = { width: window.width, height: window.height };
+  const resampled = (bytes: Bytes, channels: number) => resample(bytes, channels, width, height, BICUBIC, window);
+  if (!("mode" in image)) return { ...size, data: resampled(image, 3) };
   switch (image.mode) {
     case "1":
     case "P":
-      return { ...image, width, height, data: resizeNearest(image, 1, width, height) };
+      return { ...image, ...size, data: resizeNearest(image, 1, width, height, window) };
     case "L":
     case "RGB":
     case "CMYK":
-      return { ...image, width, height, data: resample(image, CHANNELS[image.mode], width, height, BICUBIC) };
+      return { ...image, ...size, data: resampled(image, CHANNELS[image.mode]) };
     case "LA":
     case "RGBA": {
       const channels = CHANNELS[image.mode];
+      // Pillow leaves the colours alone where there is nothing to resize.
+      if (image.width === width && image.height === height)
+        return { ...image, ...size, data: resampled(image, channels) };
       const premultiplied = { ...image, data: premultiply(image.data, channels) };
-      const data = unpremultiply(resample(premultiplied, channels, width, height, BICUBIC), channels);
-      return { ...image, width, height, data };
+      return { ...image, ...size, data: unpremultiply(resampled(premultiplied, channels), channels) };
     }
     case "I;16": {
       const grey = { ...image, mode: "L" as const, data: Uint8Array.from(image.data, (value) => value >> 8) };
-      return resizeBicubic(grey, width, height);
+      return resizeBicubic(grey, width, height, window);
     }
     default:
       return image satisfies never;
@@ -52,7 +81,7 @@ export function resizeBicubic(image: SourceImage | RgbImage, width: number, heig
 export function resizeLanczos(image: RgbImage, width: number, height: number): RgbImage {
   checkSize("resize", width, height);
   if (image.width === width && image.height === height) return image;
-  return { width, height, data: resample(image, 3, width, height, LANCZOS) };
+  return { width, height, data: resample(image, 3, width, height, LANCZOS, { left: 0, top: 0, width, height }) };
 }
 
 interface Bytes {
@@ -62,27 +91,32 @@ interface Bytes {
 }
 
 /** Nearest neighbour; the source coordinate is accumulated as Pillow does, so ties fall on the same side. */
-export function resizeNearest(image: Bytes, channels: number, width: number, height: number): Uint8Array {
-  const columns = nearestIndices(image.width, width);
-  const rows = nearestIndices(image.height, height);
-  const out = new Uint8Array(width * height * channels);
-  for (let y = 0; y < height; y++) {
-    const row = (rows[y] as number) * image.width;
-    for (let x = 0; x < width; x++) {
-      const from = (row + (columns[x] as number)) * channels;
-      const to = (y * width + x) * channels;
-      for (let c = 0; c < channels; c++) out[to + c] = image.data[from + c] as number;
+export function resizeNearest(
+  image: Bytes,
+  channels: number,
+  width: number,
+  height: number,
+  window: Window = { left: 0, top: 0, width, height },
+): Uint8Array {
+  const columns = nearestIndices(image.width, width, window.left, window.width);
+  const rows = nearestIndices(image.height, height, window.top, window.height);
+  const out = new Uint8Array(rows.length * columns.length * channels);
+  let to = 0;
+  for (const row of rows) {
+    for (const column of columns) {
+      const from = (row * image.width + column) * channels;
+      for (let c = 0; c < channels; c++) out[to++] = image.data[from + c] as number;
     }
   }
   return out;
 }
 
-function nearestIndices(size: number, outSize: number): Uint32Array {
+function nearestIndices(size: number, outSize: number, first: number, count: number): Uint32Array {
   const scale = size / outSize;
-  const indices = new Uint32Array(outSize);
+  const indices = new Uint32Array(count);
   let position = scale * 0.5;
-  for (let i = 0; i < outSize; i++) {
-    indices[i] = Math.min(size - 1, Math.trunc(position));
+  for (let i = 0; i < first + count; i++) {
+    if (i >= first) indices[i - first] = Math.min(size - 1, Math.trunc(position));
     position += scale;
   }
   return indices;
@@ -116,70 +150,111 @@ function lanczos(x: number): number {
 
 const LANCZOS: Filter = { support: 3, weight: lanczos };
 
-function filterKernel(filter: Filter, size: number, outSize: number): Kernel {
+/** The kernel of `count` output pixels from `first` on, of the `outSize` that `size` become. */
+function filterKernel(filter: Filter, size: number, outSize: number, first: number, count: number): Kernel {
   const scale = size / outSize;
   const filterScale = Math.max(1, scale);
   const support = filter.support * filterScale;
   const taps = Math.ceil(support) * 2 + 1;
-  const starts = new Int32Array(outSize);
-  const counts = new Int32Array(outSize);
-  const weights = new Int32Array(outSize * taps);
+  const starts = new Int32Array(count);
+  const counts = new Int32Array(count);
+  const weights = new Int32Array(count * taps);
   const exact = new Float64Array(taps);
-  for (let i = 0; i < outSize; i++) {
-    const center = (i + 0.5) * scale;
+  for (let i = 0; i < count; i++) {
+    const center = (first + i + 0.5) * scale;
     const start = Math.max(0, Math.trunc(center - support + 0.5));
-    const count = Math.min(size, Math.trunc(center + support + 0.5)) - start;
+    const length = Math.min(size, Math.trunc(center + support + 0.5)) - start;
     let total = 0;
-    for (let t = 0; t < count; t++) {
+    for (let t = 0; t < length; t++) {
       const weight = filter.weight((t + start - center + 0.5) * (1 / filterScale));
       exact[t] = weight;
       total += weight;
     }
-    for (let t = 0; t < count; t++) {
+    for (let t = 0; t < length; t++) {
       const weight = total === 0 ? (exact[t] as number) : (exact[t] as number) / total;
       weights[i * taps + t] = Math.trunc((weight < 0 ? -0.5 : 0.5) + weight * 2 ** PRECISION_BITS);
     }
     starts[i] = start;
-    counts[i] = count;
+    counts[i] = length;
   }
   return { taps, starts, counts, weights };
+}
+
+/** One axis of a resize: the source pixels that its window needs, and how they make it; no kernel where the size is kept. */
+interface Axis {
+  readonly first: number;
+  readonly count: number;
+  /** Its starts count from `first`. */
+  readonly kernel?: Kernel;
+}
+
+function resizedAxis(filter: Filter, size: number, outSize: number, first: number, count: number): Axis {
+  if (size === outSize) return { first, count };
+  const kernel = filterKernel(filter, size, outSize, first, count);
+  const source = kernel.starts[0] as number;
+  const last = count - 1;
+  const end = (kernel.starts[last] as number) + (kernel.counts[last] as number);
+  return {
+    first: source,
+    count: end - source,
+    kernel: { ...kernel, starts: kernel.starts.map((start) => start - source) },
+  };
 }
 
 /**
  * Both passes, each rounded to 8 bits; a pass that keeps the size is left out. Horizontal first, unless the height shrinks by more
  * than twice the pixels that the width does: so since Pillow 13.0; earlier versions never begin with the vertical pass.
  */
-function resample(image: Bytes, channels: number, width: number, height: number, filter: Filter): Uint8Array {
-  let { data } = image;
-  if (data.length !== image.width * image.height * channels) {
-    throw new InternalError(`resize: expected ${image.width * image.height * channels} bytes, got ${data.length}`);
+function resample(
+  image: Bytes,
+  channels: number,
+  width: number,
+  height: number,
+  filter: Filter,
+  window: Window,
+): Uint8Array {
+  if (image.data.length !== image.width * image.height * channels) {
+    throw new InternalError(
+      `resize: expected ${image.width * image.height * channels} bytes, got ${image.data.length}`,
+    );
   }
+  const columns = resizedAxis(filter, image.width, width, window.left, window.width);
+  const rows = resizedAxis(filter, image.height, height, window.top, window.height);
+  let data = crop(image, channels, columns, rows);
   const rowsLost = image.height - height;
   const verticalFirst = rowsLost > 0 && rowsLost > (image.width - width) * 2;
   // Vertically a pixel's neighbour is a whole row away: one line of `height` positions with columns * channels channels.
-  const vertical = (columns: number) => {
-    if (height === image.height) return;
-    data = resampleLines(data, 1, image.height, columns * channels, filterKernel(filter, image.height, height), height);
+  const vertical = (across: number) => {
+    if (rows.kernel !== undefined) data = resampleLines(data, 1, rows.count, across * channels, rows.kernel);
   };
-  if (verticalFirst) vertical(image.width);
-  if (width !== image.width) {
-    const rows = verticalFirst ? height : image.height;
-    data = resampleLines(data, rows, image.width, channels, filterKernel(filter, image.width, width), width);
+  if (verticalFirst) vertical(columns.count);
+  if (columns.kernel !== undefined) {
+    data = resampleLines(data, verticalFirst ? window.height : rows.count, columns.count, channels, columns.kernel);
   }
-  if (!verticalFirst) vertical(width);
+  if (!verticalFirst) vertical(window.width);
   return data;
 }
 
-/** Resamples the middle axis of [lines, size, channels] to `outSize`; walks memory in order, all channels of a tap together. */
+function crop(image: Bytes, channels: number, columns: Axis, rows: Axis): Uint8Array {
+  if (columns.count === image.width && rows.count === image.height) return image.data;
+  const length = columns.count * channels;
+  const out = new Uint8Array(rows.count * length);
+  for (let y = 0; y < rows.count; y++) {
+    const start = ((rows.first + y) * image.width + columns.first) * channels;
+    out.set(image.data.subarray(start, start + length), y * length);
+  }
+  return out;
+}
+
+/** Resamples the middle axis of [lines, size, channels] by a kernel; walks memory in order, all channels of a tap together. */
 function resampleLines(
   data: Uint8Array,
   lines: number,
   size: number,
   channels: number,
-  kernel: Kernel,
-  outSize: number,
+  { taps, starts, counts, weights }: Kernel,
 ): Uint8Array {
-  const { taps, starts, counts, weights } = kernel;
+  const outSize = starts.length;
   const out = new Uint8Array(lines * outSize * channels);
   const sums = new Int32Array(channels);
   for (let line = 0; line < lines; line++) {

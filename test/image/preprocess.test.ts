@@ -86,7 +86,9 @@ describe("images as Pillow and torchvision see them", () => {
   it("rounds the long side down and refuses what would grow out of hand", () => {
     expect(shortSideTo(224, 300, 401)).toEqual({ width: 224, height: 299 });
     expect(shortSideTo(224, 401, 300)).toEqual({ width: 299, height: 224 });
-    const line = { width: 100_000, height: 1, data: new Uint8Array(300_000) };
-    expect(() => preprocessClip(line, 224)).toThrow("resize: expected 1 to 100 million pixels, got 22400000 x 224");
+    const line = { width: 1_000_000, height: 1, data: new Uint8Array(3_000_000) };
+    expect(() => preprocessClip(line, 224)).toThrow("resize: expected 1 to 100 million pixels, got 224000000 x 1");
+    const short = { width: 100_000, height: 1, data: new Uint8Array(300_000).fill(9) };
+    expect(cropForClip(short, 224)).toEqual({ width: 224, height: 224, data: new Uint8Array(224 * 224 * 3).fill(9) });
   });
 });
