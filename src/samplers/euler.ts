@@ -1,9 +1,8 @@
 /** @file Euler's method on the probability-flow equation (Karras et al., arXiv 2206.00364, algorithm 2 without churn), plain and ancestral. */
 
 import type { Sampler, SamplerFactory, StepCoefficients } from "./contract.js";
-import { derivative } from "./derivative.js";
 import { combine, NOISE, SAMPLE } from "./linear-form.js";
-import { inputScale, noiseLevels } from "./noise-levels.js";
+import { derivative, inputScale, noiseLevels } from "./noise-levels.js";
 import { cleanFromLevel } from "./prediction.js";
 import type { SchedulerConfig } from "./scheduler-config.js";
 

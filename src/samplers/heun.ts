@@ -1,9 +1,8 @@
 /** @file Heun's second-order method (Karras et al., arXiv 2206.00364, algorithm 1): two evaluations a step, one in the last. */
 
 import type { Sampler, SamplerFactory, StepCoefficients } from "./contract.js";
-import { derivative } from "./derivative.js";
 import { combine, register, SAMPLE } from "./linear-form.js";
-import { inputScale, noiseLevels } from "./noise-levels.js";
+import { derivative, inputScale, noiseLevels } from "./noise-levels.js";
 import { cleanFromLevel } from "./prediction.js";
 
 /**

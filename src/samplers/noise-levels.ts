@@ -1,5 +1,7 @@
-/** @file Timesteps and noise levels of the samplers that work in the variance-exploding view: Euler, Euler ancestral, Heun, DPM-Solver++ SDE. */
+/** @file The samplers that work in the variance-exploding view (Euler, Euler ancestral, Heun, DPM-Solver++ SDE): levels, scales, derivative. */
 
+import type { LinearForm } from "./contract.js";
+import { CLEAN, combine, OUTPUT, SAMPLE } from "./linear-form.js";
 import { createSigmas } from "./noise-schedule.js";
 import type { SchedulerConfig } from "./scheduler-config.js";
 import { checkSteps, interpolate, karrasSigmas, spacedTimesteps, timestepOfSigma } from "./timesteps.js";
@@ -50,4 +52,14 @@ export function noiseLevels(
 /** The denoiser reads samples scaled to unit variance: x / sqrt(sigma^2 + 1). */
 export function inputScale(sigma: number): number {
   return 1 / Math.sqrt(sigma * sigma + 1);
+}
+
+/**
+ * dx/dsigma = (x - x0) / sigma of the probability-flow equation (arXiv 2206.00364, eq. 3). For epsilon prediction that is the output itself:
+ * written so, nothing cancels.
+ * @param clipped true when x0 is clamped, so that the output no longer says the same
+ */
+export function derivative(config: SchedulerConfig, sigma: number, clipped = false): LinearForm {
+  if (config.prediction_type === "epsilon" && !clipped) return OUTPUT;
+  return combine([1 / sigma, SAMPLE], [-1 / sigma, CLEAN]);
 }

@@ -77,14 +77,6 @@ function entered(one: Case, sampler: Sampler): Float32Array {
   return noise.map((value, i) => sample * (-1 + (2 * i) / (noise.length - 1)) + weight * value);
 }
 
-/**
- * The largest relative difference along the trajectory that is allowed. 1e-5, but where the reference's own float32 loses more: the first level of
- * a rescaled schedule is 4096, of which x - x0 loses 2.4e-4.
- */
-function tolerance(one: Case): number {
-  return /^euler/.test(one.sampler) && one.config["rescale_betas_zero_snr"] === true ? 5e-5 : 1e-5;
-}
-
 describe("trajectories", () => {
   test.each(
     FIXTURE.cases.map(
@@ -121,7 +113,7 @@ describe("trajectories", () => {
       ({ sample, history } = result);
       worst = Math.max(worst, relative(sample, floats(one.samples[i]!)));
     }
-    expect(worst).toBeLessThanOrEqual(tolerance(one));
+    expect(worst).toBeLessThanOrEqual(1e-5);
   });
 });
 
