@@ -36,6 +36,7 @@ export type { RunProgress } from "./pipeline/generate-run.js";
 export { type RankedCandidate, rankedCandidates } from "./pipeline/ranked.js";
 export type { CandidateLine, CandidateRecord, SourceRecord } from "./pipeline/candidate-record.js";
 export type {
+  EmbeddingRecord,
   InputRecord,
   InputRecords,
   ModelRecord,
@@ -57,6 +58,9 @@ export type { ImageRewardConfig } from "./models/image-reward-config.js";
 export type { ClipConfig } from "./models/clip.js";
 export { inferenceRank } from "./rewards/rank.js";
 export type { ModelIdentity } from "./weights/identity.js";
+
+// Prompts: what their syntax says.
+export { type Fragment, parseAttention, promptMeaning, type PromptSyntax } from "./prompts/attention-syntax.js";
 
 // Backends: sources of images.
 export {

@@ -183,7 +183,7 @@ function grid(ranking: readonly RankedCandidate[], images: ReadonlyMap<number, E
 }
 
 function tables(run: RunSnapshot): Html {
-  const { config, models, versions, timings, seeds, evaluations, createdAt } = run.manifest;
+  const { config, embeddings, models, versions, timings, seeds, evaluations, createdAt } = run.manifest;
   const size = config.width === null || config.height === null ? null : `${config.width} × ${config.height} pixels`;
   return html`<h2>Settings</h2>
     <div class="tables">
@@ -195,6 +195,10 @@ function tables(run: RunSnapshot): Html {
         ["Steps", config.steps],
         ["Guidance", config.guidance],
         ["Strength", config.strength],
+        ["Prompt syntax", config.promptSyntax === "plain" ? null : config.promptSyntax],
+        ["Read by the reward", config.rewardPrompt],
+        ["Clip skip", config.clipSkip],
+        ["Embeddings", embeddings.length === 0 ? null : embeddings.map(({ path }) => path).join(", ")],
         ["Size", size],
         ["Batch", config.batch],
       ])}
