@@ -7,6 +7,8 @@ import type { Reply, Request } from "./messages.js";
 
 const PROGRAM = fileURLToPath(new URL("./device-process.js", import.meta.url));
 const STDERR_KEPT = 2000;
+/** Without it ONNX Runtime 1.29 and newer reports names and hashes of models to Microsoft, and leaves a log in the temporary folder. */
+const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: "1" };
 
 /** The device process died with a request unanswered; `cause` of it: "SIGKILL", "exit code 1", ... */
 export class DeviceDeath extends Error {
@@ -29,6 +31,7 @@ export class DeviceChild {
     this.#process = fork(PROGRAM, [], {
       serialization: "advanced",
       execArgv: [],
+      env: { ...process.env, ...NO_TELEMETRY },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
     this.#process.on("message", (reply: Reply) => {
