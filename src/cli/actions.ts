@@ -13,6 +13,7 @@ export const ACTIONS: {
   resume: async () => (await import("./commands/resume.js")).resume,
   rerun: async () => (await import("./commands/rerun.js")).rerun,
   models: async () => (await import("./commands/models.js")).models,
+  doctor: async () => (await import("./commands/doctor.js")).doctor,
   completion: async () => (await import("./commands/completion.js")).completion,
   "demo evaluate": async () => (await import("./commands/demo-evaluate.js")).demoEvaluate,
   "demo train": async () => (await import("./commands/demo-train.js")).demoTrain,

@@ -3,6 +3,7 @@
 import { COMPLETION } from "./commands/completion.entry.js";
 import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
+import { DOCTOR } from "./commands/doctor.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
 import { MODELS } from "./commands/models.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
@@ -16,6 +17,7 @@ export const COMMANDS = {
   resume: RESUME,
   rerun: RERUN,
   models: MODELS,
+  doctor: DOCTOR,
   completion: COMPLETION,
   "demo evaluate": DEMO_EVALUATE,
   "demo train": DEMO_TRAIN,

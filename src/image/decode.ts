@@ -3,14 +3,15 @@
 import type { Metadata, Sharp } from "sharp";
 import { UsageError } from "../errors.js";
 import { toRgb } from "./convert.js";
-import { orientationWarnings } from "./exif.js";
+import { avifTransform, undoTransform } from "./avif-orientation.js";
+import { orientationWarning, orientationWarnings } from "./exif.js";
 import { decodeGif, isGif } from "./gif-decode.js";
 import { isPng } from "./png-chunks.js";
 import { decodePng } from "./png-decode.js";
 import { describeBytes, HEAD_BYTES, recogniseForeign } from "../util/foreign.js";
 import { readBytes } from "../util/read-file.js";
-import type { RgbImage, SourceImage } from "./types.js";
-import { MAX_PIXELS, checkSize } from "./types.js";
+import type { ChannelImage, RgbImage, SourceImage } from "./types.js";
+import { CHANNELS, MAX_PIXELS, checkSize } from "./types.js";
 
 /** Larger files are no pictures of at most MAX_PIXELS pixels. */
 const MAX_FILE_BYTES = 512 << 20;
@@ -31,12 +32,13 @@ export async function decodeImage(bytes: Uint8Array, where: string): Promise<Sou
   // Nothing but the supported formats reaches sharp, which could open far more.
   if (!isPicture(head)) throw unreadable(where, recogniseForeign(head) ?? describeBytes(head));
   const { default: sharp } = await import("sharp");
-  const pipeline = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: MAX_PIXELS });
+  const pipeline = sharp(asStill(bytes), { failOn: "error", ignoreIcc: true, limitInputPixels: MAX_PIXELS });
   const metadata = await guard(where, () => pipeline.metadata());
   const { format, width, height } = metadata;
   if (!FORMATS.includes(format)) throw unreadable(where, format);
   checkSize(where, width, height);
-  return guard(where, () => decodeRaw(pipeline, metadata, where));
+  const raw = await guard(where, () => decodeRaw(pipeline, metadata, where));
+  return format === "heif" ? asStored(raw, bytes, where) : raw;
 }
 
 /** As {@link decodeImage}, from a file. @throws UsageError also when it cannot be read, is no regular file or is too large. */
@@ -70,7 +72,28 @@ async function guard<T>(where: string, action: () => Promise<T>): Promise<T> {
   }
 }
 
-async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Promise<SourceImage> {
+/** An animated AVIF holds a still picture too, its first frame, which libheif opens only in a file of that brand. */
+function asStill(bytes: Uint8Array): Uint8Array {
+  const brand = Buffer.from(bytes.subarray(4, 12)).toString("latin1");
+  if (brand !== "ftypavis") return bytes;
+  const still = bytes.slice();
+  still.set(Buffer.from("avif"), 8);
+  return still;
+}
+
+/** An AVIF picture without the rotation and mirroring that libheif has applied. */
+function asStored(image: ChannelImage, bytes: Uint8Array, where: string): ChannelImage {
+  const transform = avifTransform(bytes);
+  const { turns, mirror } = transform;
+  const warnings = [
+    ...image.warnings,
+    `${where}: AVIF colours are computed otherwise than in the reference: pixels may differ by a few of 255 levels, at colour edges by more`,
+  ];
+  if (turns !== 0 || mirror !== undefined) warnings.push(orientationWarning(where, "rotation or mirroring"));
+  return { ...image, ...undoTransform(image, CHANNELS[image.mode], transform), warnings };
+}
+
+async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Promise<ChannelImage> {
   const { space, format, depth } = metadata;
   // Without these sharp would turn CMYK into RGB through a colour profile, and grey into RGB.
   if (space === "cmyk") pipeline.pipelineColourspace("cmyk").toColourspace("cmyk");
@@ -79,7 +102,7 @@ async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Pr
   const { width, height, channels } = info;
   const data = new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength);
   const warnings = orientationWarnings(where, metadata.orientation);
-  if (depth !== "uchar") warnings.push(`${where}: its ${depth} pixels are reduced to 8 bits`);
+  if (depth !== "uchar" && format !== "heif") warnings.push(`${where}: its ${depth} pixels are reduced to 8 bits`);
   const facts = { width, height, format: format === "heif" ? "avif" : format, warnings };
   switch (channels) {
     case 1:
@@ -91,4 +114,11 @@ async function decodeRaw(pipeline: Sharp, metadata: Metadata, where: string): Pr
     case 4:
       return { ...facts, mode: space === "cmyk" ? "CMYK" : "RGBA", data };
   }
+}
+
+/** Versions of sharp and of libvips inside it. @throws Error when it cannot be loaded on this platform */
+export async function codecVersions(): Promise<{ readonly sharp: string; readonly vips: string }> {
+  const { default: sharp } = await import("sharp");
+  const { sharp: version = "unknown", vips } = sharp.versions;
+  return { sharp: version, vips };
 }

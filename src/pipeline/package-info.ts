@@ -7,8 +7,19 @@ const root = new URL("../../", import.meta.url);
 
 /** Laurel's version, as in its package.json. */
 export function packageVersion(): string {
-  const parsed = JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as { version: string };
-  return parsed.version;
+  return packageJson().version;
+}
+
+/** The versions of Node that Laurel is made for: `>=20.19`. */
+export function requiredNode(): string {
+  return packageJson().engines.node;
+}
+
+/** The package's folder, absolute. */
+export const PACKAGE_FOLDER = fileURLToPath(root);
+
+function packageJson(): { readonly version: string; readonly engines: { readonly node: string } } {
+  return JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as ReturnType<typeof packageJson>;
 }
 
 /** Folders of the models that ship inside, absolute. They are found relative to the package, never to the working folder. */
@@ -20,3 +31,6 @@ export const EMBEDDED_MODELS = {
   /** CLIP dual encoder of the demo world, which serves as a held-out reward. */
   judge: fileURLToPath(new URL("models/demo/clip", root)),
 } as const;
+
+/** Digests of the models that ship inside, and what they gave where these were recorded. */
+export const EMBEDDED_REFERENCE = fileURLToPath(new URL("models/demo/self-test.json", root));
