@@ -6,6 +6,7 @@ import { z } from "zod";
 import { UsageError } from "../errors.js";
 import { encodePng } from "../image/png.js";
 import type { RgbImage } from "../image/types.js";
+import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import type { GeneratedGroup, ImageBackend, ImageRequest } from "./contract.js";
 import { drawGroups, type GroupOptions, type SeedGroup } from "./groups.js";
 import type { HttpServer } from "./http/client.js";
@@ -26,6 +27,8 @@ export interface WebuiOptions {
 }
 
 const MAXIMUM_SIDE = 4096;
+/** Of the server's slider, for the text encoder of Stable Diffusion 1.x. */
+const MAXIMUM_CLIP_SKIP = 12;
 /** Milliseconds that telling the server of a cancellation may take. */
 const INTERRUPT_MS = 2000;
 /** Times a group is drawn again when somebody at the server interrupted it. */
@@ -78,6 +81,9 @@ export async function openWebui(
       samplers: samplers.flatMap(({ name, aliases = [] }) => [name, ...aliases]),
       size: { multiple: 8, minimum: 64, maximum: MAXIMUM_SIDE },
       maximumBatch: options.maximumBatch ?? 4,
+      // the server reads every prompt its own way: what is stated tells the reward how
+      promptSyntaxes: PROMPT_SYNTAXES,
+      clipSkip: MAXIMUM_CLIP_SKIP,
       textToImage: true,
       imageToImage: true,
       inpainting: true,
@@ -167,10 +173,16 @@ function requestBody({ options, request, inputs }: Drawing, group: SeedGroup, ta
     do_not_save_samples: true,
     do_not_save_grid: true,
     force_task_id: task,
-    ...(options.model === undefined ? {} : { override_settings: { sd_model_checkpoint: options.model } }),
+    override_settings: overrides(options.model, request.clipSkip),
     ...inputs,
   };
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
+}
+
+/** Settings of the server for one call; undefined for none. */
+function overrides(model: string | undefined, clipSkip: number | undefined): Record<string, unknown> | undefined {
+  if (model === undefined && clipSkip === undefined) return undefined;
+  return { sd_model_checkpoint: model, CLIP_stop_at_last_layers: clipSkip };
 }
 
 /** The pictures of an answer: a grid may come first and control maps last, and `info` is JSON inside a string. */

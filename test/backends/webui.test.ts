@@ -182,6 +182,13 @@ describe("webui", () => {
     await expect(open({}, { model: "huge" })).rejects.toBeInstanceOf(UsageError);
   });
 
+  it("passes prompts on as they are written, and clip skip as the server's setting", async () => {
+    const { backend, server } = await open();
+    await draw(backend, { prompt: "a (red:1.3) circle", promptSyntax: "a1111", clipSkip: 2, count: 1 });
+    const asked = server.seen.find(({ path }) => path.endsWith("txt2img"))?.body;
+    expect(asked).toMatchObject({ prompt: "a (red:1.3) circle", override_settings: { CLIP_stop_at_last_layers: 2 } });
+  });
+
   it("starts from a picture, and repaints under a mask", async () => {
     const { backend, server } = await open();
     const picture = paint(1, { width: 64, height: 64 });

@@ -57,7 +57,12 @@ const drawSchema = z.strictObject({
   do_not_save_samples: z.literal(true),
   do_not_save_grid: z.literal(true),
   force_task_id: z.string().regex(/^task\(.+\)$/),
-  override_settings: z.strictObject({ sd_model_checkpoint: z.string() }).optional(),
+  override_settings: z
+    .strictObject({
+      sd_model_checkpoint: z.string().optional(),
+      CLIP_stop_at_last_layers: z.number().int().min(1).max(12).optional(),
+    })
+    .optional(),
   init_images: z.array(base64).length(1).optional(),
   denoising_strength: z.number().min(0).max(1).optional(),
   mask: base64.optional(),
