@@ -8,12 +8,11 @@
 import { rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { gemm, graph, input, slice } from "../dist/graph/builder.js";
-import { rootScope } from "../dist/nn/scope.js";
+import { gemm } from "../dist/graph/builder.js";
 import { openImageReward } from "../dist/rewards/image-reward.js";
 import { openDevice } from "../dist/runtime/device.js";
-import { float32 } from "../dist/tensor/tensor.js";
 import { matrixFlops } from "./flops.js";
+import { openGemmPeak } from "./gemm-peak.js";
 import { PROMPT, writeImageReward, writePictures } from "./image-reward-files.js";
 import { bytesRead, dropFromCache, machine, memoryOf } from "./machine.js";
 import { median, report, table } from "./measure.js";
@@ -24,6 +23,8 @@ const BATCHES = [1, 8];
 /** Blocks of the vision transformer whose weights the Gemm program uses: 302 MB, far more than any cache holds. */
 const PEAK_BLOCKS = 6;
 const PROFILED_RUNS = 3;
+/** Rows an image gives the vision transformer: 14 x 14 patches and the class token. */
+const TOKENS = 197;
 
 export const options = {
   rounds: { type: "string", default: "7" },
@@ -96,7 +97,7 @@ async function measureSpeed(folder, use, pictures, { rounds, python }) {
       await reward.score(PROMPT, images.slice(0, batch));
       memory.push({ batch, device: memoryOf(device.pid), parent: memoryOf(process.pid) });
     }
-    const peak = await openPeak(device, reward.weights);
+    const peak = await openGemmPeak(device, reward.weights, 1024, visionProducts);
     const results = BATCHES.map((batch) => ({
       batch,
       seconds: [],
@@ -110,12 +111,12 @@ async function measureSpeed(folder, use, pictures, { rounds, python }) {
     for (let round = 0; round <= rounds; round++) {
       for (const result of results) {
         const { batch } = result;
-        const peakBefore = await peak.flopRate(batch);
+        const peakBefore = await peak.flopRate(TOKENS * batch);
         const [started, insideBefore] = [performance.now(), device.runMs];
         const { scores: own } = await reward.score(PROMPT, images.slice(0, batch));
         const seconds = (performance.now() - started) / 1000;
         const inside = (device.runMs - insideBefore) / 1000;
-        const rate = (peakBefore + (await peak.flopRate(batch))) / 2;
+        const rate = (peakBefore + (await peak.flopRate(TOKENS * batch))) / 2;
         const other = await peer?.ask({ batch });
         scores[batch] = { own, other: other?.scores };
         if (round === 0) continue; // first runs allocate
@@ -135,35 +136,18 @@ async function measureSpeed(folder, use, pictures, { rounds, python }) {
   }
 }
 
-/** Products of the vision transformer's shapes with its own weights, nothing between them: what ONNX Runtime can do at best. */
-async function openPeak(device, weights) {
-  const scope = rootScope({ mode: "inference" });
-  const rows = input("rows", "float32", ["R", 1024]);
-  const outputs = {};
+/** The products of the vision transformer's blocks, with their own weights. */
+function visionProducts(scope, rows) {
   let state = rows;
-  for (let index = 0; index < PEAK_BLOCKS; index++) {
+  return Array.from({ length: PEAK_BLOCKS }, (_, index) => {
     const block = scope.at("blip", "visual_encoder", "blocks", index);
     const product = (x, name, shape) =>
       gemm(x, block.at(...name).parameter("weight", shape), undefined, { transB: true });
     state = product(state, ["mlp", "fc1"], [4096, 1024]);
     state = product(state, ["mlp", "fc2"], [1024, 4096]);
     state = product(state, ["attn", "proj"], [1024, 1024]);
-    // one column leaves the program, so that nothing large has to
-    outputs[`joint${index}`] = slice(product(state, ["attn", "qkv"], [3072, 1024]), 1, 0, 1);
-  }
-  const network = graph("gemm-peak", outputs);
-  const own = new Map([...weights].filter(([name]) => network.parameters.has(name)));
-  const program = await device.compile(network, { weights: own });
-  return {
-    /** FLOP/s at `batch` images' rows. */
-    async flopRate(batch) {
-      const count = 197 * batch;
-      const data = Float32Array.from({ length: count * 1024 }, (_, i) => Math.sin(i));
-      const started = program.runMs;
-      await program.run({ rows: float32([count, 1024], data) });
-      return matrixFlops(network, { R: count }) / ((program.runMs - started) / 1000);
-    },
-  };
+    return product(state, ["attn", "qkv"], [3072, 1024]);
+  });
 }
 
 function print(loads, { flops, memory, results, scores, facts, threads, rounds }, context) {

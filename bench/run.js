@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 
 /** In the order they run when none is named. */
-const BENCHES = ["help", "generate", "training-step", "image-reward"];
+const BENCHES = ["help", "images", "generate", "training-step", "image-reward"];
 /** Run only when named: minutes and gigabytes. */
 const LARGE = ["stable-diffusion"];
 
