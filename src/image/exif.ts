@@ -24,7 +24,10 @@ export function exifOrientation(exif: Uint8Array): number | undefined {
 /** The warning that a picture is taken as it is stored; none when it is stored upright. */
 export function orientationWarnings(where: string, orientation: number | undefined): string[] {
   if (orientation === undefined || orientation < 2 || orientation > 8) return [];
-  return [
-    `${where}: its EXIF orientation (${orientation}) is ignored, as the reference ignores it: turn the pixels to have it count`,
-  ];
+  return [orientationWarning(where, `EXIF orientation (${orientation})`)];
+}
+
+/** The warning that this instruction of a file is not followed. */
+export function orientationWarning(where: string, instruction: string): string {
+  return `${where}: its ${instruction} is ignored, as in the reference: it sees the pixels as they are stored`;
 }

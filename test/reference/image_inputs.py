@@ -153,7 +153,12 @@ def avifs():
     yield "avif-alpha-edges.avif", saved(picture(60, 47, "RGBA", 4), "AVIF", quality=90, subsampling="4:4:4")
     yield "avif-grey.avif", saved(photo(64, 48).convert("L"), "AVIF", quality=85)
     yield "avif-profile.avif", saved(photo(64, 48), "AVIF", quality=90, icc_profile=strange_profile())
-    yield "avif-orientation-6.avif", saved(photo(64, 48), "AVIF", quality=90, exif=oriented(6))
+    for orientation in range(2, 9):
+        yield f"avif-orientation-{orientation}.avif", saved(photo(64, 48), "AVIF", quality=95, subsampling="4:4:4", exif=oriented(orientation))
+    # From rgb.png by sharp 0.35.5: .avif({ bitdepth: 10, quality: 90, chromaSubsampling: "4:4:4" })
+    yield "avif-10bit.avif", (PARENT / "avif-10bit.avif").read_bytes()
+    large = photo(640, 480)
+    yield "avif-large.avif", saved(large, "AVIF", quality=70)
     yield "avif-animated.avif", saved(photo(60, 40), "AVIF", save_all=True, append_images=[photo(60, 40, seed=4)])
     yield "avif-1x1.avif", saved(picture(1, 1, "RGB"), "AVIF", quality=90)
 
@@ -231,11 +236,12 @@ def main():
     cases = []
     for family in [pngs, jpegs, webps, avifs, gifs]:
         for name, data in family():
-            (OUT / name).write_bytes(data)
-            with Image.open(OUT / name) as image:
+            path = OUT / name
+            path.write_bytes(data)
+            with Image.open(path) as image:
                 image.load()
                 square = transform(image)
-                cases.append({"file": name, "mode": image.mode, "width": image.width, "height": image.height, "square": pack(square.tobytes())})
+                cases.append({"file": name, "width": image.width, "height": image.height, "square": pack(square.tobytes())})
     codecs = {name: features.version(name) for name in ["libjpeg_turbo", "webp", "avif"]}
     fixture = {
         "command": "python test/reference/image_inputs.py",
