@@ -46,6 +46,7 @@ export type {
   RunStatus,
   RunTimings,
 } from "./pipeline/manifest.js";
+export type { RunInputs } from "./pipeline/inputs.js";
 export { digestModel, type DigestOptions } from "./pipeline/digest.js";
 export { infotext } from "./pipeline/infotext.js";
 export { writeReport } from "./report/report.js";
@@ -95,6 +96,8 @@ export { rank } from "./strategies/rank.js";
 // Stable Diffusion, step by step.
 export { openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
 export { forkState, type LatentState } from "./diffusion/latents.js";
+export type { EncodedInit, Posterior, Repaint } from "./diffusion/init-encoder.js";
+export type { InitLatents } from "./diffusion/init-state.js";
 export type {
   DiffusionDefaults,
   DiffusionRequest,

@@ -253,15 +253,15 @@ describe("one request's candidates", () => {
 describe("requests that cannot be", () => {
   const ask = { prompt: "a", seed: 0, steps: 10 };
   test.each([
-    [{ strength: 0.5 }, "strength: expected a picture (init) to start from, got none"],
-    [{ mask: 1 }, "mask: expected a picture (init) that it is a mask of, got none"],
-    [{ init: 1, strength: 0 }, "strength: expected a number above 0, up to 1, got 0"],
-    [{ init: 1, strength: 1.01 }, "strength: expected a number above 0, up to 1, got 1.01"],
-    [{ init: 1, strength: 0.09 }, "strength: expected at least 1/10, so that one of 10 steps is taken, got 0.09"],
-    [{ init: 1, width: 47 }, "width: expected a multiple of 4"],
-  ])("%j", async (wrong, message) => {
-    const pictures = { ...("init" in wrong ? { init } : {}), ...("mask" in wrong ? { mask } : {}) };
-    await expect(model.begin({ ...ask, ...wrong, ...pictures })).rejects.toThrow(message);
+    [[], { strength: 0.5 }, "strength: expected a picture (init) to start from, got none"],
+    [["mask"], {}, "mask: expected a picture (init) that it is a mask of, got none"],
+    [["init"], { strength: 0 }, "strength: expected a number above 0, up to 1, got 0"],
+    [["init"], { strength: 1.01 }, "strength: expected a number above 0, up to 1, got 1.01"],
+    [["init"], { strength: 0.09 }, "strength: expected at least 1/10, so that one of 10 steps is taken, got 0.09"],
+    [["init"], { width: 47 }, "width: expected a multiple of 4"],
+  ])("with %j, %j", async (names, wrong, message) => {
+    const given = { init: names.includes("init") ? init : undefined, mask: names.includes("mask") ? mask : undefined };
+    await expect(model.begin({ ...ask, ...given, ...wrong })).rejects.toThrow(message);
   });
 
   test("an inpainting model draws nothing without a picture and a mask", async () => {
