@@ -71,6 +71,12 @@ describe("what is refused", () => {
     await expect(openTextualInversion(path, 32)).rejects.toThrow(new ModelError(`${path}: ${message}`));
   });
 
+  test("a file that holds a module of PyTorch", async () => {
+    await expect(openTextualInversion(file("star-modules.pt"), 32)).rejects.toThrow(
+      /star-modules\.pt: .*got the name "torch\.nn\.modules\.container\.ParameterDict", which is not on the allow-list/,
+    );
+  });
+
   test("a file that is none, or none at all", async () => {
     const path = await saved("x.safetensors", { a: float32([32], new Float32Array(32)) });
     await writeFile(path, "a star");
