@@ -16,6 +16,8 @@ export interface BackendCapabilities extends SettingLimits {
   readonly guidance: boolean;
   /** Most candidates generated together. */
   readonly maximumBatch: number;
+  /** Groups that may be drawn at the same time. @default 1 */
+  readonly concurrency?: number;
 }
 
 /** The settings of one picture, as used; `undefined` leaves the choice to the backend. */

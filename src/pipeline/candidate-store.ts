@@ -37,11 +37,15 @@ export class CandidateStore {
     return new CandidateStore(directory, await open(join(directory, CANDIDATES_FILE), "a"), durable);
   }
 
-  /** Stores a candidate. Returns its line; killed before, there is none and the image is not counted. */
-  async append<R extends CandidateRecord>(
-    record: R,
+  /**
+   * Stores a candidate. Returns its line; killed before, there is none and the image is not counted.
+   * @param extra what only the line says, not the image
+   */
+  async append<Extra extends object = object>(
+    record: CandidateRecord,
     picture: RgbImage,
-  ): Promise<R & Pick<CandidateLine, "image" | "bytes" | "sha256">> {
+    extra?: Extra,
+  ): Promise<CandidateLine & Extra> {
     const png = await encodePng(picture, imageText(record));
     const image = candidateImagePath(record);
     const path = join(this.#directory, image);
@@ -50,7 +54,7 @@ export class CandidateStore {
       this.#folders.add(dirname(path));
     }
     await writeFileAtomic(path, png, { durable: this.#durable });
-    const line = { ...record, image, bytes: png.byteLength, sha256: sha256(png) };
+    const line = { ...record, ...(extra as Extra), image, bytes: png.byteLength, sha256: sha256(png) };
     await this.#writeLine(`${JSON.stringify(line)}\n`);
     return line;
   }

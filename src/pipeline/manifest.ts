@@ -50,7 +50,8 @@ export const configSchema = requestSchema.extend({
   rewardPrompt: z.string().nullable().default(null),
 });
 
-const modelSchema = z.strictObject({
+/** What a run says of a model it used. */
+export const modelSchema = z.strictObject({
   name: z.string(),
   model: z.string(),
   path: z.string().nullable(),
@@ -88,6 +89,14 @@ const timingsSchema = z.strictObject({
   totalMs: milliseconds,
 });
 
+/** The versions a result may depend on. */
+export const versionsSchema = z.strictObject({
+  laurel: z.string(),
+  node: z.string(),
+  onnxruntime: z.string(),
+  platform: z.string(),
+});
+
 export const manifestSchema = z.strictObject({
   schemaVersion: z.literal(1),
   runId: z.string(),
@@ -104,12 +113,7 @@ export const manifestSchema = z.strictObject({
   embeddings: z.array(embeddingSchema).default([]),
   seeds: z.strictObject({ first: seed, last: seed }),
   models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
-  versions: z.strictObject({
-    laurel: z.string(),
-    node: z.string(),
-    onnxruntime: z.string(),
-    platform: z.string(),
-  }),
+  versions: versionsSchema,
   /** Sums over all sessions. */
   timings: timingsSchema,
   /** Evaluations of the denoiser, over all sessions; guidance counts twice. */

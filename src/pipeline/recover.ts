@@ -64,7 +64,7 @@ export async function readCandidatesText(path: string): Promise<string> {
 }
 
 /** Files that were being written: `.<name>.<pid>.<hex>.tmp`, see writeFileAtomic. */
-async function removeTemporaryFiles(directory: string): Promise<void> {
+export async function removeTemporaryFiles(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     if (entry.isFile() && /^\..+\.\d+\.[0-9a-f]+\.tmp$/.test(entry.name)) {
       await unlink(join(entry.parentPath, entry.name)).catch(() => undefined);

@@ -44,9 +44,9 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
     try {
       let next = ahead(groups);
       for (;;) {
-        const result = await next;
-        if (result.done === true) break;
-        const group = result.value;
+        const drawn = await next;
+        if (drawn.done === true) break;
+        const group = drawn.value;
         for (const one of group.images) evaluations += one.evaluations;
         reason = spent();
         // The next group is drawn while this one is scored and stored.
@@ -57,22 +57,13 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
         yield* warn(group.warnings);
         throwIfAborted(signal);
         // The whole group is scored even when part of it is known: a number then never depends on where a run was interrupted.
-        const result2 = await context.reward.score(
-          scoredPrompt,
-          candidates.map((candidate) => candidate.image),
-          signal === undefined ? {} : { signal },
-        );
-        if (result2.scores.length !== candidates.length) {
-          throw new InternalError(
-            `reward ${context.reward.name}: expected ${candidates.length} scores, got ${result2.scores.length}`,
-          );
-        }
-        yield* warn(result2.warnings);
+        const result = await scoreGroup(context, scoredPrompt, candidates);
+        yield* warn(result.warnings);
         for (const [position, candidate] of candidates.entries()) {
           if (scored.has(candidate.index)) continue;
-          const value = result2.scores[position];
+          const value = result.scores[position];
           const score = finiteOrNull(value);
-          if (score === null) {
+          if (score === null && context.reward !== undefined) {
             yield* warn([
               `candidate ${candidate.index} (seed ${candidate.seed}): expected a finite score, got ${String(value)}; it ranks last`,
             ]);
@@ -91,6 +82,19 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
   if (isReached(budget, scored.values())) reason = "reached";
   else if (scored.size === total) reason = "complete";
   yield { type: "done", reason, ranking: rank(scored.values()), evaluations };
+}
+
+/** Scores of a group; none without a reward. @throws InternalError when the reward gives another number of scores */
+async function scoreGroup(
+  { reward, signal }: StrategyContext,
+  prompt: string,
+  candidates: readonly Candidate[],
+): Promise<{ readonly scores: readonly number[]; readonly warnings: readonly string[] }> {
+  if (reward === undefined) return { scores: [], warnings: [] };
+  const images = candidates.map((candidate) => candidate.image);
+  const result = await reward.score(prompt, images, signal === undefined ? {} : { signal });
+  if (result.scores.length === images.length) return result;
+  throw new InternalError(`reward ${reward.name}: expected ${images.length} scores, got ${result.scores.length}`);
 }
 
 /** Whether enough candidates are good enough. */

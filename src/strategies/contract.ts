@@ -64,7 +64,8 @@ export type StrategyEvent =
 /** What a strategy works with. */
 export interface StrategyContext {
   readonly backend: ImageBackend;
-  readonly reward: Reward;
+  /** undefined draws without scoring, where a strategy can do without. */
+  readonly reward: Reward | undefined;
   /** Complete and checked; `count` is the number of candidates. */
   readonly request: ImageRequest;
   /** What candidates are scored against. @default what the request's prompt says */

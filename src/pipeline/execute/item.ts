@@ -1,0 +1,206 @@
+/** @file One item's way through the steps. What a killed run already has is taken, not made again. */
+
+import { join } from "node:path";
+import type { ImageBackend } from "../../backends/contract.js";
+import { resolveRequest } from "../../backends/resolve.js";
+import { UsageError } from "../../errors.js";
+import { decodeRgb } from "../../image/decode.js";
+import type { RgbImage } from "../../image/types.js";
+import type { Reward } from "../../rewards/contract.js";
+import { bestOfN } from "../../strategies/best-of-n.js";
+import type { Budget, Candidate, Strategy, StrategyContext } from "../../strategies/contract.js";
+import { rank } from "../../strategies/rank.js";
+import { unlessAborted } from "../../util/abort.js";
+import { readBytes } from "../../util/read-file.js";
+import type { OpenSettings, PlanItem, PlanStep } from "../document/plan.js";
+import type { ItemLine, PlacedCandidate } from "./manifest.js";
+import type { PipelineRun } from "./pipeline-run.js";
+
+/** Largest picture of the run that is read back. */
+const MAXIMUM_PICTURE_BYTES = 256 << 20;
+
+/** What carrying out an item takes. */
+export interface ItemContext {
+  readonly run: PipelineRun;
+  readonly item: PlanItem;
+  readonly backend: ImageBackend;
+  readonly reward: Reward;
+  /** The strategy that a refine step stands for. */
+  readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>) => Promise<Strategy>;
+  readonly signal: AbortSignal;
+  readonly onWarning: (message: string) => void;
+  /** Called with the share of a candidate that was drawn, and with each stored candidate. */
+  readonly onProgress: () => void;
+}
+
+/** How far an item is. */
+interface ItemState {
+  /** What is drawn next: the template filled in, or what a refinement found. */
+  drawn: string;
+  /** Next free place among the item's candidates. */
+  position: number;
+  /** Candidates of the step that drew last. */
+  current: readonly PlacedCandidate[];
+  selected: readonly PlacedCandidate[];
+  readonly all: PlacedCandidate[];
+}
+
+/** What one drawing of a step is. */
+interface Drawing {
+  readonly strategy: Strategy;
+  /** False draws without scoring. */
+  readonly scored: boolean;
+  readonly stepIndex: number;
+  readonly count: number;
+  readonly settings: OpenSettings & { readonly strength?: number };
+  readonly until: Budget["until"];
+  readonly parent: PlacedCandidate | null;
+  readonly init: RgbImage | undefined;
+}
+
+/** Carries an item through all steps. @throws what backend, reward and store throw; what is stored stays */
+export async function executeItem(context: ItemContext): Promise<ItemLine> {
+  const { run, item } = context;
+  const { steps } = run.plan;
+  const state: ItemState = { drawn: item.drawn, position: 0, current: [], selected: [], all: [] };
+  for (const [stepIndex, step] of steps.entries()) {
+    const scored = steps[stepIndex + 1]?.kind === "score";
+    const plain = { stepIndex, strategy: bestOfN, scored, until: undefined, parent: null, init: undefined };
+    switch (step.kind) {
+      case "generate":
+        state.current = await draw(context, state, {
+          ...plain,
+          count: step.count,
+          settings: step.settings,
+          until: step.until,
+        });
+        state.selected = state.current;
+        break;
+      case "img2img": {
+        const drawn: PlacedCandidate[] = [];
+        for (const parent of state.selected) {
+          const init = await readPicture(join(run.directory, parent.image));
+          const settings = { ...step.settings, strength: step.strength };
+          drawn.push(...(await draw(context, state, { ...plain, count: step.count, settings, parent, init })));
+        }
+        state.current = drawn;
+        state.selected = drawn;
+        break;
+      }
+      case "refine": {
+        const strategy = await context.refiner(step);
+        state.current = await draw(context, state, {
+          ...plain,
+          strategy,
+          scored: true,
+          count: step.budget,
+          settings: step.settings,
+        });
+        state.selected = rank(state.current).slice(0, 1);
+        break;
+      }
+      case "select":
+        if (step.per === "item") {
+          const { keep, minimum = -Infinity } = step;
+          state.selected = rank(state.current)
+            .filter(({ score }) => score !== null && score >= minimum)
+            .slice(0, keep);
+        }
+        break;
+      case "score": // together with the step before it
+      case "export": // for all items together, at the end
+        break;
+      default:
+        step satisfies never;
+    }
+  }
+  return {
+    schemaVersion: 1,
+    index: item.index,
+    id: item.id,
+    prompt: item.prompt,
+    drawn: state.drawn,
+    cell: { ...item.cell },
+    candidates: state.all.length,
+    evaluations: state.all.reduce((sum, one) => sum + one.evaluations, 0),
+    best: rank(state.all)[0] ?? null,
+    selected: rank(state.selected),
+    error: null,
+  };
+}
+
+/** Draws with a strategy into the next free places of the item; returns all that is there then, what was recorded before included. */
+async function draw(context: ItemContext, state: ItemState, drawing: Drawing): Promise<PlacedCandidate[]> {
+  const { run, item, backend, signal } = context;
+  const { strategy, stepIndex, parent } = drawing;
+  const offset = item.index * run.plan.candidatesPerItem + state.position;
+  const { negative, ...settings } = { ...item.settings, ...drawing.settings };
+  const resolved = resolveRequest(backend, {
+    ...settings,
+    negativePrompt: negative,
+    prompt: state.drawn,
+    seed: run.seedOf(item.index) + state.position,
+    count: drawing.count,
+    init: drawing.init,
+  });
+  for (const message of resolved.warnings) context.onWarning(message);
+  const recorded = run.recorded(item.index).filter(({ index }) => index >= offset && index < offset + drawing.count);
+  const placed = new Map(
+    recorded.map(({ index, seed, score, image, evaluations }): [number, PlacedCandidate] => [
+      index,
+      { index, seed, score, image, evaluations },
+    ]),
+  );
+  const strategyContext: StrategyContext = {
+    backend,
+    reward: drawing.scored ? context.reward : undefined,
+    request: resolved.request,
+    scoredPrompt: item.prompt,
+    budget: { candidates: drawing.count, until: drawing.until },
+    finished: recorded.map((one) => ({ ...one, index: one.index - offset })),
+    signal,
+    onProgress: context.onProgress,
+  };
+  const events = strategy.run(strategyContext);
+  try {
+    for (;;) {
+      // a native call that cannot be stopped must not hold up a cancellation
+      const { value: event, done } = await unlessAborted(events.next(), signal);
+      if (done === true) break;
+      if (event.type === "warning") context.onWarning(event.message);
+      else if (event.type === "refined") state.drawn = event.prompt;
+      else if (event.type === "scored") {
+        const candidate: Candidate = {
+          ...event.candidate,
+          index: offset + event.candidate.index,
+          lineage: {
+            ...event.candidate.lineage,
+            parent: parent?.index ?? parentOf(event.candidate, offset),
+            strategy: nameOf(drawing),
+          },
+        };
+        placed.set(candidate.index, await run.append(candidate, event.score, { item: item.id, step: stepIndex }));
+        context.onProgress();
+      }
+    }
+  } finally {
+    events.return(undefined).catch(() => undefined);
+  }
+  state.position += drawing.count;
+  const result = [...placed.values()].sort((a, b) => a.index - b.index);
+  state.all.push(...result);
+  return result;
+}
+
+function parentOf({ lineage: { parent } }: Candidate, offset: number): number | null {
+  return parent === null ? null : offset + parent;
+}
+
+function nameOf({ strategy, scored, init }: Drawing): string {
+  return init !== undefined ? "img2img" : scored ? strategy.name : "draw";
+}
+
+async function readPicture(path: string): Promise<RgbImage> {
+  const options = { expected: "a picture of the run", limit: MAXIMUM_PICTURE_BYTES, as: UsageError };
+  return decodeRgb(await readBytes(path, options), path);
+}

@@ -1,0 +1,173 @@
+/** @file Runs a pipeline: items side by side, earlier ones first, until all are done, the budget is spent, or something has to be waited for. */
+
+import PQueue from "p-queue";
+import type { ImageBackend } from "../../backends/contract.js";
+import { HttpError } from "../../backends/http/error.js";
+import { BackendError, CancelledError, LaurelError } from "../../errors.js";
+import type { Reward } from "../../rewards/contract.js";
+import type { Strategy } from "../../strategies/contract.js";
+import { redact } from "../../util/secret.js";
+import type { PlanItem, PlanStep } from "../document/plan.js";
+import { exportResults } from "./export.js";
+import { executeItem } from "./item.js";
+import type { ItemLine, PipelineManifest } from "./manifest.js";
+import type { PipelineRun } from "./pipeline-run.js";
+import { shareModels } from "./queues.js";
+
+/** What a run works with. */
+export interface RunPipelineOptions {
+  readonly backend: ImageBackend;
+  readonly reward: Reward;
+  /** The strategy that a refine step stands for. */
+  readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>) => Promise<Strategy>;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: PipelineProgress) => void) | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+  readonly onItem?: ((line: ItemLine) => void) | undefined;
+}
+
+/** How far a run is. */
+export interface PipelineProgress {
+  readonly items: PipelineManifest["items"];
+  readonly candidates: number;
+  /** Candidates if every step takes all it may. */
+  readonly possible: number;
+}
+
+/** System errors that a person has to mend: a full or broken disk. What is stored is kept. */
+const DISK_ERRORS: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE"]);
+
+/** What a failure means for the run. */
+type Verdict = "cancelled" | "paused" | "item" | "failed";
+
+/**
+ * Carries out what `run` still lacks and leaves its manifest with the status it ends with. Items that a server refuses are recorded as failed and the
+ * others go on. The run stays locked; the caller closes it.
+ * @throws CancelledError when the signal aborts; BackendError or a system error when the run is paused; anything else when it failed. All can be resumed.
+ */
+export async function runPipeline(run: PipelineRun, options: RunPipelineOptions): Promise<PipelineManifest> {
+  const { plan } = run;
+  const startedAt = performance.now();
+  const before = run.manifest.totalMs;
+  const stop = new AbortController();
+  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+  const drawn = Math.max(1, options.backend.capabilities.concurrency ?? 1);
+  const shared = shareModels(options.backend, options.reward, drawn);
+  // one more than are drawn at once: while one item is scored and stored the next is drawn
+  const queue = new PQueue({ concurrency: plan.concurrency ?? drawn + 1 });
+  const warnings = new Set(run.manifest.warnings);
+  const warn = (message: string): void => {
+    const text = redact(message);
+    if (warnings.has(text)) return;
+    warnings.add(text);
+    options.onWarning?.(text);
+  };
+  const progress = (): void =>
+    options.onProgress?.({
+      items: run.manifest.items,
+      candidates: run.manifest.candidates,
+      possible: plan.items.length * plan.candidatesPerItem,
+    });
+  const finish = (change: Partial<PipelineManifest>): Promise<void> =>
+    run.update({
+      ...change,
+      warnings: [...warnings],
+      finishedAt: new Date().toISOString(),
+      totalMs: Math.round(before + performance.now() - startedAt),
+    });
+  const spent = (): boolean => {
+    const { candidates = Infinity, evaluations = Infinity, seconds = Infinity } = plan.budget;
+    const elapsed = (before + performance.now() - startedAt) / 1000;
+    return run.manifest.candidates >= candidates || run.manifest.evaluations >= evaluations || elapsed >= seconds;
+  };
+
+  let failure: unknown;
+  const work = async (item: PlanItem): Promise<void> => {
+    try {
+      const models = shared.for(item.index);
+      const line = await executeItem({
+        run,
+        item,
+        ...models,
+        refiner: options.refiner,
+        signal,
+        onWarning: warn,
+        onProgress: progress,
+      });
+      await run.finishItem(line);
+      options.onItem?.(line);
+    } catch (error) {
+      if (verdictOf(error, signal) === "item") {
+        const line = failedItem(item, error as Error);
+        warn(`item ${item.id}: ${line.error ?? ""}`);
+        await run.finishItem(line);
+        options.onItem?.(line);
+      } else if (!stop.signal.aborted) {
+        // the first failure is the one to tell; the others are its echoes
+        failure ??= error;
+        stop.abort(error);
+      }
+    }
+    progress();
+  };
+
+  await run.update({ status: "running", sessions: run.manifest.sessions + 1, finishedAt: null, error: null });
+  progress();
+  let stopped = false;
+  for (const item of plan.items) {
+    if (run.isFinished(item.index)) continue;
+    await queue.onSizeLessThan(1);
+    if (signal.aborted) break;
+    if ((stopped = spent())) break;
+    queue
+      .add(() => work(item), { priority: -item.index })
+      .catch((error: unknown) => {
+        failure ??= error;
+        stop.abort(error);
+      });
+  }
+  await queue.onIdle();
+
+  if (options.signal?.aborted === true || failure !== undefined) {
+    const error =
+      options.signal?.aborted === true ? new CancelledError("the run was cancelled", { cause: failure }) : failure;
+    const verdict = verdictOf(error, undefined);
+    const status = verdict === "item" ? "failed" : verdict;
+    await finish({
+      status,
+      error: verdict === "cancelled" ? null : redact(error instanceof Error ? error.message : String(error)),
+    });
+    throw error;
+  }
+  await exportResults(run);
+  await finish({ status: stopped ? "stopped" : run.manifest.items.failed > 0 ? "partial" : "complete" });
+  return run.manifest;
+}
+
+function verdictOf(error: unknown, signal: AbortSignal | undefined): Verdict {
+  if (error instanceof CancelledError || signal?.aborted === true) return "cancelled";
+  // a server that refuses one request may take the next: a filter, a prompt that is too long, a broken picture
+  if (error instanceof HttpError)
+    return error.fault === "invalid-request" || error.fault === "bad-response" ? "item" : "paused";
+  if (error instanceof BackendError) return "paused";
+  if (!(error instanceof LaurelError) && DISK_ERRORS.has((error as NodeJS.ErrnoException | undefined)?.code))
+    return "paused";
+  return "failed";
+}
+
+function failedItem(item: PlanItem, error: Error): ItemLine {
+  const { index, id, prompt, drawn, cell } = item;
+  return {
+    schemaVersion: 1,
+    index,
+    id,
+    prompt,
+    drawn,
+    cell: { ...cell },
+    candidates: 0,
+    evaluations: 0,
+    best: null,
+    selected: [],
+    error: redact(error.message),
+  };
+}
