@@ -97,6 +97,8 @@ def jpegs():
     yield "jpeg-1x1.jpg", saved(picture(1, 1, "RGB"), "JPEG")
     yield "jpeg-wide.jpg", saved(photo(4000, 10), "JPEG", quality=60)
     yield "jpeg-tall.jpg", saved(photo(10, 4000), "JPEG", quality=60)
+    # From jpeg-orientation-1.jpg by sharp 0.35.5: .withGainMap().jpeg({ quality: 90 }), as phones write Ultra HDR
+    yield "jpeg-gain-map.jpg", (PARENT / "jpeg-gain-map.jpg").read_bytes()
     yield "jpeg-mpo.jpg", saved(photo(64, 48), "MPO", save_all=True, append_images=[photo(64, 48, seed=5)])
 
 
