@@ -1,18 +1,17 @@
 /** @file The executable as a process: signals, kills, pipes, on real networks of random weights. */
 
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { RunResultJson } from "#laurel/cli/result";
 import { readRun } from "#laurel/pipeline/run-store";
 import { randomModels } from "./models.js";
+import { finish, start as startLaurel } from "./processes.js";
 
-const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 const COUNT = 12;
 
 // Each test starts several processes; a busy machine takes its time.
@@ -37,17 +36,7 @@ function generateArgs(out: string): string[] {
   return ["generate", "a red circle", ...settings, "--out", join(folder, out), ...models.generator, ...models.reward];
 }
 
-function start(args: readonly string[], cwd = folder): ChildProcess {
-  return spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"], cwd });
-}
-
-async function finish(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  let [stdout, stderr] = ["", ""];
-  child.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
-}
+const start = (args: readonly string[], cwd = folder): ChildProcess => startLaurel(args, { cwd });
 
 /** Waits until the one run below `out` has at least `count` candidates; resolves to its folder. */
 async function whenFinished(out: string, count: number): Promise<string> {
@@ -79,7 +68,8 @@ async function expectUndisturbed(directory: string): Promise<void> {
 
 test("generate leaves a complete run and prints it", async () => {
   expect(undisturbed.candidates).toHaveLength(COUNT);
-  expect(undisturbed).toMatchObject({ backend: "local", reward: "image-reward", evaluations: COUNT * 16 });
+  // The model's sampler, PNDM, has nine evaluations in eight steps; guidance counts each twice.
+  expect(undisturbed).toMatchObject({ backend: "local", reward: "image-reward", evaluations: COUNT * 18 });
   expect(undisturbed.timings.programMs).toBeGreaterThan(0);
   await expectUndisturbed(undisturbed.directory);
 });
