@@ -229,7 +229,9 @@ function resample(
   };
   if (verticalFirst) vertical(columns.count);
   if (columns.kernel !== undefined) {
-    data = resampleLines(data, verticalFirst ? window.height : rows.count, columns.count, channels, columns.kernel);
+    const lines = verticalFirst ? window.height : rows.count;
+    const along = channels === 3 ? resampleRgbLines : resampleLines;
+    data = along(data, lines, columns.count, channels, columns.kernel);
   }
   if (!verticalFirst) vertical(window.width);
   return data;
@@ -274,6 +276,32 @@ function resampleLines(
     }
   }
   return out;
+}
+
+/** {@link resampleLines} for three channels, two to three times as fast: the sums stay in registers. */
+function resampleRgbLines(data: Uint8Array, lines: number, size: number, _: number, kernel: Kernel): Uint8Array {
+  const { taps, starts, counts, weights } = kernel;
+  const out = new Uint8ClampedArray(lines * starts.length * 3);
+  let to = 0;
+  for (let line = 0; line < lines; line++) {
+    for (let i = 0; i < starts.length; i++) {
+      let from = (line * size + (starts[i] as number)) * 3;
+      let red = 1 << (PRECISION_BITS - 1);
+      let green = red;
+      let blue = red;
+      const end = i * taps + (counts[i] as number);
+      for (let tap = i * taps; tap < end; tap++, from += 3) {
+        const weight = weights[tap] as number;
+        red = (red + (data[from] as number) * weight) | 0;
+        green = (green + (data[from + 1] as number) * weight) | 0;
+        blue = (blue + (data[from + 2] as number) * weight) | 0;
+      }
+      out[to++] = red >> PRECISION_BITS;
+      out[to++] = green >> PRECISION_BITS;
+      out[to++] = blue >> PRECISION_BITS;
+    }
+  }
+  return new Uint8Array(out.buffer);
 }
 
 /** Multiplies all channels but the last by the last. */
