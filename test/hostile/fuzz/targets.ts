@@ -1,0 +1,482 @@
+/** @file Every parser of files, with good inputs to begin with and mutations that know its structure. */
+
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { crc32 } from "node:zlib";
+import { readModelFolder } from "#laurel/diffusion/model-folder";
+import { denoiserGraph, decoderGraph, textEncoderGraph } from "#laurel/diffusion/networks";
+import { decodeImage } from "#laurel/image/decode";
+import { readPngText } from "#laurel/image/png";
+import { parseAutoencoderConfig } from "#laurel/models/autoencoder-kl";
+import { parseClipConfig } from "#laurel/models/clip";
+import { parseClipTextConfig } from "#laurel/models/clip-text";
+import { imageRewardConfig } from "#laurel/models/image-reward-config";
+import { parseUnetConfig } from "#laurel/models/unet-config";
+import { readManifest } from "#laurel/pipeline/manifest";
+import { readCandidateLines } from "#laurel/pipeline/recover";
+import { parseSchedulerText } from "#laurel/samplers/scheduler-config";
+import { elementCount } from "#laurel/tensor/tensor";
+import { openBertTokenizer } from "#laurel/tokenizers/bert";
+import { openClipTokenizer } from "#laurel/tokenizers/clip";
+import { parseDemoSettings } from "#laurel/training/demo-settings";
+import { parseJson } from "#laurel/util/read-file";
+import { openWeights } from "#laurel/weights/open";
+import { newRun } from "../../pipeline/runs.js";
+import { archive, bytes, dictOf, global, int, long, pickle, tensor, text, uint32 } from "../../weights/helpers.js";
+import { layOut } from "../models.js";
+import { safetensors } from "../safetensors-cases.js";
+import type { Target } from "./engine.js";
+import { type Mutate, mutateBytes, mutateJson, mutateLines } from "./mutate.js";
+
+const fixture = (name: string): string => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
+const read = (name: string): Buffer => readFileSync(fixture(name));
+const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+
+/** A folder for the inputs of the targets that read files; the caller removes it. */
+export function makeTargets(): { readonly targets: readonly Target[]; readonly dispose: () => void } {
+  const folder = mkdtempSync(join(tmpdir(), "laurel-fuzz-"));
+  const all = [
+    ...weightTargets(folder),
+    ...imageTargets(),
+    ...configTargets(folder),
+    ...tokenizerTargets(folder),
+    ...runTargets(folder),
+  ];
+  return { targets: all, dispose: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+// ---- weights ---------------------------------------------------------------------------------------------------------
+
+/** Opens a checkpoint; entries that are offered must lie within their file. */
+async function openChecked(path: string, size: number): Promise<string> {
+  const source = await openWeights(path);
+  for (const { name, shape, offset, length, file } of source.entries.values()) {
+    const sound = file !== path || (offset >= 0 && offset + length <= size && elementCount(shape) <= length);
+    if (!sound)
+      throw new Error(`${name}: an entry of ${length} bytes at ${offset} lies outside of the file of ${size}`);
+  }
+  return source.unusable.size > 0 ? "with unusable tensors" : "";
+}
+
+/** Changes the header as the JSON it is, and sets its length right; now and then bytes. */
+const mutateSafetensors: Mutate = (input, dice, other) => {
+  if (dice.below(4) === 0 || input.length < 9) return mutateBytes(input, dice, other);
+  const length = Math.min(input.readUInt32LE(0), input.length - 8);
+  const header = mutateJson(input.subarray(8, 8 + length), dice, other.subarray(8));
+  return Buffer.concat([safetensors(header), input.subarray(8 + length)]);
+};
+
+const PIECES: readonly Buffer[] = [
+  ...[
+    ..."}])(tsuaebRQN.",
+    "\x85",
+    "\x86",
+    "\x87",
+    "\x88",
+    "\x89",
+    "q\x00",
+    "q\x01",
+    "h\x00",
+    "h\x01",
+    "0",
+    "2",
+    "\x93",
+    "\x81",
+    "\x94",
+  ].map((code) => bytes(code)),
+  ...[
+    int(4),
+    int(-1),
+    long(2n ** 63n),
+    long(-1n),
+    text("storage"),
+    text("weight"),
+    text("0"),
+    text("state_dict"),
+    text("__proto__"),
+    bytes("r", uint32(0xffffffff)),
+    bytes("G\x7f\xf8\0\0\0\0\0\0"),
+  ],
+  ...[
+    global("collections", "OrderedDict"),
+    global("torch", "FloatStorage"),
+    global("torch._utils", "_rebuild_tensor_v2"),
+    global("torch", "Size"),
+    global("os", "system"),
+    global("torch._tensor", "_rebuild_from_type_v2"),
+  ],
+  ...[
+    tensor(),
+    dictOf(tensor()),
+    bytes("(", text("storage"), global("torch", "FloatStorage"), text("0"), text("cpu"), int(4), "tQ"),
+  ],
+];
+
+/** Inserts, replaces and removes opcodes with their arguments; now and then bytes. */
+const mutatePickle: Mutate = (input, dice, other) => {
+  if (dice.below(3) === 0) return mutateBytes(input, dice, other);
+  let code = input;
+  for (let count = 1 + dice.below(3); count > 0; count--) {
+    const at = 2 + dice.below(Math.max(1, code.length - 2));
+    code = Buffer.concat([code.subarray(0, at), dice.pick(PIECES), code.subarray(at + dice.below(6))]);
+  }
+  return code;
+};
+
+function weightTargets(folder: string): Target[] {
+  const sixteen = new Uint8Array(16);
+  const file = (name: string, seeds: () => Uint8Array[], mutate: Mutate, wrap = (input: Buffer) => input): Target => {
+    const path = join(folder, name);
+    const run = (input: Buffer) => {
+      const content = wrap(input);
+      writeFileSync(path, content);
+      return openChecked(path, content.length);
+    };
+    return { name: name.replace(/\..*/, ""), seeds, mutate, run };
+  };
+  const shard = safetensors('{"x":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', 4);
+  writeFileSync(join(folder, "a.safetensors"), shard);
+  const index = { metadata: { total_size: 4 }, weight_map: { x: "a.safetensors" } };
+  return [
+    file(
+      "safetensors.safetensors",
+      () => ["dtypes", "unusable"].map((name) => read(`weights/${name}.safetensors`)),
+      mutateSafetensors,
+    ),
+    file("shard-index.safetensors.index.json", () => [json(index)], mutateJson),
+    file(
+      "zip-directory.pt",
+      () => ["module.pt", "no-crc.pt", "views.pt"].map((name) => read(`weights/${name}`)),
+      mutateBytes,
+    ),
+    file(
+      "pickle.pt",
+      () => [pickle(dictOf(tensor())), pickle("}", text("a"), "}", text("b"), tensor(), "ss")],
+      mutatePickle,
+      (input) => archive(input, [sixteen]),
+    ),
+    file(
+      "legacy-checkpoint.pt",
+      () => ["module.legacy.pt", "views.legacy.pt", "special.legacy.pt"].map((name) => read(`weights/${name}`)),
+      mutateBytes,
+    ),
+    file(
+      "unknown-file.bin",
+      () => [
+        Buffer.from("PK\x03\x04"),
+        Buffer.from("\x80\x02}."),
+        Buffer.from("\x08\0\0\0\0\0\0\0{}      "),
+        Buffer.from("version https://git-lfs.github.com/spec/v1\n"),
+      ],
+      mutateBytes,
+    ),
+  ];
+}
+
+// ---- images ----------------------------------------------------------------------------------------------------------
+
+/** Mutates bytes, then sets the checksums of all chunks right, so that damage reaches what is behind them. */
+const mutatePng: Mutate = (input, dice, other) => {
+  const changed = mutateBytes(input, dice, other);
+  if (dice.below(4) === 0) return changed;
+  for (let at = 8; at + 12 <= changed.length;) {
+    const end = at + 8 + changed.readUInt32BE(at);
+    if (end + 4 > changed.length) break;
+    changed.writeUInt32BE(crc32(changed.subarray(at + 4, end)), end);
+    at = end + 4;
+  }
+  return changed;
+};
+
+const PNGS = [
+  "rgb-tiny",
+  "rgba-interlaced-tiny",
+  "palette-4bit",
+  "grey-2bit",
+  "grey-16bit",
+  "one-bit",
+  "palette-transparent",
+];
+
+function imageTargets(): Target[] {
+  const decode = async (input: Buffer): Promise<string> => {
+    const { width, height, mode } = await decodeImage(input, "x");
+    if (!(width > 0 && height > 0)) throw new Error(`an image of ${width} x ${height}`);
+    return mode;
+  };
+  const sharp = (name: string, files: readonly string[]): Target => ({
+    name,
+    seeds: () => files.map((one) => read(`image/${one}`)),
+    mutate: mutateBytes,
+    run: decode,
+  });
+  return [
+    { name: "png", seeds: () => PNGS.map((name) => read(`image/${name}.png`)), mutate: mutatePng, run: decode },
+    {
+      name: "png-text",
+      seeds: () => [pngWithTexts()],
+      mutate: mutatePng,
+      run: (input) => `${Math.min(readPngText(input, "x").length, 3)} texts`,
+    },
+    sharp("jpeg", ["grey.jpg", "rotated.jpg", "cmyk.jpg"]),
+    sharp("webp", ["rgb.webp", "rgba.webp"]),
+    sharp("gif", ["palette.gif"]),
+    sharp("tiff", ["cmyk.tif"]),
+  ];
+}
+
+function pngWithTexts(): Buffer {
+  const chunk = (type: string, data: Uint8Array | string): Buffer => {
+    const body = bytes(type, data);
+    const [length, crc] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(body.length - 4);
+    crc.writeUInt32BE(crc32(body));
+    return bytes(length, body, crc);
+  };
+  const zipped = Buffer.from("789c4b4c4a06000 24d0127".replace(" ", ""), "hex");
+  return bytes(
+    "\x89PNG\r\n\x1a\n",
+    chunk("tEXt", "parameters\0a cat"),
+    chunk("zTXt", bytes("z\0\0", zipped)),
+    chunk("iTXt", bytes("laurel\0\x01\0en\0x\0", zipped)),
+    chunk("IEND", ""),
+  );
+}
+
+// ---- configurations --------------------------------------------------------------------------------------------------
+
+/** Parses a configuration, and builds its network where it is small enough to be built in no time. */
+function config<C>(
+  name: string,
+  file: string,
+  parse: (value: unknown) => C,
+  build: (config: C) => unknown = () => undefined,
+): Target {
+  return {
+    name,
+    seeds: () => [read(file)],
+    mutate: mutateJson,
+    run: (input) => {
+      build(parse(parseJson(input.toString("utf8"), "x")));
+    },
+  };
+}
+
+function configTargets(folder: string): Target[] {
+  const shapes = new Map<string, readonly number[]>();
+  const loadShapes = openWeights(fixture("models/image-reward/ImageReward.safetensors")).then(({ entries }) => {
+    for (const [name, { shape }] of entries) shapes.set(name, shape);
+  });
+  const med = JSON.parse(read("models/image-reward/med_config.json").toString("utf8")) as unknown;
+  const diffusion = join(folder, "diffusion");
+  layOut("diffusion", diffusion);
+  return [
+    {
+      name: "scheduler",
+      seeds: () => [read("models/tiny-sd/scheduler/scheduler_config.json")],
+      mutate: mutateJson,
+      run: (input) => void parseSchedulerText(input.toString("utf8"), "x"),
+    },
+    config(
+      "unet",
+      "models/tiny-sd/unet/config.json",
+      (value) => parseUnetConfig(value, "x"),
+      (unet) => {
+        const side = 2 ** unet.levels.length;
+        if (side <= 64) denoiserGraph(unet, { width: side, height: side }, 8);
+      },
+    ),
+    config(
+      "vae",
+      "models/tiny-sd/vae/config.json",
+      (value) => parseAutoencoderConfig(value, "x"),
+      (vae) => decoderGraph(vae, { width: 8, height: 8 }),
+    ),
+    config(
+      "clip-text",
+      "models/tiny-sd/text_encoder/config.json",
+      (value) => parseClipTextConfig(value, "x"),
+      (clip) => textEncoderGraph(clip, Math.min(8, clip.maxPositions)),
+    ),
+    config("clip", "models/clip/config.json", (value) => parseClipConfig(value, "x")),
+    {
+      name: "image-reward",
+      seeds: () => [json({ med, own: { vision_heads: 2, max_text_length: 8, score_std: 1 } })],
+      mutate: mutateJson,
+      run: async (input) => {
+        await loadShapes;
+        const value = parseJson(input.toString("utf8"), "x");
+        const { med: medConfig, own } = (typeof value === "object" && value !== null ? value : {}) as Record<
+          string,
+          unknown
+        >;
+        imageRewardConfig(shapes, medConfig, own, "x");
+      },
+    },
+    ...["model_index.json", "laurel.json"].map((name): Target => ({
+      name: name.replace(".json", "").replace("_", "-"),
+      seeds: () => [
+        name === "laurel.json"
+          ? json({ name: "x", sampler: "ddim", steps: 4, guidance: 2, width: 64, height: 64 })
+          : read(`models/tiny-sd/${name}`),
+      ],
+      mutate: mutateJson,
+      run: async (input) => {
+        writeFileSync(join(diffusion, name), input);
+        try {
+          await readModelFolder(diffusion);
+        } finally {
+          writeFileSync(join(diffusion, name), name === "laurel.json" ? "{}" : read(`models/tiny-sd/${name}`));
+        }
+      },
+    })),
+  ];
+}
+
+// ---- tokenizers ------------------------------------------------------------------------------------------------------
+
+function tokenizerTargets(folder: string): Target[] {
+  const files: readonly (readonly [name: string, model: "clip" | "bert", source: string, mutate: Mutate])[] = [
+    ["vocab.json", "clip", "models/tiny-sd/tokenizer", mutateJson],
+    ["merges.txt", "clip", "models/tiny-sd/tokenizer", mutateLines],
+    ["tokenizer_config.json", "clip", "models/tiny-sd/tokenizer", mutateJson],
+    ["special_tokens_map.json", "clip", "models/tiny-sd/tokenizer", mutateJson],
+    ["vocab.txt", "bert", "rewards/image-reward", mutateLines],
+  ];
+  // With the tokens that a tokenizer_config.json adds, special_tokens_map.json is not looked at.
+  const beside = (name: string): string[] =>
+    name === "special_tokens_map.json"
+      ? ["vocab.json", "merges.txt"]
+      : ["vocab.json", "merges.txt", "tokenizer_config.json"];
+  const plain = files.map(([name, kind, source, mutate]): Target => {
+    const path = join(folder, `tokenizer-${name}`);
+    return {
+      name: `tokenizer ${name}`,
+      seeds: () => [read(`${source}/${name}`)],
+      mutate,
+      run: async (input) => {
+        layOutTokenizer(path, kind === "clip" ? beside(name).map((other) => [other, read(`${source}/${other}`)]) : []);
+        writeFileSync(join(path, name), input);
+        return tokenise(kind, path);
+      },
+    };
+  });
+  const jsons = (["clip", "bert"] as const).map((kind): Target => ({
+    name: `${kind} tokenizer.json`,
+    seeds: () => [tokenizerJson(kind)],
+    mutate: mutateJson,
+    run: (input) => {
+      const path = join(folder, `${kind}-json`);
+      layOutTokenizer(path, [["tokenizer.json", input]]);
+      return tokenise(kind, path);
+    },
+  }));
+  return [...plain, ...jsons];
+}
+
+function layOutTokenizer(path: string, files: readonly (readonly [string, Uint8Array])[]): void {
+  mkdirSync(path, { recursive: true });
+  for (const [name, content] of files) writeFileSync(join(path, name), content);
+}
+
+async function tokenise(kind: "clip" | "bert", path: string): Promise<string> {
+  const tokenizer = kind === "clip" ? await openClipTokenizer(path) : await openBertTokenizer(path, { maxLength: 16 });
+  const { ids } = tokenizer.encode("A red circle, 12 é <|endoftext|> [SEP]");
+  const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= tokenizer.vocabularySize);
+  if (wrong !== undefined) throw new Error(`an id of ${wrong} in a vocabulary of ${tokenizer.vocabularySize}`);
+  return "";
+}
+
+/** A small tokenizer.json: the fixtures' are too large to be changed in places that matter. */
+function tokenizerJson(kind: "clip" | "bert"): Buffer {
+  const names =
+    kind === "clip"
+      ? ["<|startoftext|>", "<|endoftext|>", "r", "e", "d</w>", "re", "red</w>", "a</w>"]
+      : ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "##e", "circle"];
+  const vocab = Object.fromEntries(names.map((name, id) => [name, id]));
+  const added = names.slice(0, 2).map((content, id) => ({ id, content, special: true }));
+  const model =
+    kind === "clip"
+      ? { type: "BPE", vocab, merges: ["r e", "re d</w>"] }
+      : { type: "WordPiece", vocab, unk_token: "[UNK]" };
+  return json({
+    version: "1.0",
+    added_tokens: added,
+    normalizer: { type: "BertNormalizer", lowercase: true, strip_accents: null },
+    model,
+  });
+}
+
+// ---- runs ------------------------------------------------------------------------------------------------------------
+
+function runTargets(folder: string): Target[] {
+  const { config: run, request, models } = newRun();
+  const timings = { loadMs: 0, generateMs: 0, scoreMs: 0, writeMs: 0, programMs: 0, totalMs: 0 };
+  const manifest = {
+    ...{ schemaVersion: 1, runId: "x", status: "complete", createdAt: "2026-01-01", finishedAt: null, sessions: 1 },
+    ...{
+      request,
+      config: run,
+      seeds: { first: 500, last: 509 },
+      models,
+      timings,
+      evaluations: 0,
+      ranking: [1, 0],
+      warnings: [],
+      error: null,
+    },
+    versions: { laurel: "0", node: "20", onnxruntime: "1", platform: "x" },
+  };
+  const path = join(folder, "run.json");
+  return [
+    {
+      name: "run.json",
+      seeds: () => [json(manifest)],
+      mutate: mutateJson,
+      run: async (input) => {
+        writeFileSync(path, input);
+        const { config: read } = await readManifest(path);
+        if (read.count < 1 || read.count > 10_000) throw new Error(`a count of ${read.count}`);
+      },
+    },
+    {
+      name: "candidates.jsonl",
+      seeds: () => [Buffer.from([0, 1, 2].map(candidateLine).join(""))],
+      mutate: mutateLines,
+      run: (input) => {
+        const { lines, rejected } = readCandidateLines(input.toString("utf8"), run);
+        const unsafe = lines.find(({ image }) => image.includes("..") || image.startsWith("/"));
+        if (unsafe !== undefined) throw new Error(`a path of ${unsafe.image}`);
+        return `${lines.length} lines, ${Math.min(rejected, 4)} rejected`;
+      },
+    },
+    {
+      name: "training-yaml",
+      seeds: () => [readFileSync(fileURLToPath(new URL("../../../configs/training/judge.yaml", import.meta.url)))],
+      mutate: mutateLines,
+      run: (input) => void parseDemoSettings("judge", input.toString("utf8"), "x"),
+    },
+  ];
+}
+
+function candidateLine(index: number): string {
+  const source = { name: "x", model: "y", digest: null };
+  const line = {
+    ...{
+      schemaVersion: 1,
+      index,
+      seed: 500 + index,
+      prompt: "a",
+      negativePrompt: null,
+      score: 0.5,
+      evaluations: 1,
+      laurel: "0",
+    },
+    ...{ settings: { steps: 4, guidance: null, sampler: "paint", strength: null }, width: 16, height: 16 },
+    ...{ lineage: { strategy: "best-of-n", parent: null, round: 0 }, backend: source, reward: source },
+    ...{ image: `images/00/000${index}-${500 + index}.png`, bytes: 10, sha256: "a" },
+  };
+  return `${JSON.stringify(line)}\n`;
+}
