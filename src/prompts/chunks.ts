@@ -41,11 +41,6 @@ export function chunkOf(ids: readonly number[]): Chunk {
   return { ids, multipliers: ids.map(() => 1), insertions: [] };
 }
 
-/** How many tokens of a prompt one chunk holds: the window without start and end. */
-export function chunkRoom(tokenizer: ClipTokenizer): number {
-  return tokenizer.maxLength - 2;
-}
-
 /**
  * Lays fragments out in chunks; at least one, which is empty for an empty prompt. Each fragment is tokenized by itself. A full chunk ends at its
  * last comma where one stands among its last 20 tokens: what follows it moves on. An embedding's vectors stay in one chunk; among
@@ -57,7 +52,8 @@ export function layOutChunks(
   tokenizer: ClipTokenizer,
   embeddings: readonly TextualInversion[] = [],
 ): Chunk[] {
-  const capacity = chunkRoom(tokenizer);
+  // the window without start and end
+  const capacity = tokenizer.maxLength - 2;
   const frame = frameOf(tokenizer);
   const comma = commaOf(tokenizer);
   const triggers = triggersOf(embeddings, tokenizer);
