@@ -37,7 +37,7 @@ export const createPndm: SamplerFactory = (config, steps, { first }): Sampler =>
   const jump = Math.floor(config.num_train_timesteps / steps);
   const final = (config.set_alpha_to_one ?? false) ? 1 : alphaBars[0]!;
   const moves = rungeKutta
-    ? [...rungeKuttaMoves(spaced, jump), ...multistepMoves(spaced.slice(3), jump, 3)]
+    ? [...rungeKuttaMoves(spaced, jump), ...spaced.slice(3).map((t) => multistepMove(t, jump, 3))]
     : startedMoves(spaced, jump, first);
 
   const coefficients = moves.map(({ t, from, to, sample, output, history }): StepCoefficients => {
@@ -61,6 +61,9 @@ export const createPndm: SamplerFactory = (config, steps, { first }): Sampler =>
 
   /** The jump of eq. 11 from one signal level to another, along the noise that `output` predicts. */
   function transfer(alphaBar: number, alphaBarTo: number, sample: LinearForm, output: LinearForm): LinearForm {
+    if (alphaBar === 0) {
+      throw new UsageError("sampler pndm: expected signal at the first timestep, got none (rescale_betas_zero_snr)");
+    }
     const sigma = Math.sqrt(1 - alphaBar);
     const noise = noiseFromPrediction(prediction, Math.sqrt(alphaBar), sigma);
     const divisor = alphaBar * Math.sqrt(1 - alphaBarTo) + Math.sqrt(alphaBar * (1 - alphaBar) * alphaBarTo);
@@ -72,31 +75,23 @@ export const createPndm: SamplerFactory = (config, steps, { first }): Sampler =>
 /** Adams-Bashforth weights of the latest outputs, the latest first, by how many there are (eq. 12 and its lower orders). */
 const MULTISTEP = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]] as const;
 
-/** The linear multistep method from outputs kept by `kept` steps before. Registers: those outputs, the latest first, at most 3. */
-function multistepMoves(timesteps: readonly number[], jump: number, kept: number): Move[] {
-  return timesteps.map((t, i) => {
-    const outputs = [OUTPUT, register(0), register(1), register(2)].slice(0, Math.min(kept + i, 3) + 1);
-    const weights = MULTISTEP[outputs.length - 1]!;
-    const output = combine(...outputs.map((form, k): [number, LinearForm] => [weights[k]!, form]));
-    return { t, from: t, to: t - jump, sample: SAMPLE, output, history: outputs.slice(0, 3) };
-  });
+/** One step of the linear multistep method. Registers: the outputs of the steps before, the latest first, at most 3 of `kept`. */
+function multistepMove(t: number, jump: number, kept: number): Move {
+  const outputs = [OUTPUT, register(0), register(1), register(2)].slice(0, Math.min(kept, 3) + 1);
+  const weights = MULTISTEP[outputs.length - 1]!;
+  const output = combine(...outputs.map((form, k): [number, LinearForm] => [weights[k]!, form]));
+  return { t, from: t, to: t - jump, sample: SAMPLE, output, history: outputs.slice(0, 3) };
 }
 
 /** The multistep method with a start of its own: the first jump is made twice, the second time along the mean of the outputs at both its ends. */
 function startedMoves(spaced: readonly number[], jump: number, first: number): Move[] {
-  const doubled = spaced.length === 1 ? [...spaced] : [spaced[0]!, spaced[1]!, ...spaced.slice(1)];
-  const entered = doubled.slice(first);
-  const [t0, t1] = entered;
-  const moves: Move[] = [
-    { t: t0!, from: t0!, to: t0! - jump, sample: SAMPLE, output: OUTPUT, history: [OUTPUT, SAMPLE] },
-  ];
-  if (t1 !== undefined) {
+  const doubled = [...spaced.slice(0, 2), ...spaced.slice(1)];
+  return doubled.map((t, i) => {
+    if (i <= first) return { t, from: t, to: t - jump, sample: SAMPLE, output: OUTPUT, history: [OUTPUT, SAMPLE] };
+    if (i > first + 1) return multistepMove(t, jump, i - first - 1);
     const mean = combine([0.5, OUTPUT], [0.5, register(0)]);
-    moves.push({ t: t1, from: t1 + jump, to: t1, sample: register(1), output: mean, history: [register(0)] });
-  }
-  // evaluations that are not entered are cut off by the caller: the first of the moves stands in for them
-  const before = Array.from({ length: first }, () => moves[0]!);
-  return [...before, ...moves, ...multistepMoves(entered.slice(2), jump, 1)];
+    return { t, from: t + jump, to: t, sample: register(1), output: mean, history: [register(0)] };
+  });
 }
 
 /**

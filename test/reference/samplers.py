@@ -237,7 +237,7 @@ def cases():
     yield "unipc", dict(e, disable_corrector=[0, 2]), 8
     yield "unipc", dict(v, rescale_betas_zero_snr=True, timestep_spacing="trailing"), 10
     yield "unipc-karras", dict(v), 8, 0.0, 3
-    yield "lcm", dict(e, original_inference_steps=100, timestep_scaling=2.0), 7
+    yield "lcm", dict(e, original_inference_steps=100, timestep_scaling=0.01), 7
     yield "lcm", dict(e, clip_sample=True, clip_sample_range=0.7), 3
     yield "lcm", dict(), 1
     yield "lcm", dict(v, rescale_betas_zero_snr=True), 4

@@ -213,6 +213,13 @@ describe("createSampler", () => {
     expect(() => createSampler("ddim", zero, 5)).toThrow("prediction_type epsilon: expected v_prediction or sample");
   });
 
+  test("PNDM cannot start without any signal, whatever is predicted", () => {
+    const fields = { rescale_betas_zero_snr: true, timestep_spacing: "trailing", prediction_type: "v_prediction" };
+    expect(() => createSampler("pndm", parseSchedulerConfig(fields, "x"), 5)).toThrow(
+      "sampler pndm: expected signal at the first timestep, got none",
+    );
+  });
+
   test("an offset beyond the training timesteps is refused", () => {
     const offset = parseSchedulerConfig({ steps_offset: 1 }, "x");
     expect(() => createSampler("ddim", offset, 1000)).toThrow("timestep 1000: expected one in [0, 999]");
