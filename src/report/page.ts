@@ -129,8 +129,9 @@ function startedFrom({ init, mask }: EmbeddedInputs): Html | null {
     </figure>`;
   return html`<h2>Started from</h2>
     <div class="grid">
-      ${figure(init, "picture")} ${mask === undefined ? null : figure(mask, "mask: white is repainted")}
-    </div>`;
+      ${figure(init, "picture")} ${mask === undefined ? null : figure(mask, "mask")}
+    </div>
+    ${mask === undefined ? null : html`<p class="note">White parts of the mask are repainted.</p>`}`;
 }
 
 function distribution(ranking: readonly RankedCandidate[]): Html | null {

@@ -63,7 +63,7 @@ test("the page shows the picture and the mask that a run started from", async ()
   const page = await readFile(report, "utf8");
   expect(page).toContain(`data:image/png;base64,${Buffer.from(await encodePng(init)).toString("base64")}`);
   expect(page.match(/data:image\/webp/g)).toHaveLength(1); // the mask is wide: a thumbnail
-  expect(page).toMatch(/Started from[^]*12 × 10[^]*mask: white is repainted[^]*400 × 6/);
+  expect(page).toMatch(/Started from[^]*12 × 10[^]*<b>mask<\/b>[^]*400 × 6[^]*White parts of the mask are repainted/);
   expect(page).toMatch(/Strength<\/th>\s*<td>0\.5</);
 });
 
