@@ -14,7 +14,7 @@ import { openDevice } from "../dist/runtime/device.js";
 import { matrixFlops } from "./flops.js";
 import { openGemmPeak } from "./gemm-peak.js";
 import { PROMPT, writeImageReward, writePictures } from "./image-reward-files.js";
-import { bytesRead, dropFromCache, machine, memoryOf } from "./machine.js";
+import { bytesRead, dropFromCache, memoryOf } from "./machine.js";
 import { median, report, table } from "./measure.js";
 import { readProfile } from "./profile.js";
 import { openPeer } from "./python.js";
@@ -36,15 +36,15 @@ export const options = {
 };
 
 export async function run({ rounds, threads, python, profile, keep, folder }) {
-  const before = machine();
   const use = threads === undefined ? {} : { threads: Number(threads) };
   try {
     const writeSeconds = await writeImageReward(folder);
     const pictures = await writePictures(folder, Math.max(...BATCHES));
     const loads = await measureLoads(folder, use, pictures[0].image);
     const figures = await measureSpeed(folder, use, pictures, { rounds: Number(rounds), python });
-    const context = { ...before, loadAverageAfter: machine().loadAverage };
-    print(loads, figures, { ...context, writeSeconds });
+    const tables = [reportSpeed(figures), reportLoads(loads, writeSeconds), reportMemory(figures)];
+    reportScores(figures);
+    for (const rows of tables) table(rows);
     if (profile) await printProfile(folder, use, pictures);
   } finally {
     if (!keep) await rm(folder, { recursive: true, force: true });
@@ -129,7 +129,7 @@ async function measureSpeed(folder, use, pictures, { rounds, python }) {
       }
     }
     const facts = await peer?.ask({ facts: true });
-    return { flops, memory, results, scores, facts, threads: device.threads, rounds };
+    return { flops, memory, results, scores, facts, threads: device.threads };
   } finally {
     peer?.close();
     await device.close();
@@ -150,101 +150,74 @@ function visionProducts(scope, rows) {
   });
 }
 
-function print(loads, { flops, memory, results, scores, facts, threads, rounds }, context) {
-  const rows = [];
-  for (const { batch, seconds, programSeconds, peak, fraction, programFraction, peerSeconds } of results) {
-    const imagesPerSecond = batch / median(seconds);
+function reportSpeed({ flops, results, threads }) {
+  return results.map(({ batch, seconds, programSeconds, peak, fraction, programFraction, peerSeconds }) => {
     const name = `ImageReward (ViT-L/16) at batch ${batch}`;
-    const gflops = median(peak) / 1e9;
-    report(
-      `${name}, FLOP/s of its matrix products / FLOP/s of a Gemm of its shapes`,
-      median(fraction),
-      "of 1",
-      ">= 0.88",
-      {
-        insideProgram: round4(median(programFraction)),
-        rounds: fraction.map(round4),
-        gflopPerImage: round4(flops / 1e9),
-        gemmGflopPerSecond: round4(gflops),
-        threads,
-        ...context,
-      },
-    );
-    report(name, imagesPerSecond, "images/s", null, {
-      msPerImage: round4(1000 / imagesPerSecond),
-      insideProgramMs: round4((1000 * median(programSeconds)) / batch),
-      rounds,
+    const imagesPerSecond = batch / median(seconds);
+    const [ofGemm, insideProgram, gemm] = [median(fraction), median(programFraction), median(peak) / 1e9];
+    report(`${name}, FLOP/s of its products / FLOP/s of a Gemm of its shapes`, ofGemm, "of 1", ">= 0.88", {
+      insideProgram,
+      rounds: fraction,
+      gflopPerImage: flops / 1e9,
+      gemmGflopPerSecond: gemm,
+      threads,
     });
+    const programMsPerImage = (1000 * median(programSeconds)) / batch;
+    report(name, imagesPerSecond, "images/s", null, { msPerImage: 1000 / imagesPerSecond, programMsPerImage });
     const row = {
       batch,
       "images/s": imagesPerSecond,
-      "of Gemm": median(fraction),
-      "in program": median(programFraction),
-      "Gemm GFLOP/s": gflops,
+      "of Gemm": ofGemm,
+      "in program": insideProgram,
+      "Gemm GFLOP/s": gemm,
     };
-    if (peerSeconds.length > 0) {
-      const peer = batch / median(peerSeconds);
-      const ratio = median(peerSeconds.map((theirs, i) => theirs / seconds[i]));
-      report(`${name}, PyTorch's time / Laurel's`, ratio, "x", null, { pytorchImagesPerSecond: round4(peer) });
-      Object.assign(row, { "PyTorch images/s": peer, "PyTorch/Laurel": ratio });
-    }
-    rows.push(row);
-  }
-  if (facts !== undefined) {
-    const differences = BATCHES.flatMap((batch) =>
-      scores[batch].own.map((score, i) => Math.abs(score - scores[batch].other[i])),
-    );
-    report("ImageReward, largest difference from PyTorch's scores", Math.max(...differences), "score", "<= 1e-3", {
-      scores: scores[Math.max(...BATCHES)].own,
-      pytorchFlopPerImage: facts.flops / flops,
-    });
-    report("ImageReward in PyTorch, from its weights to the first score", facts.loadSeconds, "s", null, {
-      peakRssMB: facts.peakRssMB,
-      torch: facts.torch,
-    });
-  }
-  const batches = BATCHES.map((batch) => scores[batch].own);
-  report(
-    "ImageReward, first score at batch 8 minus that at batch 1",
-    batches[1][0] - batches[0][0],
-    "score",
-    "0 exactly",
-  );
-  for (const pages of ["cold", "warm"]) {
-    const these = loads.filter((load) => load.pages === pages);
-    if (these.length === 0) continue;
-    const middle = (field) => round4(median(these.map((load) => load[field])));
-    report(`ImageReward from its file to the first score, page cache ${pages}`, middle("seconds"), "s", null, {
-      openMs: middle("openMs"),
-      compileMs: middle("compileMs"),
-      firstScoreMs: middle("firstScoreMs"),
-      megabytesFromDisk: middle("megabytesFromDisk"),
-      times: these.length,
-    });
-    rows.push({
-      load: pages,
-      seconds: middle("seconds"),
-      "open ms": middle("openMs"),
-      "compile ms": middle("compileMs"),
-      "first score ms": middle("firstScoreMs"),
-    });
-  }
-  for (const { batch, device, parent } of memory) {
-    report(`ImageReward at batch ${batch}, peak memory of the device process`, device.peakRss, "MB", null, {
-      device,
-      parent,
-    });
-    rows.push({
-      batch,
-      "device peak MB": device.peakRss,
-      "anonymous MB": device.anonymous,
-      "parent peak MB": parent.peakRss,
-    });
-  }
-  table(rows);
+    if (peerSeconds.length === 0) return row;
+    const peer = batch / median(peerSeconds);
+    const ratio = median(peerSeconds.map((theirs, i) => theirs / seconds[i]));
+    report(`${name}, PyTorch's time / Laurel's`, ratio, "x", null, { pytorchImagesPerSecond: peer });
+    return { ...row, "PyTorch images/s": peer, "PyTorch/Laurel": ratio };
+  });
 }
 
-const round4 = (value) => Number(value.toPrecision(4));
+function reportScores({ scores, facts, flops }) {
+  const [one, many] = BATCHES.map((batch) => scores[batch]);
+  report("ImageReward, the first picture's score among 8 minus that alone", many.own[0] - one.own[0], "score", "0");
+  if (facts === undefined) return;
+  const differences = [one, many].flatMap(({ own, other }) => own.map((score, i) => Math.abs(score - other[i])));
+  report("ImageReward, largest difference from PyTorch's scores", Math.max(...differences), "score", "<= 1e-3", {
+    scores: many.own,
+    flopsByPytorchsCount: facts.flops / flops,
+  });
+  const { loadSeconds, peakRssMB, torch } = facts;
+  report("ImageReward in PyTorch, from its weights to the first score", loadSeconds, "s", null, { peakRssMB, torch });
+}
+
+function reportLoads(loads, writeSeconds) {
+  return ["cold", "warm"].flatMap((pages) => {
+    const these = loads.filter((load) => load.pages === pages);
+    if (these.length === 0) return [];
+    const fields = ["seconds", "openMs", "compileMs", "firstScoreMs", "megabytesFromDisk"];
+    const { seconds, ...parts } = Object.fromEntries(
+      fields.map((field) => [field, median(these.map((load) => load[field]))]),
+    );
+    const name = `ImageReward from its file to the first score, page cache ${pages}`;
+    report(name, seconds, "s", null, { ...parts, times: these.length, writeSeconds });
+    return { load: pages, seconds, ...parts };
+  });
+}
+
+function reportMemory({ memory }) {
+  return memory.map(({ batch, device, parent }) => {
+    const name = `ImageReward at batch ${batch}, peak memory of the device process`;
+    report(name, device.peakRss, "MB", null, { device, parent });
+    return {
+      batch,
+      "device peak MB": device.peakRss,
+      "its own MB": device.anonymous,
+      "parent peak MB": parent.peakRss,
+    };
+  });
+}
 
 /** Profiles each batch in a device of its own: measuring every node costs time, so nothing else is taken from these runs. */
 async function printProfile(folder, use, pictures) {
@@ -268,7 +241,7 @@ async function printProfile(folder, use, pictures) {
       ops.find(({ op }) => op === "Gemm").share,
       "of 1",
       null,
-      { ms: Object.fromEntries(ops.map(({ op, ms }) => [op, round4(ms)])) },
+      { ms: Object.fromEntries(ops.map(({ op, ms }) => [op, ms])) },
     );
     table(ops);
     table(costliest);

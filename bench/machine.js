@@ -37,7 +37,7 @@ export function dropFromCache(path) {
   return spawnSync("dd", [`if=${path}`, "iflag=nocache", "count=0"], { stdio: "ignore" }).status === 0;
 }
 
-/** For a figure's reader to judge by: processor, cores, and how busy the machine was over the last minute. */
+/** For a figure's reader to judge by: processor, cores, and the processes that wanted to run over the last minute, the bench's own among them. */
 export function machine() {
   return { processor: cpus()[0]?.model.trim(), cores: cpus().length, loadAverage: Number(loadavg()[0].toFixed(2)) };
 }

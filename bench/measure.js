@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { machine } from "./machine.js";
 
 /** The built command line. */
 export const LAUREL = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
@@ -30,14 +31,20 @@ export function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** Prints one result as a JSON line: name, value, unit, the aim, and whatever else was measured. */
+/** Prints one result as a JSON line: name, value, unit, the aim, whatever else was measured, and the machine with what kept it busy. */
 export function report(name, value, unit, aim, details = {}) {
-  process.stdout.write(JSON.stringify({ name, value: Number(value.toPrecision(4)), unit, aim, ...details }) + "\n");
+  const line = { name, value: round4(value), unit, aim, ...details, ...machine() };
+  process.stdout.write(JSON.stringify(line, (_, part) => (typeof part === "number" ? round4(part) : part)) + "\n");
+}
+
+/** Four digits say all that a measurement does; whole numbers stay whole. */
+function round4(value) {
+  return Number.isInteger(value) ? value : Number(value.toPrecision(4));
 }
 
 /** Prints rows as aligned tables to standard error, for people; rows with other columns start another table. */
 export function table(rows) {
-  const text = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value ?? ""));
+  const text = (value) => (typeof value === "number" ? String(round4(value)) : String(value ?? ""));
   const groups = new Map();
   for (const row of rows) groups.set(Object.keys(row).join(), [...(groups.get(Object.keys(row).join()) ?? []), row]);
   for (const group of groups.values()) {

@@ -18,7 +18,7 @@ import { openWeights } from "../dist/weights/open.js";
 import { writeRandomCheckpoint } from "./checkpoint.js";
 import { matrixFlops } from "./flops.js";
 import { openGemmPeak } from "./gemm-peak.js";
-import { machine, memoryOf } from "./machine.js";
+import { memoryOf } from "./machine.js";
 import { median, report, table } from "./measure.js";
 import { readProfile } from "./profile.js";
 
@@ -55,7 +55,6 @@ export const options = {
 };
 
 export async function run({ size, rounds, threads, profile, keep, folder }) {
-  const before = machine();
   const side = Number(size) / 8;
   const network = denoiser(side);
   const feeds = randomFeeds(side);
@@ -105,8 +104,6 @@ export async function run({ size, rounds, threads, profile, keep, folder }) {
       compileSeconds,
       rounds: fractions,
       threads: device.threads,
-      ...before,
-      loadAverageAfter: machine().loadAverage,
     };
     report(name, median(seconds), "s", null, details);
     report(`${name}, FLOP/s of its products / FLOP/s of a Gemm of its convolutions' shape`, median(fractions), "of 1");
