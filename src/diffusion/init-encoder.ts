@@ -63,11 +63,12 @@ export class InitEncoder {
     return unlessAborted(this.#last.encoded, signal);
   }
 
-  async #encode({ init, mask, width, height, strength }: InitRequest): Promise<EncodedInit> {
+  async #encode(request: InitRequest): Promise<EncodedInit> {
+    const { init, mask, width, height } = request;
     const { autoencoder, factor, inpainting } = this.#configs;
     const pixels = toEncoderInput(init, width, height);
     const repainted = mask === undefined ? undefined : toMask(mask, width, height);
-    const fromNoise = repainted !== undefined && strength === 1;
+    const fromNoise = startsFromNoise(request);
     const graph = encoderGraph(autoencoder, width, height);
     const weights = await resolveEncoderWeights(this.#folder, graph);
     // compiled for this picture alone: its weights need not stay in memory beside the denoiser's
@@ -90,14 +91,17 @@ export class InitEncoder {
 
 /** Pictures are compared by identity: they are not written to. */
 function sameInit(a: InitRequest, b: InitRequest): boolean {
-  const fromNoise = (one: InitRequest): boolean => one.strength === 1;
   return (
     a.init === b.init &&
     a.mask === b.mask &&
     a.width === b.width &&
     a.height === b.height &&
-    fromNoise(a) === fromNoise(b)
+    startsFromNoise(a) === startsFromNoise(b)
   );
+}
+
+function startsFromNoise({ mask, strength }: InitRequest): boolean {
+  return mask !== undefined && strength === 1;
 }
 
 /** Zero, which is medium grey, where the mask is set. */

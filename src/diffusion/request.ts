@@ -166,6 +166,7 @@ export function isGuided(
 /**
  * What an initial picture decides where the request does not: the size, cut to what can be drawn, and the strength.
  * @param size undefined when the size cannot be asked for
+ * @throws UsageError for a picture that is larger than what can be drawn
  */
 export function settingsOfInit(
   { init, mask, width, height, strength }: Pick<DiffusionRequest, "init" | "mask" | "width" | "height" | "strength">,
@@ -175,6 +176,11 @@ export function settingsOfInit(
   const filled = strength ?? (mask === undefined ? DEFAULT_STRENGTH.imageToImage : DEFAULT_STRENGTH.inpainting);
   if (size === undefined) return { settings: { width, height, strength: filled }, warnings: [] };
   const cut = (side: number): number => Math.max(size.minimum, side - (side % size.multiple));
+  if ((width === undefined && init.width > size.maximum) || (height === undefined && init.height > size.maximum)) {
+    throw new UsageError(
+      `init: expected sides of at most ${size.maximum} pixels, or a width and a height to resize it to, got ${init.width} x ${init.height}`,
+    );
+  }
   const settings = { width: width ?? cut(init.width), height: height ?? cut(init.height), strength: filled };
   const own =
     (width === undefined && settings.width !== init.width) || (height === undefined && settings.height !== init.height);

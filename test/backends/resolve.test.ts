@@ -66,6 +66,10 @@ test("pictures that cannot be honoured are left out with a warning each", () => 
 test.each([
   [{ mask: picture }, "mask: expected a picture (init) that it is a mask of, got none"],
   [{ strength: 0.5 }, "strength: expected a picture (init) to start from, got none"],
+  [
+    { init: { ...picture, width: 257 }, height: 8 },
+    "init: expected sides of at most 256 pixels, or a width and a height to resize it to, got 257 x 13",
+  ],
   [{ init: picture, strength: 0 }, "strength: expected a number above 0, up to 1, got 0"],
   [{ init: picture, strength: 1.5 }, "strength: expected a number above 0, up to 1, got 1.5"],
   [{ init: picture, strength: Number.NaN }, "strength: expected a number above 0, up to 1, got NaN"],
