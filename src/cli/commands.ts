@@ -9,6 +9,7 @@ import { MODELS } from "./commands/models.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
 import { RESUME } from "./commands/resume.entry.js";
 import { SCORE } from "./commands/score.entry.js";
+import type { GroupDeclaration } from "./declare.js";
 
 /** Every command; a name of two words is a command of a group. */
 export const COMMANDS = {
@@ -26,5 +27,14 @@ export const COMMANDS = {
 /** A command's whole name. */
 export type CommandName = keyof typeof COMMANDS;
 
-/** What a group of commands is for. */
-export const GROUPS = { demo: "work with the demo models" } as const;
+/** The groups by name. */
+export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
+  demo: {
+    heading: "Demo models",
+    summary: "measure and train the demo models",
+    examples: [
+      "laurel demo evaluate --prompts 20 --images 4",
+      "laurel demo train reward --from models/demo --minutes 10",
+    ],
+  },
+};

@@ -15,6 +15,8 @@ export interface Option<Value, Default extends Value | undefined = Value | undef
   readonly value?: string;
   /** A switch that is on until `--no-...` is given. */
   readonly negated?: true;
+  /** It may be given again. */
+  readonly repeated?: true;
   /** Turns the text given into the value; an option given again gets the value so far. @throws InvalidArgumentError */
   readonly parse?: (text: string, before?: unknown) => Value;
   readonly default: Default;
@@ -46,15 +48,24 @@ export interface Argument {
   readonly completion: Completion;
 }
 
-/** One command, without what it does. */
-export interface CommandDeclaration<Table extends OptionTable = OptionTable> {
+/** Parts of the list of commands. */
+export type Heading = "Pictures" | "Installation" | "Demo models";
+
+/** Commands that are named by two words, the first of which they share. */
+export interface GroupDeclaration {
+  /** Where the help of the whole program lists it; a command of a group has none. */
+  readonly heading?: Heading;
   readonly summary: string;
-  readonly arguments: readonly Argument[];
-  readonly options: Table;
   /** Command lines that work, shown in the help. */
   readonly examples: readonly string[];
   /** What else the help says, below the examples. */
   readonly notes?: string;
+}
+
+/** One command, without what it does. */
+export interface CommandDeclaration<Table extends OptionTable = OptionTable> extends GroupDeclaration {
+  readonly arguments: readonly Argument[];
+  readonly options: Table;
 }
 
 /** Declares a command, keeping the types of its options. */
@@ -109,7 +120,7 @@ export function choice<const Word extends string>(
 /** The same option, to be given as often as one likes. */
 export function several(option: Option<string, undefined>): Option<readonly string[], undefined> {
   const { parse = (text) => text } = option;
-  return { ...option, parse: (text, before = []) => [...(before as readonly string[]), parse(text)] };
+  return { ...option, repeated: true, parse: (text, before = []) => [...(before as readonly string[]), parse(text)] };
 }
 
 /** A folder. */

@@ -7,7 +7,7 @@ import { unlessAborted } from "../util/abort.js";
 import { ACTIONS } from "./actions.js";
 import { type CommandName, COMMANDS, GROUPS } from "./commands.js";
 import type { Action, CommandContext } from "./context.js";
-import { type CommandDeclaration, filled, longName } from "./declare.js";
+import { type CommandDeclaration, filled, type GroupDeclaration, longName } from "./declare.js";
 import { DEBUG_OPTION } from "./options.js";
 import { palette, printable } from "./output.js";
 
@@ -15,10 +15,11 @@ const EXAMPLES = `
 Examples:
   laurel generate "a red circle above a blue square"
   laurel score "a red circle above a blue square" images/
+  laurel doctor
   laurel generate --help
 
 Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 backend unavailable, 4 part of it failed, 5 model missing or damaged,
-6 result not as required, 130 cancelled with Ctrl-C.`;
+6 result not as required, 130 cancelled with Ctrl-C, 143 ended by SIGTERM.`;
 
 /** Runs the command line `args` (without node and script); resolves to the exit code. */
 export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
@@ -59,29 +60,39 @@ function createProgram(context: CommandContext, setExitCode: (code: number) => v
       getErrHelpWidth: () => stderr.columns ?? 100,
       outputError: (text, write) => write(palette(stderr, environment).red(text.trimEnd()) + "\n"),
     });
-  const groups = Object.entries(GROUPS).map(([name, summary]) => {
-    const group = new Command(name).copyInheritedSettings(program).summary(summary).description(sentence(summary));
-    return [name, group] as const;
-  });
-  const parents = new Map(groups);
+  const groups = new Map<string, Command>();
+  for (const [name, declaration] of Object.entries(GROUPS)) {
+    const group = new Command(name).copyInheritedSettings(program);
+    groups.set(name, describe(group, declaration));
+  }
   for (const [name, declaration] of Object.entries(COMMANDS)) {
     const words = name.split(" ");
-    const command = new Command(words.at(-1)).copyInheritedSettings(program);
+    const command = describe(new Command(words.at(-1)).copyInheritedSettings(program), declaration);
     addArgumentsAndOptions(command, declaration);
     command.action(async () => {
       const load: () => Promise<Action<never>> = ACTIONS[name as CommandName];
       const action = (await unlessAborted(load(), context.signal)) as Action<unknown>;
       setExitCode(await action(context, command.args, command.opts()));
     });
-    (parents.get(words[0] as string) ?? program).addCommand(command);
+    (groups.get(words[0] as string) ?? program).addCommand(command);
   }
-  for (const [, group] of groups) program.addCommand(group);
+  for (const group of groups.values()) program.addCommand(group);
   return program;
 }
 
-/** Gives `command` what its declaration says, and `--debug`. */
+/** Gives `command` the words of its help. */
+function describe(
+  command: Command,
+  { heading, summary, examples, notes }: CommandDeclaration | (GroupDeclaration & { readonly notes?: string }),
+): Command {
+  if (heading !== undefined) command.helpGroup(`${heading}:`);
+  const lines = examples.map((example) => `  ${example}\n`).join("");
+  const text = `\nExamples:\n${lines}${notes === undefined ? "" : `\n${notes}`}`;
+  return command.summary(summary).description(sentence(summary)).addHelpText("after", text.trimEnd());
+}
+
+/** Gives `command` its arguments and options, and `--debug`. */
 function addArgumentsAndOptions(command: Command, declaration: CommandDeclaration): void {
-  command.summary(declaration.summary).description(sentence(declaration.summary));
   for (const { name, help, what, optional, variadic } of declaration.arguments) {
     const inner = `${name}${variadic === true ? "..." : ""}`;
     const argument = new Argument(optional === true ? `[${inner}]` : `<${inner}>`, help);
@@ -95,9 +106,6 @@ function addArgumentsAndOptions(command: Command, declaration: CommandDeclaratio
     if (one.parse !== undefined) option.argParser(one.parse);
     command.addOption(option);
   }
-  const examples = declaration.examples.map((example) => `  ${example}\n`).join("");
-  const notes = declaration.notes === undefined ? "" : `\n${declaration.notes}`;
-  command.addHelpText("after", `\nExamples:\n${examples}${notes}`.trimEnd());
 }
 
 function sentence(summary: string): string {

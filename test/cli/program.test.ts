@@ -2,6 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { COMMANDS } from "#laurel/cli/commands";
+import { longName } from "#laurel/cli/declare";
 import { laurel } from "./terminal.js";
 
 test.each([
@@ -44,6 +46,25 @@ test("without a command, help goes to stderr with code 2; asked for, to stdout w
   }
   const version = await laurel(["--version"]);
   expect(version).toEqual({ exitCode: 0, stdout: "0.1.0\n", stderr: "" });
+});
+
+test.each(Object.entries(COMMANDS))("laurel %s --help has examples and every option", async (name, declaration) => {
+  const { exitCode, stdout, stderr } = await laurel([...name.split(" "), "--help"]);
+  expect([exitCode, stderr]).toEqual([0, ""]);
+  expect(stdout).toMatch(new RegExp(`\n\nExamples:\n  .*laurel ${name}`));
+  for (const [key, option] of Object.entries(declaration.options)) {
+    expect(stdout).toMatch(new RegExp(`^  (-\\w, )?${longName(key, option)}[ \\n]`, "m"));
+  }
+});
+
+test("the commands are listed under headings, a group with its own help", async () => {
+  const { stdout } = await laurel(["--help"]);
+  expect(stdout.match(/^[A-Z].*:$/gm)).toEqual(
+    ["Options:", "Pictures:", "Installation:", "Demo models:", "Commands:", "Examples:"], // prettier-ignore
+  );
+  const group = await laurel(["demo", "--help"]);
+  expect([group.exitCode, group.stderr]).toEqual([0, ""]);
+  expect(group.stdout).toContain("Examples:\n  laurel demo ");
 });
 
 test("an expected error is one line; --debug adds where it comes from", async () => {

@@ -1,7 +1,7 @@
 import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { findImages, globExpression } from "#laurel/library/find-images";
+import { findImages, globExpression } from "#laurel/image/find-images";
 import { encodePng } from "#laurel/image/png";
 import { temporaryFolder } from "../pipeline/runs.js";
 import { createBrightnessReward } from "../backends/brightness-reward.js";

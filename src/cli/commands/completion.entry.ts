@@ -6,7 +6,8 @@ import { declare, type FlagsOf } from "../declare.js";
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 export const COMPLETION = declare({
-  summary: "print the script that completes laurel's command line in a shell",
+  heading: "Installation",
+  summary: "print a shell's completion script",
   arguments: [{ name: "shell", help: SHELLS.join(", "), what: "a shell", completion: SHELLS }],
   options: {},
   examples: [

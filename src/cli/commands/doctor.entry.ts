@@ -4,11 +4,12 @@ import { declare, type FlagsOf } from "../declare.js";
 import { OUT_OPTION, OUTPUT_OPTIONS } from "../options.js";
 
 export const DOCTOR = declare({
-  summary: "check this installation: versions, processor, caches, disk, models, a self-test",
+  heading: "Installation",
+  summary: "check this installation and test it",
   arguments: [],
   options: { ...OUT_OPTION, ...OUTPUT_OPTIONS },
   examples: ["laurel doctor", "laurel doctor --out /data/runs", "laurel doctor --json > report.json"],
-  notes: `The self-test scores a drawn picture and generates one with the models that ship inside, and compares both with what they gave when they were
+  notes: `Checked are versions, processor, memory, ONNX Runtime, caches, disk and the demo models. The self-test scores a drawn picture and generates one with the models that ship inside, and compares both with what they gave when they were
 recorded. The exit code is 0 unless a check fails: 5 when a model is damaged, 3 when ONNX Runtime does not work, else 1.`,
 });
 

@@ -17,6 +17,7 @@ import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
 
 export const GENERATE = declare({
+  heading: "Pictures",
   summary: "generate candidates for a prompt, score them, rank them",
   arguments: [{ name: "prompt", help: "what to draw", what: "a prompt", completion: "nothing" }],
   options: {

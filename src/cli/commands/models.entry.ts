@@ -4,7 +4,8 @@ import { declare, type FlagsOf, toggle, without } from "../declare.js";
 import { OUTPUT_OPTIONS } from "../options.js";
 
 export const MODELS = declare({
-  summary: "list the models that are installed, with architecture, size and digest",
+  heading: "Installation",
+  summary: "list the models that are installed",
   arguments: [
     {
       name: "dir",
@@ -25,7 +26,7 @@ export const MODELS = declare({
     "laurel models ~/models --no-digest",
     "laurel models ~/models --check --json | jq '.models[] | select(.problems != [])'",
   ],
-  notes: `Listed are the models that ship inside, those in the folders given, in the cache of the Hugging Face hub (HF_HUB_CACHE, HF_HOME) and in
+  notes: `Each with its kind, architecture, size and digest. Listed are the models that ship inside, those in the folders given, in the cache of the Hugging Face hub (HF_HUB_CACHE, HF_HOME) and in
 ~/.cache/ImageReward. Digests of large files are remembered, so that only the first time takes long.`,
 });
 

@@ -4,6 +4,7 @@ import { declare, type FlagsOf } from "../declare.js";
 import { OUT_OPTION, RUN_OPTIONS } from "../options.js";
 
 export const RERUN = declare({
+  heading: "Pictures",
   summary: "do a run again, with the same seeds, settings and models",
   arguments: [
     { name: "run.json", help: "the manifest of a run, or its folder", what: "a run.json", completion: "file" },

@@ -4,6 +4,7 @@ import { declare, type FlagsOf } from "../declare.js";
 import { RUN_OPTIONS } from "../options.js";
 
 export const RESUME = declare({
+  heading: "Pictures",
   summary: "finish a run that was cancelled or killed",
   arguments: [{ name: "run", help: "the run's folder, or its run.json", what: "a run", completion: "file" }],
   options: RUN_OPTIONS,

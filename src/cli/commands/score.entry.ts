@@ -4,6 +4,7 @@ import { declare, type FlagsOf, toggle } from "../declare.js";
 import { OUTPUT_OPTIONS, REWARD_OPTION } from "../options.js";
 
 export const SCORE = declare({
+  heading: "Pictures",
   summary: "score images against a prompt and rank them",
   arguments: [
     { name: "prompt", help: "what the images should show", what: "a prompt", completion: "nothing" },

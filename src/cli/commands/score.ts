@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
-import { findImages } from "../../library/find-images.js";
+import { findImages } from "../../image/find-images.js";
 import { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "../../library/score-files.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";

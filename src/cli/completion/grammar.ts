@@ -1,6 +1,6 @@
 /** @file The command line's grammar as completion scripts need it: one list from the table of commands. */
 
-import type { CommandDeclaration, Completion } from "../declare.js";
+import type { CommandDeclaration, Completion, GroupDeclaration } from "../declare.js";
 import { longName } from "../declare.js";
 import { DEBUG_OPTION } from "../options.js";
 
@@ -12,6 +12,7 @@ export interface GrammarOption {
   /** Name of its value; undefined for a switch. */
   readonly value: string | undefined;
   readonly completion: Completion;
+  readonly repeated?: true;
 }
 
 /** A command, or the whole program where `words` is empty, or a group. */
@@ -30,14 +31,14 @@ const VERSION: GrammarOption = { ...HELP, long: "--version", short: "-V", help: 
 /** The program first, then groups, then commands. */
 export function grammar(
   commands: Readonly<Record<string, CommandDeclaration>>,
-  groups: Readonly<Record<string, string>>,
+  groups: Readonly<Record<string, GroupDeclaration>>,
 ): GrammarCommand[] {
   const leaves = Object.entries(commands).map(([name, declaration]) => leaf(name.split(" "), declaration));
   const below = (words: readonly string[]): GrammarCommand["subcommands"] =>
     leaves
       .filter((one) => one.words.length === words.length + 1 && words.every((word, i) => one.words[i] === word))
       .map((one) => ({ name: one.words.at(-1) as string, summary: one.summary }));
-  const inner = Object.entries(groups).map(([name, summary]) => ({
+  const inner = Object.entries(groups).map(([name, { summary }]) => ({
     words: [name],
     summary,
     options: [HELP],
@@ -69,6 +70,7 @@ function leaf(words: readonly string[], declaration: CommandDeclaration): Gramma
     help: one.help,
     value: one.value,
     completion: one.completion,
+    ...(one.repeated === undefined ? {} : { repeated: one.repeated }),
   }));
   return {
     words,

@@ -58,10 +58,10 @@ ${functionName(words)}() {
 }
 
 /** `'(-n --count)'{-n+,--count=}'[candidates to draw]:n: '` */
-function optionSpecs({ long, short, help, value, completion }: GrammarOption): string {
+function optionSpecs({ long, short, help, value, completion, repeated }: GrammarOption): string {
   const tail = `[${escaped(help)}]${value === undefined ? "" : `:${escaped(value)}:${action(completion)}`}`;
   const [longSign, shortSign] = value === undefined ? ["", ""] : ["=", "+"];
-  if (short === undefined) return quoted(`${long}${longSign}${tail}`);
+  if (short === undefined) return quoted(`${repeated === true ? "*" : ""}${long}${longSign}${tail}`);
   return `${quoted(`(${short} ${long})`)}{${short}${shortSign},${long}${longSign}}${quoted(tail)}`;
 }
 
