@@ -1,22 +1,23 @@
-/** @file What EXIF says of a picture's orientation, which the reference ignores and people should know of. */
+/** @file What the directory of a TIFF file says, and EXIF data, which are one: orientation, and how colours are meant. */
 
-const ORIENTATION = 0x0112;
+/** Tags of a directory (TIFF 6.0; EXIF 2.3). */
+export const TIFF_TAGS = { compression: 0x0103, photometric: 0x0106, orientation: 0x0112 } as const;
 
 /**
- * The orientation in EXIF data (a TIFF header and its first directory): 1 is upright, 2 to 8 are turned or mirrored. Undefined where
- * there is none or the data are damaged: nothing of the picture depends on it.
+ * The whole number under a tag in the first directory of TIFF or EXIF data. Undefined where there is none or the data are damaged:
+ * what needs them more is to refuse them.
  */
-export function exifOrientation(exif: Uint8Array): number | undefined {
-  const view = new DataView(exif.buffer, exif.byteOffset, exif.byteLength);
-  if (exif.length < 8) return undefined;
+export function tiffTag(data: Uint8Array, tag: number): number | undefined {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  if (data.length < 8) return undefined;
   const mark = view.getUint16(0);
   const little = mark === 0x4949;
   if (!little && mark !== 0x4d4d) return undefined;
   const directory = view.getUint32(4, little);
-  if (directory + 2 > exif.length) return undefined;
+  if (directory + 2 > data.length) return undefined;
   const entries = view.getUint16(directory, little);
-  for (let i = 0, at = directory + 2; i < entries && at + 12 <= exif.length; i++, at += 12) {
-    if (view.getUint16(at, little) === ORIENTATION) return view.getUint16(at + 8, little);
+  for (let i = 0, at = directory + 2; i < entries && at + 12 <= data.length; i++, at += 12) {
+    if (view.getUint16(at, little) === tag) return view.getUint16(at + 8, little);
   }
   return undefined;
 }

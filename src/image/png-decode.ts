@@ -2,7 +2,7 @@
 
 import { constants, inflateSync } from "node:zlib";
 import { UsageError } from "../errors.js";
-import { exifOrientation, orientationWarnings } from "./exif.js";
+import { orientationWarnings, tiffTag, TIFF_TAGS } from "./exif.js";
 import { readChunks } from "./png-chunks.js";
 import type { SourceImage } from "./types.js";
 import { checkSize } from "./types.js";
@@ -49,7 +49,7 @@ export function decodePng(bytes: Uint8Array, where: string): SourceImage {
       header = readHeader(data, where);
     } else if (type === "PLTE") palette = data.slice();
     else if (type === "IDAT") parts.push(data);
-    else if (type === "eXIf") orientation = exifOrientation(data);
+    else if (type === "eXIf") orientation = tiffTag(data, TIFF_TAGS.orientation);
   }
   if (header === undefined || parts.length === 0) {
     throw new UsageError(`${where}: expected a PNG file with an image, got one without ${header ? "IDAT" : "IHDR"}`);

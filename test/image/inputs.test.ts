@@ -64,6 +64,8 @@ describe("what a picture's file says and the reference ignores", () => {
   it("is not named when it is upright or damaged", async () => {
     expect((await decodeImage(read("jpeg-orientation-1.jpg"), "x")).warnings).toEqual([]);
     expect((await decodeImage(read("jpeg-444.jpg"), "x")).warnings).toEqual([]);
+    // Pillow turns TIFF.
+    expect((await decodeImage(read("tiff-orientation-6.tif"), "x")).warnings).toEqual([]);
     const png = read("png-orientation-6.png");
     const at = Buffer.from(png).indexOf("eXIf") + 4;
     png.fill(0xff, at + 4, at + 8);
@@ -93,6 +95,15 @@ describe("pictures that cannot be read", () => {
     const lossless = read("jpeg-444.jpg");
     lossless[Buffer.from(lossless).indexOf(frame) + 1] = 0xc3;
     expect(await failure(lossless)).toMatch(/^picture: expected /);
+  });
+
+  it("are refused as TIFF whose colours sharp and Pillow take differently", async () => {
+    const ycbcr = read("tiff-rgb.tif");
+    const photometric = Buffer.from(ycbcr).indexOf(Buffer.from([0x06, 0x01, 3, 0, 1, 0, 0, 0]));
+    ycbcr[photometric + 8] = 6;
+    expect(await failure(ycbcr)).toBe(
+      "picture: expected a TIFF file in grey, RGB, CMYK or with a palette, got photometric interpretation 6",
+    );
   });
 
   it("are refused when a GIF ends, names a code it has not, or has no frame", async () => {

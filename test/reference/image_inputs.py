@@ -227,6 +227,18 @@ def gifs():
     yield "gif-grey-ramp.gif", raw_gif((50, 40), ramp, waves, transparent=1)
 
 
+def tiffs():
+    rgb = picture(71, 53, "RGB")
+    yield "tiff-rgb.tif", saved(rgb, "TIFF", compression="tiff_lzw")
+    yield "tiff-jpeg.tif", saved(rgb, "TIFF", compression="jpeg")
+    yield "tiff-palette.tif", saved(rgb.quantize(16), "TIFF", compression="tiff_lzw")
+    yield "tiff-one-bit.tif", saved(rgb.convert("1"), "TIFF", compression="group4")
+    yield "tiff-grey-alpha.tif", saved(picture(40, 39, "LA"), "TIFF", compression="tiff_lzw")
+    yield "tiff-rgba.tif", saved(picture(60, 47, "RGBA", 4), "TIFF", compression="tiff_lzw")
+    # Of this format alone Pillow follows the orientation.
+    yield "tiff-orientation-6.tif", saved(photo(64, 48), "TIFF", compression="tiff_lzw", exif=oriented(6))
+
+
 def transform(image):
     steps = [Resize(SIZE, interpolation=InterpolationMode.BICUBIC), CenterCrop(SIZE), convert_rgb]
     return np.asarray(Compose(steps)(image))
@@ -236,7 +248,7 @@ def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     cases = []
-    for family in [pngs, jpegs, webps, avifs, gifs]:
+    for family in [pngs, jpegs, webps, avifs, gifs, tiffs]:
         for name, data in family():
             path = OUT / name
             path.write_bytes(data)
@@ -256,4 +268,5 @@ def main():
     print(path, path.stat().st_size, len(cases), "cases,", sum(f.stat().st_size for f in OUT.iterdir()), "bytes")
 
 
-main()
+if __name__ == "__main__":
+    main()
