@@ -16,7 +16,7 @@ export {
 } from "./library/generate.js";
 
 // Score image files.
-export { findImages } from "./library/find-images.js";
+export { findImages } from "./image/find-images.js";
 export { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "./library/score-files.js";
 
 // Runs on disk and their pages.

@@ -72,6 +72,8 @@ export interface ImageBackend {
    * @throws CancelledError when `signal` aborts; UsageError for a request outside the capabilities; BackendError when the backend died.
    */
   generate(request: ImageRequest, options?: GenerateOptions): AsyncGenerator<GeneratedGroup, void>;
+  /** The prompts that the backend's own pictures carry, each once; only where it draws nothing itself. */
+  prompts?(): AsyncIterable<string>;
   /** Gives back what it holds; not to be used afterwards. */
   dispose(): Promise<void>;
 }
