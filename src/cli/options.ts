@@ -27,12 +27,7 @@ export const REWARD_OPTION = {
 export const SAMPLING_OPTIONS = {
   steps: whole("sampling steps (default: the model's)", 1, 1000),
   guidance: decimal("classifier-free guidance; 1 is none (default: the model's)", 0, 100),
-  sampler: textual(
-    `${new Intl.ListFormat("en", { type: "disjunction" }).format(SAMPLER_NAMES)} (default: the model's)`,
-    "name",
-    "a sampler's name",
-    SAMPLER_NAMES,
-  ),
+  sampler: textual(`${SAMPLER_NAMES.join(", ")} (default: the model's)`, "name", "a sampler's name", SAMPLER_NAMES),
 };
 
 /** `--debug`, which every command has. */

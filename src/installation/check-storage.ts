@@ -7,7 +7,7 @@ import { hubCacheFolder, laurelCacheFolder, type Environment } from "../util/use
 import type { Check } from "./check.js";
 import { sizeOnDisk } from "./describe-model.js";
 
-/** Less free than this is little: a picture of the demo models takes 10 kB, one of 512x512 pixels 0.5 MB. */
+/** Less free than this is little: some thousand pictures of 512x512 pixels, as PNG does not compress photographs well. */
 const LITTLE_SPACE = 1e9;
 
 /** Laurel's cache, the cache of the Hugging Face hub, and the folder of runs `out`. */

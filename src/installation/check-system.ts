@@ -8,7 +8,7 @@ import type { Device } from "../runtime/device.js";
 import type { ExecutionProvider } from "../runtime/providers.js";
 import { type Check, failure } from "./check.js";
 
-/** Less than this is little for the demo models, whose processes take 300 MB. */
+/** With less than this, even the demo models' two processes may be more than a busy machine can hold. */
 const LITTLE_MEMORY = 1e9;
 
 /** Laurel, Node and the platform. */

@@ -51,6 +51,13 @@ test("--json is one object; --no-digest leaves the digests out", async () => {
   expect((await read("--no-digest")).models.map(({ digest }) => digest)).toEqual(listing.models.map(() => null));
 });
 
+test("on a terminal a bar says what is hashed", async () => {
+  const environment = environmentOf(await temporaryFolder());
+  const hashing = await laurel(["models"], { environment, tty: true });
+  expect(hashing.stderr).toMatch(/0\/3 models hashed, now demo\/stable-diffusion, 19\.5 MB/);
+  expect((await laurel(["models", "--no-digest"], { environment, tty: true })).stderr).toBe("");
+});
+
 test("hashing can be cancelled", async () => {
   const controller = new AbortController();
   controller.abort();

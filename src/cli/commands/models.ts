@@ -38,7 +38,8 @@ async function withDigests(
   const listed: InstalledModel[] = [];
   try {
     for (const model of described) {
-      progress.update({ finished: listed.length, total: described.length });
+      const note = `now ${nameOf(model)}, ${byteCount(model.bytes)}`;
+      progress.update({ finished: listed.length, total: described.length, note });
       listed.push({ ...model, digest: await unlessAborted(modelDigest(model), context.signal) });
     }
   } finally {

@@ -1,4 +1,4 @@
-/** @file The completion script for bash (3.2, which macOS has, and later), in need of no other package. */
+/** @file The completion script for bash, in need of no other package and of nothing that came after bash 3.2, which macOS has. */
 
 import type { Completion } from "../declare.js";
 import type { GrammarCommand } from "./grammar.js";
