@@ -4,6 +4,7 @@ import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Reply, Request } from "./messages.js";
+import { watchForStall } from "./stall.js";
 
 const PROGRAM = fileURLToPath(new URL("./device-process.js", import.meta.url));
 const STDERR_KEPT = 2000;
@@ -26,8 +27,10 @@ export class DeviceChild {
   #pending: Pending | undefined;
   #death: string | undefined;
   #stderr = "";
+  #endWatch: () => void = () => undefined;
 
-  constructor() {
+  /** @param stallMs A process that was asked and takes no processor time for so long is ended. */
+  constructor(private readonly stallMs: number) {
     this.#process = fork(PROGRAM, [], {
       serialization: "advanced",
       execArgv: [],
@@ -67,6 +70,8 @@ export class DeviceChild {
       });
       this.#pending = { resolve, reject };
       this.#hold(true);
+      const { pid } = this.#process;
+      if (pid !== undefined) this.#endWatch = watchForStall(pid, this.stallMs, () => this.#stalled());
     });
   }
 
@@ -76,10 +81,15 @@ export class DeviceChild {
     this.#die("SIGKILL");
   }
 
+  #stalled(): void {
+    this.#process.kill("SIGKILL");
+    this.#die(`no sign of work for ${this.stallMs / 1000} s`);
+  }
+
   #die(reason: string): void {
     if (this.#death !== undefined) return;
     const lines = this.#stderr.trim().split("\n");
-    const said = lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? "";
+    const said = lines.findLast((line) => /error|memory/i.test(line)) ?? lines.at(-1) ?? "";
     this.#death = said === "" ? reason : `${reason}: ${said.trim()}`;
     if (this.#process.connected) this.#process.disconnect();
     this.#settle()?.reject(new DeviceDeath(this.#death));
@@ -88,6 +98,7 @@ export class DeviceChild {
   #settle(): Pending | undefined {
     const pending = this.#pending;
     this.#pending = undefined;
+    this.#endWatch();
     this.#hold(false);
     return pending;
   }

@@ -3,16 +3,20 @@
 import { BackendError, CancelledError, InternalError, LaurelError, ModelError, UsageError } from "../errors.js";
 import type { Graph } from "../graph/types.js";
 import { encodeModel, feedTypes } from "../onnx/encode.js";
-import type { EncodeOptions } from "../onnx/encode.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { DeviceChild, DeviceDeath } from "./device-child.js";
 import type { TensorType } from "./feeds.js";
 import type { BoundType, Request, ResultOf } from "./messages.js";
 import { Program } from "./program.js";
 import { defaultThreads } from "./threads.js";
+import type { Compiled, CompileOptions, Prepare, ProgramHost } from "./types.js";
+
+export type { CompileOptions } from "./types.js";
 
 /** A native call that was cancelled may end by itself within this time; then the process is killed. */
 const GRACE_MS = 400;
+/** Nothing that works is idle for so long. */
+const STALL_MS = 120_000;
 
 /** Options of `openDevice`. */
 export interface DeviceOptions {
@@ -25,23 +29,12 @@ export interface DeviceOptions {
    * `<profile>-<label>_<time>.json`. @default none
    */
   readonly profile?: string | undefined;
+  /**
+   * Milliseconds without any work by the process, although it was asked, after which it is taken for hung and ended; noticed on Linux.
+   * @default 120000
+   */
+  readonly stallMs?: number | undefined;
 }
-
-/** What becomes of a graph's parameters, and how messages call the program. */
-export interface CompileOptions extends EncodeOptions {
-  /** @default the graph's name */
-  readonly label?: string;
-}
-
-/** A compiled model, as the device keeps it to compile it again after a crash. */
-export interface Compiled {
-  readonly id: number;
-  readonly label: string;
-  readonly model: Uint8Array;
-}
-
-/** Makes the request of a run, given the types of the bound tensors. */
-export type Prepare = (bound: ReadonlyMap<string, TensorType>) => Extract<Request, { kind: "run" }>;
 
 /** Asks the process; `onMs` gets the time spent inside ONNX Runtime. */
 type Ask = <R extends Request>(request: R, onMs?: (ms: number) => void) => Promise<ResultOf[R["kind"]]>;
@@ -60,9 +53,10 @@ interface Bound extends TensorType {
  * A device. Its process starts with the first use, keeps the parent alive only while it works, and ends with `close()` or the
  * parent. When it dies, the work in flight is rejected; the next work starts another and compiles its programs again.
  */
-export class Device {
+export class Device implements ProgramHost {
   readonly threads: number;
   readonly #profile: string | undefined;
+  readonly #stallMs: number;
   /** Time spent compiling, in the device process. */
   compileMs = 0;
   /** Time spent inside program runs, in the device process. */
@@ -78,11 +72,12 @@ export class Device {
   #restored = false;
   #tail: Promise<void> = Promise.resolve();
 
-  constructor({ threads = defaultThreads(), profile }: DeviceOptions = {}) {
+  constructor({ threads = defaultThreads(), profile, stallMs = STALL_MS }: DeviceOptions = {}) {
     if (!Number.isInteger(threads) || threads < 1) {
       throw new UsageError(`device: expected a whole number of threads >= 1, got ${threads}`);
     }
     this.threads = threads;
+    this.#stallMs = stallMs;
     this.#profile = profile;
   }
 
@@ -194,7 +189,7 @@ export class Device {
   /** The living process; a new one has nothing compiled and nothing bound. */
   #living(): DeviceChild {
     if (this.#child?.alive !== true) {
-      this.#child = new DeviceChild();
+      this.#child = new DeviceChild(this.#stallMs);
       this.#loaded.clear();
       this.#restored = false;
     }
@@ -219,7 +214,10 @@ export class Device {
     if (this.#loaded.has(id)) return;
     const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
-      await ask({ kind: "compile", program: id, model, threads: this.threads, profile }, (ms) => (this.compileMs += ms));
+      await ask(
+        { kind: "compile", program: id, model, threads: this.threads, profile },
+        (ms) => (this.compileMs += ms),
+      );
     } catch (error) {
       if (error instanceof Refusal) throw new ModelError(`program ${label}: ${error.message}`, { cause: error });
       throw error;

@@ -1,8 +1,9 @@
 /** @file A program that is compiled when it is first needed. */
 
 import type { Graph } from "../graph/types.js";
-import type { CompileOptions, Device } from "./device.js";
+import type { Device } from "./device.js";
 import type { Program } from "./program.js";
+import type { CompileOptions } from "./types.js";
 
 /** Compiles on first use; anew when compiling failed (the device died) and after `dispose`. */
 export class LazyProgram {

@@ -3,8 +3,8 @@
 import { UsageError } from "../errors.js";
 import type { Value, ValueType } from "../graph/types.js";
 import type { Tensor } from "../tensor/tensor.js";
-import type { Compiled, Device } from "./device.js";
 import { checkFeed, checkFeeds } from "./feeds.js";
+import type { Compiled, ProgramHost } from "./types.js";
 
 /** A feed or an output of a program. */
 export interface Port extends ValueType {
@@ -34,14 +34,14 @@ export class Program {
   readonly outputs: readonly Port[];
   /** Time spent inside runs, in the device process. */
   runMs = 0;
-  readonly #device: Device;
+  readonly #device: ProgramHost;
   readonly #compiled: Compiled;
   readonly #feeds: ReadonlyMap<string, ValueType>;
   readonly #outputs: ReadonlyMap<string, Value>;
   #disposed = false;
 
   constructor(
-    device: Device,
+    device: ProgramHost,
     compiled: Compiled,
     feeds: ReadonlyMap<string, ValueType>,
     outputs: ReadonlyMap<string, Value>,

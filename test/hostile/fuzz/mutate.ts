@@ -79,14 +79,14 @@ const KEYS = ["__proto__", "constructor", "toString", "", "a\nb", "x".repeat(100
 /** Changes values, keys and lists of a JSON document; of something else, and now and then anyway, its bytes. */
 export const mutateJson: Mutate = (input, dice, other) => {
   if (dice.below(6) === 0) return mutateBytes(input, dice, other);
-  let root: Json;
   try {
-    root = JSON.parse(input.toString("utf8")) as Json;
+    let root = JSON.parse(input.toString("utf8")) as Json;
+    for (let count = 1 + dice.below(3); count > 0; count--) root = changedJson(root, dice);
+    return Buffer.from(JSON.stringify(root));
   } catch {
+    // It is no JSON, or is nested too deep to be copied.
     return mutateBytes(input, dice, other);
   }
-  for (let count = 1 + dice.below(3); count > 0; count--) root = changedJson(root, dice);
-  return Buffer.from(JSON.stringify(root));
 };
 
 function changedJson(root: Json, dice: Dice): Json {
