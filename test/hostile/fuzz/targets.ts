@@ -389,24 +389,18 @@ async function tokenise(kind: "clip" | "bert", path: string): Promise<string> {
   return "";
 }
 
-/** A small tokenizer.json: the fixtures' are too large to be changed in places that matter. */
+/** A tokenizer.json as in use, with a small vocabulary: a large one would be changed in places that do not matter. */
 function tokenizerJson(kind: "clip" | "bert"): Buffer {
   const names =
     kind === "clip"
       ? ["<|startoftext|>", "<|endoftext|>", "r", "e", "d</w>", "re", "red</w>", "a</w>"]
       : ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "##e", "circle"];
+  const source = kind === "clip" ? "tokenizers/sd1-json/tokenizer.json" : "tokenizers/bert-json/tokenizer.json";
+  const real = JSON.parse(read(source).toString("utf8")) as { model: object; added_tokens: { content: string }[] };
   const vocab = Object.fromEntries(names.map((name, id) => [name, id]));
-  const added = names.slice(0, 2).map((content, id) => ({ id, content, special: true }));
-  const model =
-    kind === "clip"
-      ? { type: "BPE", vocab, merges: ["r e", "re d</w>"] }
-      : { type: "WordPiece", vocab, unk_token: "[UNK]" };
-  return json({
-    version: "1.0",
-    added_tokens: added,
-    normalizer: { type: "BertNormalizer", lowercase: true, strip_accents: null },
-    model,
-  });
+  const added = real.added_tokens.map((token) => ({ ...token, id: vocab[token.content] ?? 0 }));
+  const merges = kind === "clip" ? { merges: ["r e", "re d</w>"] } : {};
+  return json({ ...real, added_tokens: added, model: { ...real.model, vocab, ...merges } });
 }
 
 // ---- runs ------------------------------------------------------------------------------------------------------------
