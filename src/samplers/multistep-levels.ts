@@ -1,6 +1,6 @@
 /** @file Timesteps and noise levels of the multistep solvers in log signal-to-noise: DPM-Solver++ and UniPC. */
 
-import { UsageError } from "../errors.js";
+import { ModelError, UsageError } from "../errors.js";
 import { createAlphaBars, createSigmas } from "./noise-schedule.js";
 import type { SchedulerConfig } from "./scheduler-config.js";
 import {
@@ -67,7 +67,7 @@ function schedule(config: SchedulerConfig, steps: number): { timesteps: number[]
 
 /**
  * The levels of `steps` steps, one more than the timesteps.
- * @throws UsageError for a step count out of range
+ * @throws UsageError for a step count out of range, ModelError for a schedule whose noise does not fall
  */
 export function multistepLevels(
   config: SchedulerConfig,
@@ -82,6 +82,12 @@ export function multistepLevels(
     const alpha = 1 / Math.sqrt(level * level + 1);
     return { alpha, sigma: level * alpha, lambda: Math.log(alpha) - Math.log(level * alpha) };
   });
+  const rises = levels.some(({ lambda }, i) => i > 0 && !(lambda >= levels[i - 1]!.lambda));
+  if (rises || timesteps.some((t) => t < 0)) {
+    throw new ModelError(
+      `noise schedule: expected levels that fall over ${steps} steps, got ${sigmas.join(", ")} (betas, lambda_min_clipped)`,
+    );
+  }
   return { timesteps, levels };
 }
 

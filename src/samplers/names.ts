@@ -21,6 +21,7 @@ export type SamplerMethod = keyof typeof PLAIN;
 /** Methods that also exist with Karras's spread of noise levels (arXiv 2206.00364, eq. 5), as `<method>-karras`. */
 const WITH_KARRAS = ["euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-sde", "unipc"] as const;
 
+/** A sampler by the name that requests and the command line use. */
 export type SamplerName = SamplerMethod | `${(typeof WITH_KARRAS)[number]}-karras`;
 
 /** All names. */

@@ -1,6 +1,6 @@
 /** @file The samplers by name: a new one is its file, its name in names.ts and one line here. */
 
-import { UsageError } from "../errors.js";
+import { ModelError, UsageError } from "../errors.js";
 import type { Sampler, SamplerFactory, SamplerOptions } from "./contract.js";
 import { createDdim } from "./ddim.js";
 import { createDdpm } from "./ddpm.js";
@@ -83,7 +83,8 @@ export function samplerOfConfig(config: SchedulerConfig): SamplerName | undefine
 /**
  * The schedule and per-step coefficients of `name` for `steps` steps. The name decides the method and the spread of noise levels, whatever the
  * file was written for; everything else is the file's.
- * @throws UsageError for an unknown name or a step count or option out of range, or a prediction type that the method does not know
+ * @throws UsageError for an unknown name or a step count or option out of range, or a prediction type that the method does not know;
+ * ModelError for a noise schedule that no picture can come of
  */
 export function createSampler(
   name: SamplerName,
@@ -116,6 +117,11 @@ export function createSampler(
   if (!Number.isInteger(start) || start < 0 || start >= steps) {
     throw new UsageError(`start: expected a whole number in [0, ${steps - 1}], got ${start}`);
   }
+  if (!isFiniteThroughout(whole)) {
+    throw new ModelError(
+      `sampler ${name}: expected steps of finite numbers, got others: the noise schedule of the model's scheduler_config.json is out of range`,
+    );
+  }
   return {
     timesteps: whole.timesteps.slice(first),
     initialScale: whole.initialScale,
@@ -123,4 +129,10 @@ export function createSampler(
     steps: whole.steps.slice(first),
     noising: whole.noising.slice(first),
   };
+}
+
+/** True when plain data holds no NaN and no infinity. */
+function isFiniteThroughout(data: unknown): boolean {
+  if (typeof data === "number") return Number.isFinite(data);
+  return typeof data !== "object" || data === null || Object.values(data).every(isFiniteThroughout);
 }

@@ -195,7 +195,7 @@ export function parseSchedulerConfig(json: unknown, where: string): SchedulerCon
     skip_prk_steps: fields.flag("skip_prk_steps", false),
     disable_corrector: fields.indices("disable_corrector"),
     original_inference_steps: fields.number("original_inference_steps", 50, { integer: true, min: 1 }),
-    timestep_scaling: fields.number("timestep_scaling", 10),
+    timestep_scaling: fields.number("timestep_scaling", 10, { min: 0, max: 1e6 }),
   };
   fields.finish();
   const { beta_start: start = 0.0001, beta_end: end = 0.02 } = config;

@@ -92,6 +92,20 @@ describe("a UNet's config.json", () => {
     expect(config).toMatchObject({ crossAttentionWidth: 1280, groups: 32, epsilon: 1e-5, midBlock: true, sampleSize: undefined });
   });
 
+  it("may ask for a condition beside the timestep, which is then needed", () => {
+    const config = parse({ _class_name: "UNet2DConditionModel", time_cond_proj_dim: 256 });
+    expect(config.timeConditionWidth).toBe(256);
+    const inputs = {
+      sample: input("sample", "float32", ["N", 4, 8, 8]),
+      timestep: input("timestep", "float32", ["N"]),
+      encoderHiddenStates: input("encoderHiddenStates", "float32", ["N", 7, 1280]),
+    };
+    const build = (timeCondition?: Value) => buildUnet(rootScope({ mode: "inference" }), config, { ...inputs, timeCondition });
+    expect(() => build()).toThrow("timeCondition: expected 256 channels, got no");
+    const built = graph("unet", { prediction: build(input("guidance", "float32", ["N", 256])) });
+    expect(built.parameters.get("time_embedding.cond_proj.weight")?.shape).toEqual([320, 256]);
+  });
+
   it("is refused with every unsupported or wrong field named", () => {
     const json = {
       addition_embed_type: "text_time",

@@ -88,6 +88,16 @@ test("its own parser reads everything back", () => {
   });
 });
 
+test.each([
+  ["dpmpp-2m-sde-karras", { Sampler: "DPM++ 2M SDE", "Schedule type": "Karras" }],
+  ["pndm", { Sampler: "PLMS" }],
+  ["of another backend", { Sampler: "of another backend" }],
+])("the sampler %s has its name and schedule", (sampler, expected) => {
+  const parsed = parse(infotext({ ...record, settings: { ...record.settings, sampler } }));
+  expect(parsed).toMatchObject(expected);
+  expect("Schedule type" in parsed).toBe("Schedule type" in expected);
+});
+
 test("a missing score is said, and the line still has three pairs when settings are unknown", () => {
   const unknown = { ...record.settings, steps: null, guidance: null, sampler: null };
   const parsed = parse(

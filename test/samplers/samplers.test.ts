@@ -256,6 +256,18 @@ describe("createSampler", () => {
     expect(() => createSampler("lcm", long, 4)).toThrow("original_inference_steps: expected at most");
   });
 
+  test.each([
+    ["euler", { beta_start: 0.5, beta_end: 0.99 }, "sampler euler: expected steps of finite numbers, got others"],
+    [
+      "unipc",
+      { beta_start: 0.5, beta_end: 0.99 },
+      "noise schedule: expected levels that fall over 5 steps, got NaN",
+    ],
+    ["dpmpp-2m", { lambda_min_clipped: 1e6 }, "noise schedule: expected levels that fall over 5 steps, got 0.01"],
+  ] as const)("%s: a schedule that no picture can come of is refused: %j", (name, fields, message) => {
+    expect(() => createSampler(name, parseSchedulerConfig(fields, "x"), 5)).toThrow(message);
+  });
+
   test("a step without the noise it needs is refused", () => {
     const sampler = createSampler("ddpm", config, 3);
     const x = new Float32Array(4);
