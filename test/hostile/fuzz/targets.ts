@@ -395,7 +395,7 @@ function tokenizerJson(kind: "clip" | "bert"): Buffer {
     kind === "clip"
       ? ["<|startoftext|>", "<|endoftext|>", "r", "e", "d</w>", "re", "red</w>", "a</w>"]
       : ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "##e", "circle"];
-  const source = kind === "clip" ? "tokenizers/sd1-json/tokenizer.json" : "tokenizers/bert-json/tokenizer.json";
+  const source = kind === "clip" ? "tokenizers/clip-json/tokenizer.json" : "tokenizers/bert-json/tokenizer.json";
   const real = JSON.parse(read(source).toString("utf8")) as { model: object; added_tokens: { content: string }[] };
   const vocab = Object.fromEntries(names.map((name, id) => [name, id]));
   const added = real.added_tokens.map((token) => ({ ...token, id: vocab[token.content] ?? 0 }));
