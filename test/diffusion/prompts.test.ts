@@ -1,13 +1,17 @@
 /** @file Weighted prompts from text to conditioning and picture, against transformers and diffusers. */
 
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { UsageError } from "#laurel/errors";
 import { openStableDiffusion, type StableDiffusion } from "#laurel/diffusion/stable-diffusion";
 import type { PromptSyntax } from "#laurel/prompts/attention-syntax";
 import { emphasise } from "#laurel/prompts/emphasis";
 import { type Device, openDevice } from "#laurel/runtime/device";
+import { float32 } from "#laurel/tensor/tensor";
+import { saveSafetensors } from "#laurel/weights/safetensors";
 
 interface Case {
   of: "transformers" | "diffusers";
@@ -91,6 +95,21 @@ describe("conditioning", () => {
         expect(await conditioning({ prompt, clipSkip, embeddings: [fixture("prompts/star.pt")] })).toEqual(plain);
       }
     }
+  });
+
+  test("an embedding that was written anew is read anew", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "laurel-embedding-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const path = join(folder, "star.safetensors");
+    const states: Float32Array[] = [];
+    for (const value of [0.5, -0.5]) {
+      await saveSafetensors(
+        path,
+        new Map([["emb_params", float32([2, WIDTH], new Float32Array(2 * WIDTH).fill(value))]]),
+      );
+      states.push(await conditioning({ prompt: "a star", embeddings: [path] }));
+    }
+    expect(states[0]).not.toEqual(states[1]);
   });
 
   test("a half of guidance does not depend on the other, but for the empty chunks at its end", async () => {
