@@ -45,6 +45,8 @@ export interface HttpRequest {
   readonly method?: "GET" | "POST" | undefined;
   /** Sent as JSON. */
   readonly body?: unknown;
+  /** Sent as it is, instead of `body`. */
+  readonly text?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
   readonly maximumBytes?: number | undefined;
@@ -141,6 +143,25 @@ export class HttpServer {
     });
   }
 
+  /**
+   * Runs a client library's call as one request of this server: the `fetch` it is given has this server's deadline, limits and errors, and a call that fails
+   * in passing is made again. Answers are read whole before they are handed on.
+   */
+  call<T>(work: (fetch: typeof globalThis.fetch) => Promise<T>, request: HttpRequest = {}): Promise<T> {
+    const limited = async (input: string | URL | Request, init: RequestInit = {}): Promise<globalThis.Response> => {
+      const url = this.#parse(input instanceof Request ? input.url : String(input));
+      const headers = Object.fromEntries(new Headers(init.headers).entries());
+      const raw = typeof init.body === "string" ? { text: init.body } : {};
+      const method = init.method === "POST" ? "POST" : "GET";
+      const reply = await this.#once(url, { ...request, ...raw, method }, this.#agent, headers);
+      return new globalThis.Response(Buffer.from(reply.bytes), {
+        status: reply.status,
+        headers: { "content-type": reply.contentType },
+      });
+    };
+    return this.#attempts(request, () => work(limited));
+  }
+
   /** An error that names the server, for answers that break its contract. */
   fault(
     fault: HttpError["fault"],
@@ -156,7 +177,7 @@ export class HttpServer {
     await Promise.all([this.#agent.destroy(), this.#publicAgent?.destroy()]);
   }
 
-  async #attempts(request: HttpRequest, attempt: () => Promise<HttpReply>): Promise<HttpReply> {
+  async #attempts<T>(request: HttpRequest, attempt: () => Promise<T>): Promise<T> {
     const { retries = 4, backoffMs = 500, maximumBackoffMs = 30_000 } = this.#options;
     for (let failures = 0; ; failures++) {
       throwIfAborted(request.signal);
@@ -190,14 +211,15 @@ export class HttpServer {
     const timeoutMs = request.timeoutMs ?? this.#options.timeoutMs ?? 600_000;
     const deadline = AbortSignal.timeout(timeoutMs);
     const signal = request.signal === undefined ? deadline : AbortSignal.any([request.signal, deadline]);
-    const path = `${url.pathname}`;
+    const path = url.pathname;
+    const body = request.text ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
     let response: Response;
     let bytes: Uint8Array;
     try {
       response = await fetch(url, {
-        method: request.method ?? (request.body === undefined ? "GET" : "POST"),
+        method: request.method ?? (body === undefined ? "GET" : "POST"),
         headers: request.body === undefined ? headers : { ...headers, "content-type": "application/json" },
-        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+        ...(body === undefined ? {} : { body }),
         redirect: "manual",
         dispatcher,
         signal,
