@@ -56,7 +56,8 @@ export type { DifferentiableReward, Reward, RewardGradient, RewardOptions, Rewar
 export { ImageReward, type ImageRewardOptions, openImageReward } from "./rewards/image-reward.js";
 export { ClipScore, type ClipScoreOptions, openClipScore } from "./rewards/clip-score.js";
 export type { ImageRewardConfig } from "./models/image-reward-config.js";
-export type { ClipConfig } from "./models/clip.js";
+export type { ClipConfig, ClipVisionConfig } from "./models/clip.js";
+export type { ClipTextConfig } from "./models/clip-text.js";
 export { inferenceRank } from "./rewards/rank.js";
 export type { ModelIdentity } from "./weights/identity.js";
 
@@ -95,6 +96,7 @@ export { rank } from "./strategies/rank.js";
 
 // Stable Diffusion, step by step.
 export { openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
+export type { EncodedInit } from "./diffusion/init-encoder.js";
 export { forkState, type LatentState } from "./diffusion/latents.js";
 export type { EncodedInit, Posterior, Repaint } from "./diffusion/init-encoder.js";
 export type { InitLatents } from "./diffusion/init-state.js";
@@ -113,7 +115,7 @@ export type {
   Trajectory,
 } from "./diffusion/trajectory.js";
 export type { LinearForm, NoisingWeights, Sampler, StepCoefficients } from "./samplers/contract.js";
-export { SAMPLER_NAMES, type SamplerName } from "./samplers/names.js";
+export { SAMPLER_NAMES, type SamplerMethod, type SamplerName } from "./samplers/names.js";
 
 // Images.
 export { contactSheet, type ContactSheetOptions } from "./image/contact-sheet.js";

@@ -14,6 +14,12 @@ const score = String.raw`-?\d\.\d{3}`;
 
 /** What each prints, line by line, and what it leaves in a folder given to it. */
 const EXPECTED: Readonly<Record<string, { readonly lines: readonly RegExp[]; readonly files?: readonly string[] }>> = {
+  "minimal.mjs": {
+    lines: [
+      ...[1, 2, 3, 4].map((rank) => new RegExp(`^${rank}\\. seed \\d, score ${score}$`)),
+      /^gradient of the best score: \[1, 3, 64, 64\]$/,
+    ],
+  },
   "generate-best-of-n.mjs": {
     lines: [
       ...[1, 2, 3, 4].map((rank) => new RegExp(`^${rank}\\. seed \\d+, score ${score}$`)),
@@ -97,6 +103,14 @@ test("every example is listed and checked", async () => {
   expect(files.sort()).toEqual(Object.keys(EXPECTED).sort());
   const listed = (await readFile(join(EXAMPLES, "README.md"), "utf8")).match(/(?<=\]\()[\w-]+\.mjs/g) ?? [];
   expect(listed.sort()).toEqual(files.sort());
+});
+
+test("the README shows the minimal example as it is", async () => {
+  const example = await readFile(join(EXAMPLES, "minimal.mjs"), "utf8");
+  const shown = /## Use it as a library\n\n```js\n(.*?)```/s.exec(
+    await readFile(join(EXAMPLES, "../README.md"), "utf8"),
+  )?.[1];
+  expect(shown).toBe(example.slice(example.indexOf("import {")));
 });
 
 test.each(Object.entries(EXPECTED))("%s prints what it should", async (name, { lines: expected, files }) => {

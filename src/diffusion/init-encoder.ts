@@ -26,7 +26,7 @@ export interface EncodedInit {
 
 /** A mask over latents, and what goes with it. */
 export interface Repaint {
-  /** [h, w]: 1 where it is repainted, 0 where the picture is kept. */
+  /** 1 where it is repainted, 0 where the picture is kept, [h, w]. */
   readonly mask: Float32Array;
   /** Of the picture with grey in place of what is repainted, for a denoiser that reads it; for any other, kept latents are put back each step. */
   readonly masked: Posterior | undefined;
