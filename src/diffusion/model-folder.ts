@@ -105,7 +105,7 @@ export function defaultsOf(folder: ModelFolder, nativeSize: { width: number; hei
 }
 
 /** The pipelines that such a folder may have been saved from; all of them can do what its denoiser can. */
-const PIPELINES = [
+export const PIPELINES: readonly string[] = [
   "StableDiffusionPipeline",
   "StableDiffusionImg2ImgPipeline",
   "StableDiffusionInpaintPipeline",

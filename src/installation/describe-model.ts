@@ -2,6 +2,7 @@
 
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { PIPELINES } from "../diffusion/model-folder.js";
 import { openModelParts } from "../diffusion/open-model.js";
 import { digestModel } from "../pipeline/digest.js";
 import { openClipScore } from "../rewards/clip-score.js";
@@ -100,21 +101,14 @@ async function accountOf(found: FoundModel, device: Device): Promise<Account> {
   return fileAccount(join(path, files[0]!), device);
 }
 
-/** Pipelines that Laurel has, or that differ from them in the way they are called alone. */
-const PIPELINES: Readonly<Record<string, ModelKind>> = {
-  StableDiffusionPipeline: "text-to-image",
-  StableDiffusionImg2ImgPipeline: "text-to-image",
-  LatentConsistencyModelPipeline: "text-to-image",
-  StableDiffusionInpaintPipeline: "inpainting",
-};
-
 /** A folder of diffusers. */
 async function pipelineAccount(path: string, device: Device): Promise<Account> {
   const index = await readObject(join(path, "model_index.json"));
   const components = await weightFolders(path);
   const className = typeof index?.["_class_name"] === "string" ? index["_class_name"] : undefined;
-  const kind = className === undefined ? "text-to-image" : PIPELINES[className];
-  if (kind === undefined) return { kind: "other", family: className ?? "", weights: components };
+  if (className !== undefined && !PIPELINES.includes(className)) {
+    return { kind: "other", family: className, weights: components };
+  }
   try {
     const { folder, configs, defaults } = await openModelParts(path, device);
     const { text, unet, autoencoder, factor } = configs;
@@ -128,8 +122,10 @@ async function pipelineAccount(path: string, device: Device): Promise<Account> {
       sampler: defaults.sampler,
       steps: defaults.steps,
     };
+    const kind = configs.inpainting ? "inpainting" : "text-to-image";
     return { kind, family, architecture, weights: components };
   } catch (error) {
+    const kind = className?.includes("Inpaint") === true ? "inpainting" : "text-to-image";
     return { kind, family: "Stable Diffusion", weights: components, problem: messageOf(error) };
   }
 }

@@ -6,8 +6,8 @@ import { findModels } from "#laurel/installation/find-models";
 import { familyOfTensors } from "#laurel/installation/tensor-families";
 import { digestModel } from "#laurel/pipeline/digest";
 import { hubCacheFolder, imageRewardCacheFolder, laurelCacheFolder } from "#laurel/util/user-folders";
-import { saveSafetensors } from "#laurel/weights/safetensors";
-import { float32 } from "#laurel/tensor/tensor";
+import { float32, type Tensor, zeros } from "#laurel/tensor/tensor";
+import { openSafetensors, saveSafetensors } from "#laurel/weights/safetensors";
 import { temporaryFolder } from "../pipeline/runs.js";
 import { COMMIT, environmentOf, FIXTURES, hubRepository, TINY_REWARD, TINY_SD } from "./folders.js";
 
@@ -138,6 +138,23 @@ describe("what is broken is said, and named", () => {
       /^\/nowhere: expected a folder or a model file, got none$/,
     );
   });
+});
+
+test("an inpainting model is told by its denoiser, whatever its pipeline is called", async () => {
+  const named = { _class_name: "StableDiffusionInpaintPipeline" };
+  const plain = await brokenDiffusion((path) => changeConfig(join(path, "model_index.json"), named));
+  expect(plain).toMatchObject({ kind: "text-to-image", usable: true, problems: [] });
+  const nine = await brokenDiffusion(async (path) => {
+    await changeConfig(join(path, "unet", "config.json"), { in_channels: 9 });
+    const file = join(path, "unet", "diffusion_pytorch_model.safetensors");
+    const source = await openSafetensors(file);
+    const tensors = new Map<string, Tensor>();
+    for (const name of source.entries.keys()) tensors.set(name, await source.read(name));
+    const [outputs = 0] = tensors.get("conv_in.weight")?.shape ?? [];
+    tensors.set("conv_in.weight", zeros("float32", [outputs, 9, 3, 3]));
+    await saveSafetensors(file, tensors);
+  });
+  expect(nine).toMatchObject({ kind: "inpainting", usable: true, problems: [] });
 });
 
 test("a file of weights is told by its tensors", async () => {
