@@ -10,32 +10,35 @@ export interface AvifTransform {
   readonly mirror: "rows" | "columns" | undefined;
 }
 
-/** Boxes that hold the picture's properties, and the bytes before the boxes in each. */
-const CONTAINERS: ReadonlyMap<string, number> = new Map([
-  ["meta", 4],
-  ["iprp", 0],
-  ["ipco", 0],
-]);
+/** The boxes in one another that hold the picture's properties, and the bytes before the boxes in each. */
+const CONTAINERS = [
+  { type: "meta", skipped: 4 },
+  { type: "iprp", skipped: 0 },
+  { type: "ipco", skipped: 0 },
+] as const;
 
 /** The transform in a file's first properties of each kind; damaged files have none, for the decoder to refuse. */
 export function avifTransform(bytes: Uint8Array): AvifTransform {
   let turns: number | undefined;
   let mirror: AvifTransform["mirror"];
-  const walk = (from: number, to: number): void => {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const walk = (from: number, to: number, depth: number): void => {
+    const container = CONTAINERS[depth];
     for (let at = from; at + 8 <= to;) {
       const size = view.getUint32(at);
       const type = Buffer.from(bytes.subarray(at + 4, at + 8)).toString("latin1");
       const end = size === 0 ? to : at + size;
       if (end < at + 8 || end > to) return;
-      const inner = CONTAINERS.get(type);
-      if (inner !== undefined) walk(at + 8 + inner, end);
-      else if (end > at + 8 && type === "irot") turns ??= view.getUint8(at + 8) & 3;
-      else if (end > at + 8 && type === "imir") mirror ??= (view.getUint8(at + 8) & 1) === 0 ? "rows" : "columns";
+      if (container !== undefined) {
+        if (type === container.type) walk(at + 8 + container.skipped, end, depth + 1);
+      } else if (end > at + 8) {
+        if (type === "irot") turns ??= view.getUint8(at + 8) & 3;
+        if (type === "imir") mirror ??= (view.getUint8(at + 8) & 1) === 0 ? "rows" : "columns";
+      }
       at = end;
     }
   };
-  walk(0, bytes.length);
+  walk(0, bytes.length, 0);
   return { turns: turns ?? 0, mirror };
 }
 
