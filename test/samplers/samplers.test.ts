@@ -258,11 +258,7 @@ describe("createSampler", () => {
 
   test.each([
     ["euler", { beta_start: 0.5, beta_end: 0.99 }, "sampler euler: expected steps of finite numbers, got others"],
-    [
-      "unipc",
-      { beta_start: 0.5, beta_end: 0.99 },
-      "noise schedule: expected levels that fall over 5 steps, got NaN",
-    ],
+    ["unipc", { beta_start: 0.5, beta_end: 0.99 }, "noise schedule: expected levels that fall over 5 steps, got NaN"],
     ["dpmpp-2m", { lambda_min_clipped: 1e6 }, "noise schedule: expected levels that fall over 5 steps, got 0.01"],
   ] as const)("%s: a schedule that no picture can come of is refused: %j", (name, fields, message) => {
     expect(() => createSampler(name, parseSchedulerConfig(fields, "x"), 5)).toThrow(message);
