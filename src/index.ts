@@ -96,7 +96,6 @@ export { rank } from "./strategies/rank.js";
 
 // Stable Diffusion, step by step.
 export { openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
-export type { EncodedInit } from "./diffusion/init-encoder.js";
 export { forkState, type LatentState } from "./diffusion/latents.js";
 export type { EncodedInit, Posterior, Repaint } from "./diffusion/init-encoder.js";
 export type { InitLatents } from "./diffusion/init-state.js";
