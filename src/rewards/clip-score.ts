@@ -82,7 +82,7 @@ export class ClipScore implements Reward {
   readonly #image: LazyProgram;
   #latest: { readonly prompt: string; readonly embedding: Promise<Float32Array> } | undefined;
 
-  /** Use {@link openClipScore}. @throws ModelError listing every tensor that does not fit */
+  /** Use {@link openClipScore}. @throws ModelError listing every tensor that does not fit @internal */
   constructor(parts: Parts) {
     this.#parts = parts;
     this.config = parts.config;
