@@ -2,10 +2,11 @@
 
 import { Session } from "node:inspector/promises";
 
-/** Precise block coverage, in the mode in which V8 reports each block once: an answer that names one of Laurel's files is news. */
+/** Precise block coverage: a block of one of Laurel's files that ran and never ran before is news. */
 export class Coverage {
   readonly #session = new Session();
   #started = false;
+  readonly #seen = new Set<string>();
 
   /** True when code of Laurel ran since the last question that never ran before. */
   async hasNew(): Promise<boolean> {
@@ -16,10 +17,19 @@ export class Coverage {
       this.#started = true;
     }
     const { result } = await this.#session.post("Profiler.takePreciseCoverage");
-    return result.some(
-      ({ url, functions }) =>
-        url.includes("/dist/") && functions.some(({ ranges }) => ranges.some(({ count }) => count > 0)),
-    );
+    let isNew = false;
+    for (const { url, functions } of result) {
+      if (!url.includes("/dist/")) continue;
+      for (const { ranges } of functions) {
+        for (const { startOffset, endOffset, count } of ranges) {
+          const range = `${url} ${startOffset} ${endOffset}`;
+          if (count === 0 || this.#seen.has(range)) continue;
+          this.#seen.add(range);
+          isNew = true;
+        }
+      }
+    }
+    return isNew;
   }
 
   async stop(): Promise<void> {
