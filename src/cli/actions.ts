@@ -10,6 +10,9 @@ export const ACTIONS: {
 } = {
   generate: async () => (await import("./commands/generate.js")).generate,
   score: async () => (await import("./commands/score.js")).score,
+  run: async () => (await import("./commands/run.js")).run,
+  check: async () => (await import("./commands/check.js")).check,
+  schema: async () => (await import("./commands/schema.js")).schema,
   resume: async () => (await import("./commands/resume.js")).resume,
   rerun: async () => (await import("./commands/rerun.js")).rerun,
   models: async () => (await import("./commands/models.js")).models,

@@ -1,5 +1,6 @@
 /** @file The commands by name, as data. What each does is in actions.ts. */
 
+import { CHECK } from "./commands/check.entry.js";
 import { COMPLETION } from "./commands/completion.entry.js";
 import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
@@ -8,6 +9,8 @@ import { GENERATE } from "./commands/generate.entry.js";
 import { MODELS } from "./commands/models.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
 import { RESUME } from "./commands/resume.entry.js";
+import { RUN } from "./commands/run.entry.js";
+import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
 import type { GroupDeclaration } from "./declare.js";
 
@@ -15,6 +18,9 @@ import type { GroupDeclaration } from "./declare.js";
 export const COMMANDS = {
   generate: GENERATE,
   score: SCORE,
+  run: RUN,
+  check: CHECK,
+  schema: SCHEMA,
   resume: RESUME,
   rerun: RERUN,
   models: MODELS,

@@ -103,7 +103,7 @@ export async function readRun(path: string): Promise<RunSnapshot> {
 }
 
 /** A run may be named by its folder or by its manifest. */
-async function locateRun(path: string): Promise<{ readonly directory: string; readonly manifest: string }> {
+export async function locateRun(path: string): Promise<{ readonly directory: string; readonly manifest: string }> {
   const absolute = resolve(path);
   const found = await stat(absolute).catch(() => undefined);
   if (found?.isDirectory() === false) return { directory: dirname(absolute), manifest: absolute };

@@ -1,13 +1,16 @@
 /** @file `laurel resume`: finishes a run that was cancelled or killed. */
 
 import { expectModels } from "../../library/models.js";
+import { isPipelineRun, openPipelineRun } from "../../pipeline/execute/pipeline-run.js";
 import { openRun } from "../../pipeline/run-store.js";
-import type { Action } from "../context.js";
+import type { Action, CommandContext } from "../context.js";
 import type { RunFlags } from "./resume.entry.js";
+import { workOnPipeline, withPipelineModels } from "./run.js";
 import { printResult, withModels, workOn } from "./run-command.js";
 
 /** The run's lock is taken before the models are opened, so that a run in use is refused at once. */
 export const resume: Action<RunFlags> = async (context, [path = ""], flags) => {
+  if (await isPipelineRun(path)) return resumePipeline(context, path, flags);
   const run = await openRun(path, { durable: flags.durable });
   try {
     return await withModels(context, run.manifest.config, async (models) => {
@@ -19,3 +22,12 @@ export const resume: Action<RunFlags> = async (context, [path = ""], flags) => {
     await run.close();
   }
 };
+
+async function resumePipeline(context: CommandContext, path: string, flags: RunFlags): Promise<number> {
+  const run = await openPipelineRun(path, { durable: flags.durable });
+  try {
+    return await withPipelineModels(context, run.plan, (models) => workOnPipeline(context, run, models, flags));
+  } finally {
+    await run.close();
+  }
+}

@@ -17,7 +17,7 @@ import { documentSchema } from "../document/schema.js";
 import { lockRun, type RunLock } from "../lock.js";
 import type { ModelRecord } from "../manifest.js";
 import { makeRunDirectory } from "../run-directory.js";
-import { RUN_FILES } from "../run-store.js";
+import { locateRun, RUN_FILES } from "../run-store.js";
 import { changedVersions, runtimeVersions } from "../versions.js";
 import {
   type ItemLine,
@@ -83,7 +83,8 @@ export async function createPipelineRun(
 }
 
 /** Takes up a run that exists. @throws UsageError when it is none, damaged, or in use */
-export async function openPipelineRun(directory: string, options: StoreOptions = {}): Promise<PipelineRun> {
+export async function openPipelineRun(path: string, options: StoreOptions = {}): Promise<PipelineRun> {
+  const { directory } = await locateRun(path);
   await readPipelineManifest(directory);
   const lock = await lockRun(directory);
   try {
@@ -104,9 +105,19 @@ export async function openPipelineRun(directory: string, options: StoreOptions =
   }
 }
 
-/** True when `json` is what a pipeline's run.json says. */
-export function isPipelineManifest(json: unknown): boolean {
-  return typeof json === "object" && json !== null && (json as { kind?: unknown }).kind === "pipeline";
+/** True when a run, named by its folder or its run.json, is a pipeline's; false for any other and for what is none. */
+export async function isPipelineRun(path: string): Promise<boolean> {
+  const { manifest } = await locateRun(path);
+  try {
+    const options = { expected: "the run.json of a run", as: UsageError };
+    return (
+      (parseJson(await readText(manifest, options), manifest, UsageError) as { kind?: unknown } | null)?.kind ===
+      "pipeline"
+    );
+  } catch (error) {
+    if (error instanceof UsageError) return false;
+    throw error;
+  }
 }
 
 /** Reads the run.json of a pipeline. @throws UsageError naming what is wrong */

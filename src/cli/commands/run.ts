@@ -1,0 +1,223 @@
+/** @file `laurel run`: a pipeline from its file to its results. */
+
+import { join } from "node:path";
+import { openConfigured } from "../../backends/open.js";
+import { CancelledError, EXIT, UsageError } from "../../errors.js";
+import {
+  estimatePipeline,
+  finishPipeline,
+  type FinishPipelineOptions,
+  startPipeline,
+} from "../../library/pipelines.js";
+import type { Models } from "../../library/models.js";
+import { loadPipeline } from "../../pipeline/document/load.js";
+import type { PipelinePlan } from "../../pipeline/document/plan.js";
+import type { ItemLine, PipelineManifest } from "../../pipeline/execute/manifest.js";
+import type { PipelineRun } from "../../pipeline/execute/pipeline-run.js";
+import { readItems } from "../../pipeline/execute/recover.js";
+import { unlessAborted } from "../../util/abort.js";
+import type { Action, CommandContext } from "../context.js";
+import { duration, palette, printable, printJson, shownPath, table, type Terminal, warningLine } from "../output.js";
+import { openProgress } from "../progress.js";
+import { useSession } from "../use-session.js";
+import type { RunFlags } from "./resume.entry.js";
+import type { RunPipelineFlags } from "./run.entry.js";
+
+/** Items that the table shows, at most. */
+const SHOWN_ITEMS = 40;
+
+export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags) => {
+  const plan = await loadPipeline(file, changesOf(flags.set));
+  if (flags.dryRun === true) {
+    printPlan(context.terminal, plan, flags);
+    return EXIT.ok;
+  }
+  return withPipelineModels(context, plan, async (models) => {
+    const started = await startPipeline(flags.out ?? plan.out ?? "outputs", plan, models, { durable: flags.durable });
+    return workOnPipeline(context, started, models, flags);
+  });
+};
+
+/** `key=value` texts as a table. @throws UsageError for one without `=` */
+export function changesOf(set: readonly string[] = []): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    set.map((text) => {
+      const at = text.indexOf("=");
+      if (at < 1) throw new UsageError(`--set: expected key=value, got ${JSON.stringify(text)}`);
+      return [text.slice(0, at).trim(), text.slice(at + 1)] as const;
+    }),
+  );
+}
+
+/** Opens what a plan names and gives it back whatever happens. */
+export async function withPipelineModels<T>(
+  context: CommandContext,
+  plan: PipelinePlan,
+  work: (models: Models) => Promise<T>,
+): Promise<T> {
+  const { signal } = context;
+  return useSession(context, async (session) => {
+    const opening = Promise.all([
+      openConfigured(plan.backend, { local: (directory) => session.openBackend(directory), signal }),
+      session.openReward(plan.reward.model),
+    ]);
+    const [backend, reward] = await unlessAborted(opening, signal);
+    try {
+      return await work({ backend, reward });
+    } finally {
+      const closing = backend.dispose();
+      if (!signal.aborted) await closing;
+      else closing.catch(() => undefined);
+    }
+  });
+}
+
+/** Works on a run until it ends, prints its result, and returns the exit code. */
+export async function workOnPipeline(
+  context: CommandContext,
+  run: PipelineRun,
+  models: Models,
+  flags: RunFlags,
+): Promise<number> {
+  const { terminal, signal } = context;
+  const progress = await openProgress(terminal, { quiet: flags.quiet, unit: "items" });
+  const warn = (message: string): void => progress.log(warningLine(terminal, `warning: ${message}`));
+  const options: FinishPipelineOptions = {
+    signal,
+    onProgress: ({ items, candidates }) =>
+      progress.update({
+        finished: items.finished + items.failed,
+        total: items.total,
+        note: `${candidates} candidates${items.failed === 0 ? "" : `, ${items.failed} failed`}`,
+      }),
+    onWarning: warn,
+  };
+  try {
+    run.manifest.warnings.forEach(warn);
+    const manifest = await finishPipeline(run, models, options);
+    progress.stop();
+    return await printPipeline(context, run.directory, manifest, run.plan, flags);
+  } catch (error) {
+    progress.stop();
+    const { items, candidates, status } = run.manifest;
+    const kept = `${items.finished} of ${items.total} items and ${candidates} candidates`;
+    const resume = `laurel resume ${shownPath(run.directory)}`;
+    if (error instanceof CancelledError)
+      throw new CancelledError(`cancelled with ${kept}; finish it with: ${resume}`, { cause: error });
+    progress.log(
+      warningLine(
+        terminal,
+        `the run ${status === "paused" ? "is paused" : "stopped"} with ${kept}; go on with: ${resume}`,
+      ),
+    );
+    throw error;
+  }
+}
+
+/** Prints a run's result: one JSON object, or a table of its items. */
+async function printPipeline(
+  { terminal }: CommandContext,
+  directory: string,
+  manifest: PipelineManifest,
+  plan: PipelinePlan,
+  flags: RunFlags,
+): Promise<number> {
+  const goals = plan.steps.flatMap((step) =>
+    step.kind === "generate" && step.until !== undefined ? [step.until.images] : [],
+  );
+  const items: ItemLine[] = [];
+  let missed = 0;
+  for await (const line of readItems(directory)) {
+    items.push(line);
+    if (goals.some((images) => line.error === null && line.selected.length < images)) missed++;
+  }
+  items.sort((a, b) => a.index - b.index);
+  if (flags.json === true) {
+    printJson(terminal, {
+      schemaVersion: 1,
+      runId: manifest.runId,
+      directory,
+      name: manifest.name,
+      status: manifest.status,
+      items: items.map(({ selected, best, ...line }) => ({
+        ...line,
+        best: best === null ? null : { ...best, path: join(directory, best.image) },
+        selected: selected.map((one) => ({ ...one, path: join(directory, one.image) })),
+      })),
+      candidates: manifest.candidates,
+      evaluations: manifest.evaluations,
+      warnings: manifest.warnings,
+    });
+  } else {
+    terminal.stdout.write(itemTable(items.slice(0, SHOWN_ITEMS), terminal, directory));
+    if (items.length > SHOWN_ITEMS)
+      terminal.stdout.write(`and ${items.length - SHOWN_ITEMS} more in ${shownPath(join(directory, "items.jsonl"))}\n`);
+    if (flags.quiet !== true) {
+      const { finished, failed, total } = manifest.items;
+      const rate = manifest.candidates / Math.max(manifest.totalMs / 1000, 0.001);
+      const { bold } = palette(terminal.stderr, terminal.environment);
+      terminal.stderr.write(
+        `${bold(`${finished} of ${total} items`)}${failed === 0 ? "" : `, ${failed} failed`}, ${manifest.candidates} candidates in ${duration(manifest.totalMs)} (${rate.toFixed(1)}/s)\n` +
+          `${shownPath(directory)}\n`,
+      );
+    }
+  }
+  if (manifest.items.failed > 0) return EXIT.partial;
+  return missed > 0 ? EXIT.gate : EXIT.ok;
+}
+
+function itemTable(items: readonly ItemLine[], terminal: Terminal, directory: string): string {
+  const style = palette(terminal.stdout, terminal.environment);
+  const rows = items.map((line) => [
+    printable(line.id),
+    line.best?.score === undefined || line.best.score === null ? "none" : line.best.score.toFixed(4),
+    String(line.candidates),
+    String(line.selected.length),
+    shortened(printable(line.drawn)),
+    line.error !== null ? printable(line.error) : line.best === null ? "" : shownPath(join(directory, line.best.image)),
+  ]);
+  return table(
+    [
+      { title: "item" },
+      { title: "best", align: "right" },
+      { title: "candidates", align: "right" },
+      { title: "selected", align: "right" },
+      { title: "prompt" },
+      { title: "best image" },
+    ],
+    rows,
+    (text, row) => (row === "head" ? style.dim(text) : items[row]?.error === null ? text : style.red(text)),
+  );
+}
+
+function shortened(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+function printPlan(terminal: Terminal, plan: PipelinePlan, flags: RunPipelineFlags): void {
+  const estimate = estimatePipeline(plan);
+  if (flags.json === true) {
+    const { name, file, digest, steps, backend, seed, items } = plan;
+    printJson(terminal, { schemaVersion: 1, name, file, digest, steps, backend, seed, items, estimate });
+    return;
+  }
+  const lines = [
+    `pipeline   ${printable(plan.name)}`,
+    `backend    ${plan.backend.backend}`,
+    `items      ${plan.promptsFromBackend ? "the prompts of the folder's pictures" : String(estimate.items)}`,
+    `steps      ${plan.steps.map((step) => step.kind).join(" -> ")}`,
+    `candidates at most ${plan.promptsFromBackend ? `${plan.candidatesPerItem} per prompt` : String(estimate.candidates)}`,
+    ...(estimate.requests === null ? [] : [`requests   at most ${estimate.requests}`]),
+    ...(estimate.cost === null
+      ? []
+      : [`cost       at most ${estimate.cost.amount.toFixed(2)} ${estimate.cost.currency}`]),
+    ...plan.items
+      .slice(0, 10)
+      .map(
+        (item) =>
+          `  ${printable(item.id)}: ${shortened(printable(item.drawn))}${Object.keys(item.settings).length === 0 ? "" : ` ${JSON.stringify(item.settings)}`}`,
+      ),
+    ...(plan.items.length > 10 ? [`  and ${plan.items.length - 10} more`] : []),
+  ];
+  terminal.stdout.write(lines.map((line) => `${line}\n`).join(""));
+}
