@@ -5,6 +5,7 @@ import { OUTPUT_OPTIONS } from "../options.js";
 import { SET_OPTION } from "./run.entry.js";
 
 export const CHECK = declare({
+  heading: "Pipelines",
   summary: "check pipelines without running them",
   arguments: [
     { name: "file", help: "pipelines, YAML files", what: "a pipeline's file", variadic: true, completion: "file" },

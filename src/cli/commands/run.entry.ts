@@ -11,6 +11,7 @@ export const SET_OPTION = {
 };
 
 export const RUN = declare({
+  heading: "Pipelines",
   summary: "run a pipeline",
   arguments: [{ name: "file", help: "the pipeline, a YAML file", what: "a pipeline's file", completion: "file" }],
   options: {

@@ -3,6 +3,7 @@
 import { declare } from "../declare.js";
 
 export const SCHEMA = declare({
+  heading: "Pipelines",
   summary: "print the JSON Schema of pipelines, for editors",
   arguments: [],
   options: {},
