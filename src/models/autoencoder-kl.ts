@@ -89,7 +89,11 @@ export function autoencoderFactor(config: AutoencoderConfig): number {
  * The posterior of `image` `[N, 3, H, W]` in [-1, 1], H and W divisible by the factor: mean and log variance (clamped to [-30, 20]),
  * each `[N, latentChannels, H / factor, W / factor]`, not scaled by scalingFactor.
  */
-export function buildEncoder(scope: Scope, config: AutoencoderConfig, image: Value): { mean: Value; logVariance: Value } {
+export function buildEncoder(
+  scope: Scope,
+  config: AutoencoderConfig,
+  image: Value,
+): { mean: Value; logVariance: Value } {
   const factor = autoencoderFactor(config);
   if ([2, 3].some((axis) => staticSize(image, axis, "image") % factor !== 0)) {
     throw new InternalError(`image: expected sides divisible by ${factor}, got ${image.shape.slice(2).join("x")}`);
@@ -122,7 +126,9 @@ export function buildDecoder(scope: Scope, config: AutoencoderConfig, latents: V
   const norm: GroupNormOptions = { groups: config.groups, epsilon: EPSILON };
   const decoder = scope.at("decoder");
   const reversed = [...config.channels].reverse();
-  const input = config.postQuantConv ? conv2d(scope.at("post_quant_conv"), latents, config.latentChannels, { kernel: 1 }) : latents;
+  const input = config.postQuantConv
+    ? conv2d(scope.at("post_quant_conv"), latents, config.latentChannels, { kernel: 1 })
+    : latents;
   let hidden = conv2d(decoder.at("conv_in"), input, reversed[0] as number);
   hidden = buildMid(decoder.at("mid_block"), config, hidden, norm);
   reversed.forEach((channels, index) => {

@@ -48,7 +48,10 @@ export function buildClipEncoder(scope: Scope, config: ClipTowerConfig, tokens: 
     const layer = scope.at("encoder", "layers", index);
     const normed = layerNorm(layer.at("layer_norm1"), rows, config.epsilon);
     const options = { heads: config.heads, mask };
-    rows = add(rows, attention(layer.at("self_attn"), CLIP_PROJECTIONS, { ...tokens, rows: normed }, undefined, options));
+    rows = add(
+      rows,
+      attention(layer.at("self_attn"), CLIP_PROJECTIONS, { ...tokens, rows: normed }, undefined, options),
+    );
     const inner = layerNorm(layer.at("layer_norm2"), rows, config.epsilon);
     rows = add(rows, feedForward(layer.at("mlp"), inner, { inner: config.inner, activation: config.activation }));
   }

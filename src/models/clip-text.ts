@@ -87,7 +87,12 @@ function atEndOfText(hidden: Value, ids: Value, length: number, config: ClipText
   const found = config.eosTokenId === 2 ? ids : equal(ids, config.eosTokenId);
   // Ids are below 2^24, exact in float32; ArgMax takes the first of equals.
   const end = argMax(cast(found, "float32"), 1, true);
-  const positions = constant(int64([1, length], Array.from({ length }, (_, index) => index)));
+  const positions = constant(
+    int64(
+      [1, length],
+      Array.from({ length }, (_, index) => index),
+    ),
+  );
   const oneHot = unsqueeze(cast(equal(end, positions), "float32"), [1]);
   return reshape(matMul(oneHot, hidden), [batchOf(ids), config.width]);
 }

@@ -74,7 +74,9 @@ export function buildClipImageEmbedding(scope: Scope, config: ClipConfig, pixels
     imageSize,
     weight: embeddings.at("patch_embedding").parameter("weight", [width, 3, patchSize, patchSize]),
     classToken: reshape(embeddings.parameter("class_embedding", [width]), [1, width]),
-    positions: embeddings.at("position_embedding").parameter("weight", [1 + Math.floor(imageSize / patchSize) ** 2, width]),
+    positions: embeddings
+      .at("position_embedding")
+      .parameter("weight", [1 + Math.floor(imageSize / patchSize) ** 2, width]),
   });
   const batch = batchOf(pixels);
   const length = staticSize(embedded, 1, "image tokens");

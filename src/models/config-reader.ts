@@ -50,7 +50,13 @@ export class ConfigReader {
 
   /** A finite number. */
   number(field: string, fallback?: number): number {
-    return this.#typed(field, "a number", fallback, 0, (value): value is number => typeof value === "number" && Number.isFinite(value));
+    return this.#typed(
+      field,
+      "a number",
+      fallback,
+      0,
+      (value): value is number => typeof value === "number" && Number.isFinite(value),
+    );
   }
 
   /** A finite number above zero: something is divided by it, or its root taken. */
@@ -60,13 +66,21 @@ export class ConfigReader {
   }
 
   boolean(field: string, fallback?: boolean): boolean {
-    return this.#typed(field, "true or false", fallback, false, (value): value is boolean => typeof value === "boolean");
+    return this.#typed(
+      field,
+      "true or false",
+      fallback,
+      false,
+      (value): value is boolean => typeof value === "boolean",
+    );
   }
 
   /** One of the supported words. */
   oneOf<T extends string>(field: string, words: readonly T[], fallback?: T): T {
     const first = words[0] as T;
-    return this.#typed(field, `one of ${words.join(", ")}`, fallback, first, (value): value is T => words.includes(value as T));
+    return this.#typed(field, `one of ${words.join(", ")}`, fallback, first, (value): value is T =>
+      words.includes(value as T),
+    );
   }
 
   /** A list of supported words, at least one. */
@@ -134,7 +148,13 @@ export class ConfigReader {
     return (Object.hasOwn(this.#fields, field) ? this.#fields[field] : undefined) ?? undefined;
   }
 
-  #typed<T>(field: string, expected: string, fallback: T | undefined, placeholder: T, check: (value: unknown) => value is T): T {
+  #typed<T>(
+    field: string,
+    expected: string,
+    fallback: T | undefined,
+    placeholder: T,
+    check: (value: unknown) => value is T,
+  ): T {
     const value = this.#get(field);
     if (value === undefined && fallback !== undefined) {
       return fallback;

@@ -62,7 +62,9 @@ export function imageRewardConfig(
   }
   const maxTextLength = own.integer("max_text_length", Math.min(35, found.text.maxPositions), 1, LIMITS.tokens);
   if (maxTextLength > found.text.maxPositions) {
-    own.fault(`max_text_length: expected at most ${found.text.maxPositions} (position embeddings), got ${maxTextLength}`);
+    own.fault(
+      `max_text_length: expected at most ${found.text.maxPositions} (position embeddings), got ${maxTextLength}`,
+    );
   }
   if (own.has("image_size") && own.integer("image_size") !== imageSize) {
     own.fault(`image_size: expected ${imageSize} (position embeddings), got ${JSON.stringify(own.raw("image_size"))}`);
@@ -70,7 +72,10 @@ export function imageRewardConfig(
   if (own.has("patch_size") && own.integer("patch_size") !== patchSize) {
     own.fault(`patch_size: expected ${patchSize} (patch convolution), got ${JSON.stringify(own.raw("patch_size"))}`);
   }
-  const [scoreMean, scoreStd] = [own.number("score_mean", 0.16717362830052426), own.positive("score_std", 1.0333394966054072)];
+  const [scoreMean, scoreStd] = [
+    own.number("score_mean", 0.16717362830052426),
+    own.positive("score_std", 1.0333394966054072),
+  ];
   own.ignore("model_type", "architectures", "transformers_version", "torch_dtype", "dtype");
   own.rejectUnread();
   return own.finish({
@@ -85,7 +90,11 @@ export function imageRewardConfig(
 
 type FoundText = Omit<ImageRewardConfig["text"], "heads" | "activation" | "epsilon">;
 
-function readMed(med: unknown, text: FoundText, where: string): Pick<ImageRewardConfig["text"], "heads" | "activation" | "epsilon"> {
+function readMed(
+  med: unknown,
+  text: FoundText,
+  where: string,
+): Pick<ImageRewardConfig["text"], "heads" | "activation" | "epsilon"> {
   const reader = new ConfigReader(med, where);
   reader.only("add_cross_attention", true);
   reader.only("position_embedding_type", "absolute");
@@ -120,7 +129,9 @@ function readShapes(
   const shapeOf = (key: string, rank: number): readonly number[] => {
     const shape = shapes.get(key);
     if (shape === undefined || shape.length !== rank) {
-      faults.push(`${key}: expected a tensor of rank ${rank}, got ${shape === undefined ? "none" : `[${shape.join(",")}]`}`);
+      faults.push(
+        `${key}: expected a tensor of rank ${rank}, got ${shape === undefined ? "none" : `[${shape.join(",")}]`}`,
+      );
       return new Array<number>(rank).fill(1);
     }
     if (shape.some((size) => size < 1 || size > LIMITS.size)) {
@@ -135,13 +146,18 @@ function readShapes(
     faults.push(`${VISION}.pos_embed: expected 1 + a square number of positions, got ${tokens}`);
   }
   if (side * patchSize > LIMITS.side) {
-    faults.push(`${VISION}.pos_embed: expected images of at most ${LIMITS.side} pixels a side, got ${side * patchSize}`);
+    faults.push(
+      `${VISION}.pos_embed: expected images of at most ${LIMITS.side} pixels a side, got ${side * patchSize}`,
+    );
   }
   const [inner = 1] = shapeOf(`${VISION}.blocks.0.mlp.fc1.weight`, 2);
   const [vocabulary = 1, textWidth = 1] = shapeOf(`${TEXT}.embeddings.word_embeddings.weight`, 2);
   const [maxPositions = 1] = shapeOf(`${TEXT}.embeddings.position_embeddings.weight`, 2);
   const [textInner = 1] = shapeOf(`${TEXT}.encoder.layer.0.intermediate.dense.weight`, 2);
-  const layers = { vision: countLayers(shapes, `${VISION}.blocks.`), text: countLayers(shapes, `${TEXT}.encoder.layer.`) };
+  const layers = {
+    vision: countLayers(shapes, `${VISION}.blocks.`),
+    text: countLayers(shapes, `${TEXT}.encoder.layer.`),
+  };
   if (Math.max(layers.vision, layers.text) > LIMITS.layers) {
     faults.push(`expected at most ${LIMITS.layers} layers, got ${layers.vision} and ${layers.text}`);
   }
@@ -158,7 +174,9 @@ function readShapes(
 
 /** Number of different indices after `prefix`; a gap shows as a missing key when the weights are resolved. */
 function countLayers(shapes: ReadonlyMap<string, unknown>, prefix: string): number {
-  const indices = [...shapes.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length).split(".")[0]);
+  const indices = [...shapes.keys()]
+    .filter((key) => key.startsWith(prefix))
+    .map((key) => key.slice(prefix.length).split(".")[0]);
   return new Set(indices).size;
 }
 

@@ -73,11 +73,16 @@ function buildText(scope: Scope, config: ImageRewardConfig["text"], inputs: Imag
   const embeddings = scope.at("embeddings");
   const words = embedding(embeddings.at("word_embeddings"), ids, config.vocabulary, width);
   const positions = embeddings.at("position_embeddings").parameter("weight", [config.maxPositions, width]);
-  let rows = layerNorm(embeddings.at("LayerNorm"), toRows(add(words, slice(positions, 0, 0, length)), "prompt"), epsilon);
+  let rows = layerNorm(
+    embeddings.at("LayerNorm"),
+    toRows(add(words, slice(positions, 0, 0, length)), "prompt"),
+    epsilon,
+  );
   // (1 - mask) * -10000, for every head and query.
   const padding = mul(sub(cast(inputs.mask, "float32"), 1), 10000);
   const mask = reshape(padding, [batch, 1, 1, length]);
-  const normed = (layer: Scope, state: Value, change: Value): Value => layerNorm(layer.at("output", "LayerNorm"), add(change, state), epsilon);
+  const normed = (layer: Scope, state: Value, change: Value): Value =>
+    layerNorm(layer.at("output", "LayerNorm"), add(change, state), epsilon);
   for (let index = 0; index < config.layers; index++) {
     const layer = scope.at("encoder", "layer", index);
     const own = layer.at("attention");

@@ -18,7 +18,13 @@ export interface GroupNormOptions {
  * x + conv2(silu(norm2(conv1(silu(norm1(x))) + time))), with a 1x1 shortcut where the channels change.
  * `x` `[N, C, h, w]` to `[N, outChannels, h, w]`; `activeTime` is silu of the time embedding `[N, T]`.
  */
-export function resnetBlock(scope: Scope, x: Value, outChannels: number, norm: GroupNormOptions, activeTime?: Value): Value {
+export function resnetBlock(
+  scope: Scope,
+  x: Value,
+  outChannels: number,
+  norm: GroupNormOptions,
+  activeTime?: Value,
+): Value {
   let hidden = conv2d(scope.at("conv1"), silu(groupNorm(scope.at("norm1"), x, norm)), outChannels);
   if (activeTime !== undefined) {
     const shift = linear(scope.at("time_emb_proj"), activeTime, outChannels);

@@ -27,8 +27,10 @@ export function transformer2d(scope: Scope, x: Value, context: Tokens, options: 
   const length = height * width;
   // The transformer's own norms are 1e-6, whatever the UNet's norm_eps is.
   const normed = groupNorm(scope.at("norm"), x, { groups: options.groups, epsilon: 1e-6 });
-  const toTokens = (map: Value): Value => toRows(transpose(reshape(map, [batch, channels, length]), [0, 2, 1]), scope.prefix);
-  const toMap = (rows: Value): Value => reshape(transpose(reshape(rows, [batch, length, channels]), [0, 2, 1]), x.shape);
+  const toTokens = (map: Value): Value =>
+    toRows(transpose(reshape(map, [batch, channels, length]), [0, 2, 1]), scope.prefix);
+  const toMap = (rows: Value): Value =>
+    reshape(transpose(reshape(rows, [batch, length, channels]), [0, 2, 1]), x.shape);
 
   let rows = options.linearProjection
     ? linear(scope.at("proj_in"), toTokens(normed), channels)
@@ -37,7 +39,9 @@ export function transformer2d(scope: Scope, x: Value, context: Tokens, options: 
     rows = transformerBlock(scope.at("transformer_blocks", index), { rows, batch, length }, context, options.heads);
   }
   const out = scope.at("proj_out");
-  const change = options.linearProjection ? toMap(linear(out, rows, channels)) : conv2d(out, toMap(rows), channels, { kernel: 1 });
+  const change = options.linearProjection
+    ? toMap(linear(out, rows, channels))
+    : conv2d(out, toMap(rows), channels, { kernel: 1 });
   return add(change, x);
 }
 

@@ -47,7 +47,9 @@ export function buildUnet(scope: Scope, config: UnetConfig, inputs: UnetInputs):
   const sinusoids = timestepSinusoids(inputs.timestep, { ...config, channels: first.channels });
   const flow: Flow = {
     config,
-    activeTime: silu(timestepEmbedding(scope.at("time_embedding"), sinusoids, 4 * first.channels, inputs.timeCondition)),
+    activeTime: silu(
+      timestepEmbedding(scope.at("time_embedding"), sinusoids, 4 * first.channels, inputs.timeCondition),
+    ),
     context: {
       rows: toRows(inputs.encoderHiddenStates, "encoderHiddenStates"),
       batch: batchOf(inputs.encoderHiddenStates),

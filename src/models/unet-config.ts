@@ -128,14 +128,23 @@ function readLevels(reader: ConfigReader): UnetLevel[] {
     "CrossAttnDownBlock2D",
     "DownBlock2D",
   ]);
-  const up = reader.words("up_block_types", UP_BLOCKS, ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]);
+  const up = reader.words("up_block_types", UP_BLOCKS, [
+    "UpBlock2D",
+    "CrossAttnUpBlock2D",
+    "CrossAttnUpBlock2D",
+    "CrossAttnUpBlock2D",
+  ]);
   const channels = reader.integers("block_out_channels", [320, 640, 1280, 1280]);
   const count = channels.length;
   if (down.length !== count || up.length !== count) {
-    reader.fault(`down_block_types, up_block_types: expected ${count} each as block_out_channels, got ${down.length}, ${up.length}`);
+    reader.fault(
+      `down_block_types, up_block_types: expected ${count} each as block_out_channels, got ${down.length}, ${up.length}`,
+    );
   }
   if (channels[0] !== undefined && channels[0] % 2 !== 0) {
-    reader.fault(`block_out_channels: expected an even first entry (the timestep's sines and cosines), got ${channels[0]}`);
+    reader.fault(
+      `block_out_channels: expected an even first entry (the timestep's sines and cosines), got ${channels[0]}`,
+    );
   }
   const layers = reader.perBlock("layers_per_block", count, 2, LIMITS.layers);
   // A misnomer that diffusers keeps: attention_head_dim is the number of heads.
@@ -143,7 +152,9 @@ function readLevels(reader: ConfigReader): UnetLevel[] {
   const transformerLayers = reader.perBlock("transformer_layers_per_block", count, 1, LIMITS.layers);
   const blocks = layers.reduce((sum, count, index) => sum + count * (transformerLayers[index] ?? 1), 0);
   if (blocks > LIMITS.layers) {
-    reader.fault(`layers_per_block, transformer_layers_per_block: expected at most ${LIMITS.layers} blocks in all, got ${blocks}`);
+    reader.fault(
+      `layers_per_block, transformer_layers_per_block: expected at most ${LIMITS.layers} blocks in all, got ${blocks}`,
+    );
   }
   return channels.map((width, index) => {
     const level: UnetLevel = {

@@ -31,13 +31,25 @@ describe.each(["tiny-sd/vae", "vae-plain"])("autoencoder %s", (name) => {
       graph("decoder", { image: buildDecoder(rootScope({ mode }), used, inputLike(golden, "latents")) }),
   };
   const ignore = { encoder: AUTOENCODER_KEYS_BEYOND_ENCODER, decoder: AUTOENCODER_KEYS_BEYOND_DECODER };
-  const compiled = async (half: keyof typeof halves, mode: NetworkMode, used: AutoencoderConfig, key?: string): Promise<Compiled> => {
+  const compiled = async (
+    half: keyof typeof halves,
+    mode: NetworkMode,
+    used: AutoencoderConfig,
+    key?: string,
+  ): Promise<Compiled> => {
     const replace = key === undefined ? {} : { replace: await changed(golden, key) };
     return compile(halves[half](mode, used), golden.source, { ignore: ignore[half], ...replace });
   };
-  const error = async (half: keyof typeof halves, mode: NetworkMode, used: AutoencoderConfig, key?: string): Promise<number> => {
+  const error = async (
+    half: keyof typeof halves,
+    mode: NetworkMode,
+    used: AutoencoderConfig,
+    key?: string,
+  ): Promise<number> => {
     const out = await (await compiled(half, mode, used, key)).run(feedsOf(golden));
-    const errors = Object.entries(out).map(([output, value]) => relativeError(value, take(golden.tensors, `out.${output}`)));
+    const errors = Object.entries(out).map(([output, value]) =>
+      relativeError(value, take(golden.tensors, `out.${output}`)),
+    );
     return Math.max(...errors);
   };
 
@@ -49,7 +61,9 @@ describe.each(["tiny-sd/vae", "vae-plain"])("autoencoder %s", (name) => {
   it("gives an image the same bits whatever its batch mates", async () => {
     for (const mode of MODES) {
       await expectIndependentRows(await compiled("encoder", mode, config), { image: take(golden.tensors, "in.image") });
-      await expectIndependentRows(await compiled("decoder", mode, config), { latents: take(golden.tensors, "in.latents") });
+      await expectIndependentRows(await compiled("decoder", mode, config), {
+        latents: take(golden.tensors, "in.latents"),
+      });
     }
   });
 
@@ -85,7 +99,13 @@ describe("an autoencoder's config.json", () => {
   });
 
   it("is refused with every unsupported or wrong field named", () => {
-    const json = { act_fn: "relu", block_out_channels: [64, 128], latents_mean: [0], scaling_factor: null, norm_num_groups: 7 };
+    const json = {
+      act_fn: "relu",
+      block_out_channels: [64, 128],
+      latents_mean: [0],
+      scaling_factor: null,
+      norm_num_groups: 7,
+    };
     const parse = (): unknown => parseAutoencoderConfig(json, "vae/config.json");
     expect(parse).toThrow(/^vae\/config\.json: /);
     expect(parse).toThrow(/act_fn: expected "silu"/);

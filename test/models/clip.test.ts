@@ -1,7 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { graph } from "#laurel/graph/builder";
 import type { Graph } from "#laurel/graph/types";
-import { buildClipImageEmbedding, buildClipTextEmbedding, CLIP_KEYS_BEYOND_IMAGE, CLIP_KEYS_BEYOND_TEXT, parseClipConfig } from "#laurel/models/clip";
+import {
+  buildClipImageEmbedding,
+  buildClipTextEmbedding,
+  CLIP_KEYS_BEYOND_IMAGE,
+  CLIP_KEYS_BEYOND_TEXT,
+  parseClipConfig,
+} from "#laurel/models/clip";
 import type { ClipConfig } from "#laurel/models/clip";
 import { buildClipText, parseClipTextConfig } from "#laurel/models/clip-text";
 import type { ClipTextConfig } from "#laurel/models/clip-text";
@@ -24,7 +30,9 @@ describe.each(["tiny-sd/text_encoder", "clip-text-sd2"])("CLIP text encoder %s",
     graph(name, { ...buildClipText(rootScope({ mode }), used, inputLike(golden, "ids")) });
   const error = async (compiled: Awaited<ReturnType<typeof compile>>): Promise<number> => {
     const out = await compiled.run(feedsOf(golden));
-    const errors = ["lastHiddenState", "pooled"].map((key) => relativeError(out[key], take(golden.tensors, `out.${key}`)));
+    const errors = ["lastHiddenState", "pooled"].map((key) =>
+      relativeError(out[key], take(golden.tensors, `out.${key}`)),
+    );
     return Math.max(...errors);
   };
 
@@ -77,8 +85,16 @@ describe("CLIP dual encoder", () => {
     graph("clip text", { text: buildClipTextEmbedding(rootScope({ mode }), used, inputLike(golden, "ids")) });
   const image = (mode: NetworkMode, used: ClipConfig): Graph =>
     graph("clip image", { image: buildClipImageEmbedding(rootScope({ mode }), used, inputLike(golden, "pixels")) });
-  const towers = { text: { build: text, ignore: CLIP_KEYS_BEYOND_TEXT }, image: { build: image, ignore: CLIP_KEYS_BEYOND_IMAGE } };
-  const error = async (tower: keyof typeof towers, mode: NetworkMode, used: ClipConfig, key?: string): Promise<number> => {
+  const towers = {
+    text: { build: text, ignore: CLIP_KEYS_BEYOND_TEXT },
+    image: { build: image, ignore: CLIP_KEYS_BEYOND_IMAGE },
+  };
+  const error = async (
+    tower: keyof typeof towers,
+    mode: NetworkMode,
+    used: ClipConfig,
+    key?: string,
+  ): Promise<number> => {
     const { build, ignore } = towers[tower];
     const replace = key === undefined ? {} : { replace: await changed(golden, key) };
     const compiled = await compile(build(mode, used), golden.source, { ignore, ...replace });
@@ -92,8 +108,14 @@ describe("CLIP dual encoder", () => {
 
   it("gives a text or image the same bits whatever its batch mates", async () => {
     for (const mode of MODES) {
-      await expectIndependentRows(await compile(text(mode, config), golden.source, { ignore: CLIP_KEYS_BEYOND_TEXT }), feedsOf(golden));
-      await expectIndependentRows(await compile(image(mode, config), golden.source, { ignore: CLIP_KEYS_BEYOND_IMAGE }), feedsOf(golden));
+      await expectIndependentRows(
+        await compile(text(mode, config), golden.source, { ignore: CLIP_KEYS_BEYOND_TEXT }),
+        feedsOf(golden),
+      );
+      await expectIndependentRows(
+        await compile(image(mode, config), golden.source, { ignore: CLIP_KEYS_BEYOND_IMAGE }),
+        feedsOf(golden),
+      );
     }
   });
 

@@ -6,7 +6,13 @@ import { describe, expect, it } from "vitest";
 import { graph, input } from "#laurel/graph/builder";
 import type { Dim, Value } from "#laurel/graph/types";
 import { autoencoderFactor, buildDecoder, buildEncoder, parseAutoencoderConfig } from "#laurel/models/autoencoder-kl";
-import { buildClipImageEmbedding, buildClipTextEmbedding, CLIP_IGNORED_KEYS, clipLogitScale, parseClipConfig } from "#laurel/models/clip";
+import {
+  buildClipImageEmbedding,
+  buildClipTextEmbedding,
+  CLIP_IGNORED_KEYS,
+  clipLogitScale,
+  parseClipConfig,
+} from "#laurel/models/clip";
 import { buildClipText, CLIP_TEXT_IGNORED_KEYS, parseClipTextConfig } from "#laurel/models/clip-text";
 import { buildImageReward, IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "#laurel/models/image-reward";
 import { buildUnet, parseUnetConfig } from "#laurel/models/unet-2d-condition";
@@ -23,7 +29,11 @@ const floats = (name: string, ...shape: number[]): Value => input(name, "float32
 const ids = (name: string, length: number): Value => input(name, "int64", ["N", length]);
 
 /** Compiles strictly and runs a batch of two that are not equal; every output must be finite. */
-async function expectRuns(folder: string, outputs: Record<string, Value>, ignore: readonly RegExp[] = []): Promise<void> {
+async function expectRuns(
+  folder: string,
+  outputs: Record<string, Value>,
+  ignore: readonly RegExp[] = [],
+): Promise<void> {
   const network = graph(folder, outputs);
   const compiled = await compile(network, await openWeights(`${ROOT}/${folder}`), { ignore });
   const feeds = [...network.inputs].map(([name, { dtype, shape }]): [string, Tensor] => {
@@ -40,7 +50,10 @@ async function expectRuns(folder: string, outputs: Record<string, Value>, ignore
 
 describe("the shipped models", () => {
   it("text encoder", async () => {
-    const config = parseClipTextConfig(await json("stable-diffusion/text_encoder/config.json"), "text_encoder/config.json");
+    const config = parseClipTextConfig(
+      await json("stable-diffusion/text_encoder/config.json"),
+      "text_encoder/config.json",
+    );
     const outputs = buildClipText(SCOPE(), config, ids("ids", config.maxPositions));
     await expectRuns("stable-diffusion/text_encoder", { ...outputs }, CLIP_TEXT_IGNORED_KEYS);
   });
@@ -49,7 +62,11 @@ describe("the shipped models", () => {
     const config = parseUnetConfig(await json("stable-diffusion/unet/config.json"), "unet/config.json");
     const side = config.sampleSize ?? 8;
     const sample = floats("sample", config.inChannels, side, side);
-    const inputs = { sample, timestep: floats("timestep"), encoderHiddenStates: floats("states", 32, config.crossAttentionWidth) };
+    const inputs = {
+      sample,
+      timestep: floats("timestep"),
+      encoderHiddenStates: floats("states", 32, config.crossAttentionWidth),
+    };
     await expectRuns("stable-diffusion/unet", { prediction: buildUnet(SCOPE(), config, inputs) });
   });
 
@@ -70,7 +87,11 @@ describe("the shipped models", () => {
     const { imageSize } = config.vision;
     const [words, mask] = [ids("ids", config.maxTextLength), ids("mask", config.maxTextLength)];
     const inputs = { pixels: floats("pixels", 3, imageSize, imageSize), ids: words, mask };
-    await expectRuns("image-reward/ImageReward.safetensors", { score: buildImageReward(SCOPE(), config, inputs) }, IMAGE_REWARD_IGNORED_KEYS);
+    await expectRuns(
+      "image-reward/ImageReward.safetensors",
+      { score: buildImageReward(SCOPE(), config, inputs) },
+      IMAGE_REWARD_IGNORED_KEYS,
+    );
   });
 
   it("dual encoder", async () => {

@@ -27,7 +27,13 @@ const ids = (name: string, length: number): Value => input(name, "int64", ["N", 
 const unet = (scope: Scope, { config }: FullSize): Record<string, Value> => {
   const parsed = parseUnetConfig(config, "unet");
   const encoderHiddenStates = floats("states", 77, parsed.crossAttentionWidth);
-  return { prediction: buildUnet(scope, parsed, { sample: floats("sample", 4, 64, 64), timestep: floats("t"), encoderHiddenStates }) };
+  return {
+    prediction: buildUnet(scope, parsed, {
+      sample: floats("sample", 4, 64, 64),
+      timestep: floats("t"),
+      encoderHiddenStates,
+    }),
+  };
 };
 const text = (scope: Scope, { config }: FullSize): Record<string, Value> => ({
   ...buildClipText(scope, parseClipTextConfig(config, "text"), ids("ids", 77)),
@@ -37,7 +43,10 @@ const NETWORKS: Record<string, (scope: Scope, found: FullSize) => Record<string,
   "sd2-unet": unet,
   "sd-vae": (scope, { config }) => {
     const parsed = parseAutoencoderConfig(config, "vae");
-    return { ...buildEncoder(scope, parsed, floats("pixels", 3, 512, 512)), image: buildDecoder(scope, parsed, floats("z", 4, 64, 64)) };
+    return {
+      ...buildEncoder(scope, parsed, floats("pixels", 3, 512, 512)),
+      image: buildDecoder(scope, parsed, floats("z", 4, 64, 64)),
+    };
   },
   "sd1-text": text,
   "sd2-text": text,
@@ -51,15 +60,26 @@ const NETWORKS: Record<string, (scope: Scope, found: FullSize) => Record<string,
   },
   "image-reward": (scope, { config, shapes = {} }) => {
     const parsed = imageRewardConfig(new Map(Object.entries(shapes)), config, undefined, "ImageReward.pt");
-    expect(parsed).toMatchObject({ vision: { heads: 16, imageSize: 224, layers: 24 }, text: { heads: 12, layers: 12 }, maxTextLength: 35 });
-    return { score: buildImageReward(scope, parsed, { pixels: floats("pixels", 3, 224, 224), ids: ids("ids", 35), mask: ids("mask", 35) }) };
+    expect(parsed).toMatchObject({
+      vision: { heads: 16, imageSize: 224, layers: 24 },
+      text: { heads: 12, layers: 12 },
+      maxTextLength: 35,
+    });
+    return {
+      score: buildImageReward(scope, parsed, {
+        pixels: floats("pixels", 3, 224, 224),
+        ids: ids("ids", 35),
+        mask: ids("mask", 35),
+      }),
+    };
   },
 };
 
 describe("at full size", () => {
   let found: Record<string, FullSize>;
   beforeAll(async () => {
-    found = (JSON.parse(await readFile(fixture("full-size.json"), "utf8")) as { networks: Record<string, FullSize> }).networks;
+    found = (JSON.parse(await readFile(fixture("full-size.json"), "utf8")) as { networks: Record<string, FullSize> })
+      .networks;
   });
 
   it.each(Object.keys(NETWORKS))("%s has the reference's tensors, by name and shape", (name) => {

@@ -126,13 +126,19 @@ export function rowsOf(feeds: Readonly<Record<string, Tensor>>, start: number, e
   return Object.fromEntries(
     Object.entries(feeds).map(([name, value]) => {
       const size = elementCount(value.shape.slice(1));
-      return [name, tensor(value.dtype, [end - start, ...value.shape.slice(1)], value.data.slice(start * size, end * size))];
+      return [
+        name,
+        tensor(value.dtype, [end - start, ...value.shape.slice(1)], value.data.slice(start * size, end * size)),
+      ];
     }),
   );
 }
 
 /** Every row, computed in a batch of every size from 1 to 5, has the same bits. */
-export async function expectIndependentRows(compiled: Compiled, feeds: Readonly<Record<string, Tensor>>): Promise<void> {
+export async function expectIndependentRows(
+  compiled: Compiled,
+  feeds: Readonly<Record<string, Tensor>>,
+): Promise<void> {
   const count = Object.values(feeds)[0]?.shape[0] ?? 0;
   const single: Record<string, Tensor>[] = [];
   for (let row = 0; row < count; row++) {
@@ -141,7 +147,10 @@ export async function expectIndependentRows(compiled: Compiled, feeds: Readonly<
   for (let size = 2; size <= 5; size++) {
     const order = Array.from({ length: size }, (_, index) => (index * 2 + 1) % count);
     const mixed = Object.fromEntries(
-      Object.entries(feeds).map(([name, value]) => [name, stack(order.map((row) => take(mapOf(rowsOf({ [name]: value }, row, row + 1)), name)))]),
+      Object.entries(feeds).map(([name, value]) => [
+        name,
+        stack(order.map((row) => take(mapOf(rowsOf({ [name]: value }, row, row + 1)), name))),
+      ]),
     );
     const results = await compiled.run(mixed);
     order.forEach((row, index) => {

@@ -25,10 +25,18 @@ describe.each(["image-reward", "image-reward-heads"])("ImageReward %s", (name) =
     config = imageRewardConfig(shapes(), med, await golden.json("config.json").catch(() => undefined), name);
   });
   const build = (mode: NetworkMode, used: ImageRewardConfig): Graph => {
-    const inputs = { pixels: inputLike(golden, "pixels"), ids: inputLike(golden, "ids"), mask: inputLike(golden, "mask") };
+    const inputs = {
+      pixels: inputLike(golden, "pixels"),
+      ids: inputLike(golden, "ids"),
+      mask: inputLike(golden, "mask"),
+    };
     return graph(name, { score: buildImageReward(rootScope({ mode }), used, inputs) });
   };
-  const compiled = (mode: NetworkMode, used: ImageRewardConfig, replace?: ReadonlyMap<string, Tensor>): Promise<Compiled> =>
+  const compiled = (
+    mode: NetworkMode,
+    used: ImageRewardConfig,
+    replace?: ReadonlyMap<string, Tensor>,
+  ): Promise<Compiled> =>
     compile(build(mode, used), golden.source, { ignore: IMAGE_REWARD_IGNORED_KEYS, ...(replace && { replace }) });
   const error = async (network: Compiled, feeds = feedsOf(golden)): Promise<number> =>
     relativeError((await network.run(feeds)).score, take(golden.tensors, "out.score"));
@@ -59,7 +67,11 @@ describe.each(["image-reward", "image-reward-heads"])("ImageReward %s", (name) =
     for (const mode of MODES) {
       await expectDetected("mask", async () => error(await compiled(mode, config), { ...feedsOf(golden), mask: ones }));
     }
-    const keys = ["visual_encoder.cls_token", "visual_encoder.pos_embed", "text_encoder.embeddings.position_embeddings.weight"];
+    const keys = [
+      "visual_encoder.cls_token",
+      "visual_encoder.pos_embed",
+      "text_encoder.embeddings.position_embeddings.weight",
+    ];
     for (const key of keys.map((local) => `blip.${local}`)) {
       const replace = await changed(golden, key);
       await expectDetected(key, async () => error(await compiled("inference", config, replace)));
@@ -68,8 +80,14 @@ describe.each(["image-reward", "image-reward-heads"])("ImageReward %s", (name) =
 
   it("reads its sizes from the checkpoint", () => {
     const expected = {
-      "image-reward": { vision: { imageSize: 32, patchSize: 8, width: 128, inner: 512, layers: 2, heads: 2 }, maxTextLength: 20 },
-      "image-reward-heads": { vision: { imageSize: 24, patchSize: 8, width: 48, inner: 192, layers: 2, heads: 4 }, maxTextLength: 9 },
+      "image-reward": {
+        vision: { imageSize: 32, patchSize: 8, width: 128, inner: 512, layers: 2, heads: 2 },
+        maxTextLength: 20,
+      },
+      "image-reward-heads": {
+        vision: { imageSize: 24, patchSize: 8, width: 48, inner: 192, layers: 2, heads: 4 },
+        maxTextLength: 9,
+      },
     }[name];
     expect(config.vision).toEqual(expected?.vision);
     expect(config.maxTextLength).toBe(expected?.maxTextLength);
@@ -79,9 +97,13 @@ describe.each(["image-reward", "image-reward-heads"])("ImageReward %s", (name) =
 
   it("is refused when med_config.json disagrees with the tensors", () => {
     const parse = (change: object): unknown => imageRewardConfig(shapes(), { ...med, ...change }, undefined, "IR.pt");
-    expect(() => parse({ hidden_size: 768 })).toThrow(/IR\.pt: med_config\.json: hidden_size: expected \d+ as in the checkpoint, got 768/);
+    expect(() => parse({ hidden_size: 768 })).toThrow(
+      /IR\.pt: med_config\.json: hidden_size: expected \d+ as in the checkpoint, got 768/,
+    );
     expect(() => parse({ hidden_act: "mish" })).toThrow(/hidden_act: expected one of .*, got "mish"/);
     expect(() => parse({ add_cross_attention: false })).toThrow(/add_cross_attention/);
-    expect(() => imageRewardConfig(new Map(), med, undefined, "IR.pt")).toThrow(/IR\.pt: not an ImageReward checkpoint: blip\.visual_encoder/);
+    expect(() => imageRewardConfig(new Map(), med, undefined, "IR.pt")).toThrow(
+      /IR\.pt: not an ImageReward checkpoint: blip\.visual_encoder/,
+    );
   });
 });

@@ -7,7 +7,16 @@ import { rootScope } from "#laurel/nn/scope";
 import type { NetworkMode } from "#laurel/nn/scope";
 import type { Tensor } from "#laurel/tensor/tensor";
 import { openSafetensors } from "#laurel/weights/safetensors";
-import { compile, expectIndependentRows, feedsOf, inputLike, openGolden, relativeError, rowsOf, take } from "./harness.js";
+import {
+  compile,
+  expectIndependentRows,
+  feedsOf,
+  inputLike,
+  openGolden,
+  relativeError,
+  rowsOf,
+  take,
+} from "./harness.js";
 import type { Golden } from "./harness.js";
 import { changed, expectDetected } from "./mutations.js";
 
@@ -40,8 +49,14 @@ describe.each(["tiny-sd/unet", "unet-sd2", "unet-small"])("UNet %s", (name) => {
   it("cuts what comes up from below to odd sizes", async () => {
     const file = await openSafetensors(`${golden.folder}/odd.safetensors`);
     const sample = await file.read("in.sample");
-    const [timestep, encoderHiddenStates] = ["timestep", "encoderHiddenStates"].map((key) => inputLike(golden, key)) as [Value, Value];
-    const inputs = { sample: input("sample", "float32", ["N", ...sample.shape.slice(1)]), timestep, encoderHiddenStates };
+    const [timestep, encoderHiddenStates] = ["timestep", "encoderHiddenStates"].map((key) =>
+      inputLike(golden, key),
+    ) as [Value, Value];
+    const inputs = {
+      sample: input("sample", "float32", ["N", ...sample.shape.slice(1)]),
+      timestep,
+      encoderHiddenStates,
+    };
     const prediction = buildUnet(rootScope({ mode: "inference" }), config, inputs);
     const compiled = await compile(graph(name, { prediction }), golden.source);
     const feeds = { ...rowsOf(feedsOf(golden), 0, 1), sample };
@@ -55,7 +70,10 @@ describe.each(["tiny-sd/unet", "unet-sd2", "unet-small"])("UNet %s", (name) => {
   });
 
   it("is told apart from a network with other heads, norms or timesteps", async () => {
-    const levels = config.levels.map((level) => ({ ...level, heads: level.heads === 4 ? 2 : level.heads === 3 ? 1 : level.heads * 2 }));
+    const levels = config.levels.map((level) => ({
+      ...level,
+      heads: level.heads === 4 ? 2 : level.heads === 3 ? 1 : level.heads * 2,
+    }));
     const configs: Record<string, UnetConfig> = {
       heads: { ...config, levels },
       groups: { ...config, groups: config.groups / 2 },
@@ -89,7 +107,13 @@ describe("a UNet's config.json", () => {
       [true, true],
       [false, false],
     ]);
-    expect(config).toMatchObject({ crossAttentionWidth: 1280, groups: 32, epsilon: 1e-5, midBlock: true, sampleSize: undefined });
+    expect(config).toMatchObject({
+      crossAttentionWidth: 1280,
+      groups: 32,
+      epsilon: 1e-5,
+      midBlock: true,
+      sampleSize: undefined,
+    });
   });
 
   it("may ask for a condition beside the timestep, which is then needed", () => {
@@ -100,7 +124,8 @@ describe("a UNet's config.json", () => {
       timestep: input("timestep", "float32", ["N"]),
       encoderHiddenStates: input("encoderHiddenStates", "float32", ["N", 7, 1280]),
     };
-    const build = (timeCondition?: Value) => buildUnet(rootScope({ mode: "inference" }), config, { ...inputs, timeCondition });
+    const build = (timeCondition?: Value) =>
+      buildUnet(rootScope({ mode: "inference" }), config, { ...inputs, timeCondition });
     expect(() => build()).toThrow("timeCondition: expected 256 channels, got no");
     const built = graph("unet", { prediction: build(input("guidance", "float32", ["N", 256])) });
     expect(built.parameters.get("time_embedding.cond_proj.weight")?.shape).toEqual([320, 256]);
@@ -117,7 +142,9 @@ describe("a UNet's config.json", () => {
     };
     expect(() => parse(json)).toThrow(/^unet\/config\.json: .*addition_embed_type: expected .*got "text_time"/);
     expect(() => parse(json)).toThrow(/in_channels: expected a whole number from 1 to 1048576, got "4"/);
-    expect(() => parse(json)).toThrow(/down_block_types.*resnet_time_scale_shift|resnet_time_scale_shift.*down_block_types/);
+    expect(() => parse(json)).toThrow(
+      /down_block_types.*resnet_time_scale_shift|resnet_time_scale_shift.*down_block_types/,
+    );
     expect(() => parse(json)).toThrow(/brand_new: expected no such field/);
     expect(() => parse(json)).not.toThrow(/harmless/);
     expect(() => parse([])).toThrow(/expected a JSON object, got \[\]/);
