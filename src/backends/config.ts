@@ -3,7 +3,7 @@
 import { z } from "zod";
 
 /** Where a secret is found: an environment variable (or its `_FILE` form), or a file. */
-const secretSchema = z
+export const secretSchema = z
   .strictObject({ env: z.string().min(1).optional(), file: z.string().min(1).optional() })
   .refine(({ env, file }) => (env === undefined) !== (file === undefined), "expected env or file, one of them");
 

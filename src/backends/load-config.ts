@@ -1,24 +1,12 @@
 /** @file Finds a backend's configuration by name, by path, or as it stands in a document. */
 
-import { existsSync, readdirSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { closest } from "../util/closest.js";
 import { readLocated } from "../util/yaml/located.js";
 import { validateLocated } from "../util/yaml/validate.js";
 import { BACKEND_KINDS, type BackendConfig, backendConfigSchema } from "./config.js";
-
-/** Where the configurations that ship inside lie. */
-const SHIPPED = fileURLToPath(new URL("../../configs/backends", import.meta.url));
-
-/** Names of the configurations that ship inside. */
-export function shippedBackends(): string[] {
-  if (!existsSync(SHIPPED)) return [];
-  return readdirSync(SHIPPED)
-    .filter((name) => name.endsWith(".yaml"))
-    .map((name) => basename(name, ".yaml"));
-}
+import { SHIPPED, shippedConfigs } from "./shipped.js";
 
 /**
  * The configuration that `name` stands for: a path to a YAML file (it ends in `.yaml` or `.yml`), a shipped configuration, or a kind of backend with
@@ -28,7 +16,7 @@ export function shippedBackends(): string[] {
  */
 export async function loadBackendConfig(name: string, folder = "."): Promise<BackendConfig> {
   if (/\.ya?ml$/i.test(name)) return readConfig(resolve(folder, name));
-  const shipped = shippedBackends();
+  const shipped = shippedConfigs("backend");
   if (shipped.includes(name)) return readConfig(join(SHIPPED, `${name}.yaml`));
   const bare = backendConfigSchema.safeParse({ backend: name });
   if (bare.success) return bare.data;
