@@ -5,6 +5,7 @@ import { parseAttention, type PromptSyntax, syntaxWarnings } from "../prompts/at
 import { type Chunk, chunkOf, layOutChunks } from "../prompts/chunks.js";
 import { emphasise } from "../prompts/emphasis.js";
 import type { TextualInversion } from "../prompts/textual-inversion.js";
+import { truncationWarning } from "../prompts/truncation.js";
 import type { LazyProgram } from "../runtime/lazy-program.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32, int64 } from "../tensor/tensor.js";
@@ -67,7 +68,7 @@ export class TextConditioner {
       }
       const { ids, truncated } = this.#tokenizer.encode(text);
       if (truncated !== undefined) {
-        warnings.push(`${what}: it is longer than the text encoder reads; not read: ${JSON.stringify(truncated)}`);
+        warnings.push(truncationWarning(`${what}: it is longer than the text encoder reads`, truncated));
       }
       return [chunkOf(ids)];
     });

@@ -9,6 +9,21 @@ import type { RunManifest } from "./manifest.js";
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
 const index = z.number().int().nonnegative();
 
+const lineageSchema = z.strictObject({
+  strategy: z.string(),
+  parent: index.nullable(),
+  round: index,
+  /** How its prompt came about, where a strategy wrote it. */
+  refinement: z
+    .strictObject({
+      from: z.string().nullable(),
+      edit: z.string().nullable(),
+      phase: z.enum(["search", "confirm"]),
+      flag: z.string().nullable(),
+    })
+    .optional(),
+});
+
 /** All that determined a candidate, and its score. Nothing volatile: no time, run, path or rank, so equal requests give equal bytes. */
 export const candidateRecordSchema = z.strictObject({
   schemaVersion: z.literal(1),
@@ -37,7 +52,7 @@ export const candidateRecordSchema = z.strictObject({
   /** Pixels of the image. */
   width: z.number().int().positive(),
   height: z.number().int().positive(),
-  lineage: z.strictObject({ strategy: z.string(), parent: index.nullable(), round: index }),
+  lineage: lineageSchema,
   evaluations: z.number().nonnegative(),
   /** Null when the reward gave no finite number. */
   score: z.number().nullable(),

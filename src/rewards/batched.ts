@@ -3,6 +3,7 @@
 import { CancelledError, UsageError } from "../errors.js";
 import { preprocessClip } from "../image/preprocess.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
+import { truncationWarning } from "../prompts/truncation.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32 } from "../tensor/tensor.js";
 
@@ -55,5 +56,5 @@ export function repeatRow(row: readonly number[], count: number): Tensor<"int64"
 /** The warning for a prompt that did not fit; none when it did. */
 export function truncationWarnings(name: string, length: number, truncated: string | undefined): string[] {
   if (truncated === undefined) return [];
-  return [`${name}: the prompt is longer than the ${length} tokens it reads; not read: ${JSON.stringify(truncated)}`];
+  return [truncationWarning(`${name}: the prompt is longer than the ${length} tokens it reads`, truncated)];
 }

@@ -1,10 +1,10 @@
 /** @file Best-of-n: draw n candidates from consecutive seeds, score them all, rank them. */
 
-import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
-import { InternalError } from "../errors.js";
-import { throwIfAborted } from "../util/abort.js";
+import type { ImageRequest } from "../backends/contract.js";
 import { promptMeaning } from "../prompts/attention-syntax.js";
-import type { Candidate, Scored, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
+import { throwIfAborted } from "../util/abort.js";
+import type { Scored, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
+import { ahead, candidatesOf, isReached, scoreGroup, spentOf } from "./drawing.js";
 import { finiteOrNull, rank } from "./rank.js";
 
 /** The strategy `best-of-n`. */
@@ -21,11 +21,8 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
   let evaluations = 0;
   let reason: StopReason = "complete";
 
-  const spent = (): StopReason => {
-    if (budget.evaluations !== undefined && evaluations >= budget.evaluations) return "evaluations";
-    if (budget.seconds !== undefined && now() - startedAt >= budget.seconds * 1000) return "seconds";
-    return isReached(budget, scored.values()) ? "reached" : "complete";
-  };
+  const spent = (): StopReason =>
+    spentOf(budget, { evaluations, milliseconds: now() - startedAt, scored: scored.values() });
   const warn = function* (messages: readonly string[]): Generator<StrategyEvent, void> {
     for (const message of messages) {
       if (warned.has(message)) continue;
@@ -51,7 +48,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
         reason = spent();
         // The next group is drawn while this one is scored and stored.
         if (reason === "complete" && !goal) next = ahead(groups);
-        const candidates = toCandidates(context, group);
+        const candidates = candidatesOf(group, request, 0, { strategy: bestOfN.name, parent: null, round: 0 });
         const fresh = candidates.filter((candidate) => !scored.has(candidate.index));
         for (const candidate of fresh) yield { type: "candidate", candidate };
         yield* warn(group.warnings);
@@ -82,49 +79,6 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
   if (isReached(budget, scored.values())) reason = "reached";
   else if (scored.size === total) reason = "complete";
   yield { type: "done", reason, ranking: rank(scored.values()), evaluations };
-}
-
-/** Scores of a group; none without a reward. @throws InternalError when the reward gives another number of scores */
-async function scoreGroup(
-  { reward, signal }: StrategyContext,
-  prompt: string,
-  candidates: readonly Candidate[],
-): Promise<{ readonly scores: readonly number[]; readonly warnings: readonly string[] }> {
-  if (reward === undefined) return { scores: [], warnings: [] };
-  const images = candidates.map((candidate) => candidate.image);
-  const result = await reward.score(prompt, images, signal === undefined ? {} : { signal });
-  if (result.scores.length === images.length) return result;
-  throw new InternalError(`reward ${reward.name}: expected ${images.length} scores, got ${result.scores.length}`);
-}
-
-/** Whether enough candidates are good enough. */
-function isReached({ until }: StrategyContext["budget"], scored: Iterable<Scored>): boolean {
-  if (until === undefined) return false;
-  let passing = 0;
-  for (const { score } of scored) if (score !== null && score >= until.score) passing++;
-  return passing >= until.images;
-}
-
-/** Asks for the next group now; a failure is kept for whoever awaits it and does not count as unhandled meanwhile. */
-function ahead(groups: AsyncGenerator<GeneratedGroup, void>): Promise<IteratorResult<GeneratedGroup, void>> {
-  const next = groups.next();
-  next.catch(() => undefined);
-  return next;
-}
-
-function toCandidates(context: StrategyContext, group: GeneratedGroup): Candidate[] {
-  const { request } = context;
-  const { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings } = request;
-  return group.images.map(({ seed, image, evaluations }) => ({
-    index: seed - request.seed,
-    seed,
-    prompt: request.prompt,
-    negativePrompt: request.negativePrompt,
-    settings: { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
-    image,
-    evaluations,
-    lineage: { strategy: bestOfN.name, parent: null, round: 0 },
-  }));
 }
 
 /**

@@ -4,6 +4,18 @@ import type { GenerationProgress, ImageBackend, ImageRequest, ImageSettings } fr
 import type { RgbImage } from "../image/types.js";
 import type { Reward } from "../rewards/contract.js";
 
+/** How the prompt of a candidate came about in a search for prompts. */
+export interface Refinement {
+  /** The prompt it was made from; null for the original. */
+  readonly from: string | null;
+  /** What was changed, in words; null for the original. */
+  readonly edit: string | null;
+  /** `search` candidates choose between prompts; `confirm` candidates, on fresh seeds, compare the chosen one with the original. */
+  readonly phase: "search" | "confirm";
+  /** What of the prompt was not read, as a warning; null when all of it was. */
+  readonly flag: string | null;
+}
+
 /** Where a candidate comes from. */
 export interface Lineage {
   readonly strategy: string;
@@ -11,6 +23,8 @@ export interface Lineage {
   readonly parent: number | null;
   /** Counts the passes of a strategy that works in several; 0 for the first. */
   readonly round: number;
+  /** Only where a strategy writes prompts. */
+  readonly refinement?: Refinement | undefined;
 }
 
 /** One image with its prompt, seed, settings and lineage. */
@@ -30,6 +44,12 @@ export interface Scored {
   readonly index: number;
   readonly seed: number;
   readonly score: number | null;
+}
+
+/** A candidate of an interrupted run. Strategies that write prompts need to know more of it than its score. */
+export interface Finished extends Scored {
+  readonly prompt?: string | undefined;
+  readonly lineage?: Lineage | undefined;
 }
 
 /** What may be spent. Whatever runs out first ends the strategy, at the end of a group. */
@@ -72,7 +92,7 @@ export interface StrategyContext {
   readonly scoredPrompt?: string | undefined;
   readonly budget: Budget;
   /** Candidates an interrupted run already has: they are ranked, and not made again. */
-  readonly finished?: readonly Scored[] | undefined;
+  readonly finished?: readonly Finished[] | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called after each step of the group in the making. */
   readonly onProgress?: ((progress: GenerationProgress) => void) | undefined;

@@ -23,6 +23,7 @@ import {
 /** A candidate of an unfinished item. */
 export interface RecordedCandidate extends PlacedCandidate {
   readonly prompt: string;
+  readonly lineage: PipelineCandidate["lineage"];
 }
 
 /** What is there. */
@@ -49,10 +50,10 @@ export async function recoverPipeline(directory: string, plan: PipelinePlan): Pr
     sound.add(line.index);
     evaluations += line.evaluations;
     const item = Math.floor(line.index / plan.candidatesPerItem);
-    const { index, seed, score, image, prompt } = line;
+    const { index, seed, score, image, prompt, lineage } = line;
     recorded.set(item, [
       ...(recorded.get(item) ?? []),
-      { index, seed, score, image, evaluations: line.evaluations, prompt },
+      { index, seed, score, image, evaluations: line.evaluations, prompt, lineage },
     ]);
   }
   if ((await countLines(path)) !== sound.size) {

@@ -1,0 +1,69 @@
+/** @file What strategies share: groups drawn ahead, made into candidates, scored. */
+
+import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
+import { InternalError } from "../errors.js";
+import type { RewardResult } from "../rewards/contract.js";
+import type { Budget, Candidate, Lineage, Scored, StopReason, StrategyContext } from "./contract.js";
+
+/** The group's pictures as candidates; picture i of the request has the index `firstIndex + i`. */
+export function candidatesOf(
+  group: GeneratedGroup,
+  request: ImageRequest,
+  firstIndex: number,
+  lineage: Lineage,
+): Candidate[] {
+  const { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings } = request;
+  return group.images.map(({ seed, image, evaluations, ...provenance }) => ({
+    index: firstIndex + seed - request.seed,
+    seed,
+    prompt: request.prompt,
+    negativePrompt: request.negativePrompt,
+    settings: { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
+    image,
+    evaluations,
+    lineage,
+    ...provenance,
+  }));
+}
+
+/** Scores of a group; none without a reward. @throws InternalError when the reward gives another number of scores */
+export async function scoreGroup(
+  { reward, signal }: StrategyContext,
+  prompt: string,
+  candidates: readonly Candidate[],
+): Promise<Readonly<RewardResult>> {
+  if (reward === undefined) return { scores: [], warnings: [] };
+  const images = candidates.map((candidate) => candidate.image);
+  const result = await reward.score(prompt, images, signal === undefined ? {} : { signal });
+  if (result.scores.length === images.length) return result;
+  throw new InternalError(`reward ${reward.name}: expected ${images.length} scores, got ${result.scores.length}`);
+}
+
+/** Asks for what comes next now; a failure is kept for whoever awaits it and does not count as unhandled meanwhile. */
+export function ahead<T>(stream: AsyncGenerator<T, void>): Promise<IteratorResult<T, void>> {
+  const next = stream.next();
+  next.catch(() => undefined);
+  return next;
+}
+
+/** Whether enough candidates are good enough. */
+export function isReached({ until }: Budget, scored: Iterable<Pick<Scored, "score">>): boolean {
+  if (until === undefined) return false;
+  let passing = 0;
+  for (const { score } of scored) if (score !== null && score >= until.score) passing++;
+  return passing >= until.images;
+}
+
+/** What of a budget is spent by what was done; `complete` when nothing is. */
+export function spentOf(
+  budget: Budget,
+  done: {
+    readonly evaluations: number;
+    readonly milliseconds: number;
+    readonly scored: Iterable<Pick<Scored, "score">>;
+  },
+): StopReason {
+  if (budget.evaluations !== undefined && done.evaluations >= budget.evaluations) return "evaluations";
+  if (budget.seconds !== undefined && done.milliseconds >= budget.seconds * 1000) return "seconds";
+  return isReached(budget, done.scored) ? "reached" : "complete";
+}
