@@ -9,13 +9,18 @@ export { MAX_SEED } from "../tensor/random.js";
 
 /** What a backend can honour. A setting that is declared `false` comes back as a warning when it is asked for. */
 export interface BackendCapabilities extends SettingLimits {
-  /** The same seed gives the same bytes on the same machine. */
-  readonly deterministic: boolean;
+  /**
+   * What a seed is good for: `exact` gives the same bytes on the same machine, whatever the group; `requested` is passed on and not promised;
+   * `none` cannot be told to the backend.
+   */
+  readonly seeds: "exact" | "requested" | "none";
   readonly negativePrompt: boolean;
   readonly steps: boolean;
   readonly guidance: boolean;
   /** Most candidates generated together. */
   readonly maximumBatch: number;
+  /** What a cancellation stops: nothing but the waiting, or the drawing itself. */
+  readonly cancel: "waiting" | "drawing";
   /** Groups that may be drawn at the same time. @default 1 */
   readonly concurrency?: number;
 }
@@ -34,15 +39,18 @@ export interface ImageRequest
   readonly batch: number;
 }
 
-/** One finished picture, decoded: nothing downstream decodes what was just encoded. `evaluations` is 0 where the backend cannot know. */
-export interface GeneratedImage extends DiffusionImage {
+/** What is known of a picture beyond what was asked for. */
+export interface Provenance {
   /** The seed that a server says it used; null when it did not say, undefined where seeds are our own. */
-  readonly reportedSeed?: number | null;
+  readonly reportedSeed?: number | null | undefined;
   /** The prompt as a server rewrote it before drawing. */
-  readonly revisedPrompt?: string;
-  /** Where the picture was taken from: a file, or an address without secrets. */
-  readonly source?: string;
+  readonly revisedPrompt?: string | undefined;
+  /** Where the picture was taken from: a file, or the server that drew it. */
+  readonly source?: string | undefined;
 }
+
+/** One finished picture, decoded: nothing downstream decodes what was just encoded. `evaluations` is 0 where the backend cannot know. */
+export interface GeneratedImage extends DiffusionImage, Provenance {}
 
 /** Pictures that became ready together, at most `request.batch` of them; its warnings tell of settings that were not honoured. */
 export interface GeneratedGroup extends DiffusionGroup {
@@ -74,6 +82,12 @@ export interface ImageBackend {
   generate(request: ImageRequest, options?: GenerateOptions): AsyncGenerator<GeneratedGroup, void>;
   /** The prompts that the backend's own pictures carry, each once; only where it draws nothing itself. */
   prompts?(): AsyncIterable<string>;
+  /**
+   * Asks whether the backend can be reached with the credentials it has, where that costs nothing.
+   * @returns what was found, one line a server
+   * @throws HttpError when no server of it can be used
+   */
+  probe?(signal?: AbortSignal): Promise<readonly string[]>;
   /** Gives back what it holds; not to be used afterwards. */
   dispose(): Promise<void>;
 }

@@ -47,7 +47,8 @@ export async function openFolder(
     name: "folder",
     model: { name: paths.length === 1 ? basename(paths[0]!) : `${paths.length} places`, path: undefined },
     capabilities: {
-      deterministic: true,
+      seeds: "exact",
+      cancel: "drawing",
       negativePrompt: false,
       steps: false,
       guidance: false,

@@ -48,7 +48,8 @@ export function openHuggingface(server: HttpServer, options: HuggingfaceOptions)
     name: "huggingface",
     model: { name: options.model ?? options.endpoint!, path: undefined },
     capabilities: {
-      deterministic: false,
+      seeds: "requested",
+      cancel: "waiting",
       negativePrompt: true,
       steps: true,
       guidance: true,

@@ -14,7 +14,8 @@ export function createLocalBackend(model: StableDiffusion): ImageBackend {
     name: "local",
     model: { name: model.name, path: model.directory },
     capabilities: {
-      deterministic: true,
+      seeds: "exact",
+      cancel: "drawing",
       negativePrompt: true,
       steps: true,
       guidance: true,

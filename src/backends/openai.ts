@@ -42,7 +42,8 @@ export function openOpenai(server: HttpServer, options: OpenaiOptions = {}): Ima
     name: "openai",
     model: { name: options.model ?? "the server's", path: undefined },
     capabilities: {
-      deterministic: false,
+      seeds: "none",
+      cancel: "waiting",
       negativePrompt: false,
       steps: false,
       guidance: false,

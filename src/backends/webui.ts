@@ -74,7 +74,8 @@ export async function openWebui(
     model: { name: model, path: undefined },
     capabilities: {
       // pictures of one seed are close, not equal, when they are drawn in another batch
-      deterministic: false,
+      seeds: "requested",
+      cancel: "drawing",
       negativePrompt: true,
       steps: true,
       guidance: true,

@@ -23,6 +23,16 @@ export const REWARD_OPTION = {
   rewardModel: file("ImageReward file or folder (default: the demo model)", "path", "a file or folder"),
 };
 
+/** Where the pictures come from. */
+export const BACKEND_OPTION = {
+  backend: textual(
+    "where pictures come from: a backend's name, or its YAML file (default: local)",
+    "name",
+    "a backend's name or file",
+    "file",
+  ),
+};
+
 /** How a picture is sampled. */
 export const SAMPLING_OPTIONS = {
   steps: whole("sampling steps (default: the model's)", 1, 1000),

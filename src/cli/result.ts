@@ -18,6 +18,12 @@ export interface CandidateResult {
   /** 1 is best. */
   readonly rank: number;
   readonly kept: boolean;
+  /** The seed a server says it used; null where it did not say, or seeds are Laurel's own. */
+  readonly reportedSeed: number | null;
+  /** The prompt as a server rewrote it before drawing; null where it did not. */
+  readonly revisedPrompt: string | null;
+  /** Where the picture comes from: a file, or the server that drew it; null where it was drawn here. */
+  readonly source: string | null;
 }
 
 /** The JSON output of `generate`, `resume` and `rerun`. */
@@ -42,13 +48,16 @@ export interface RunResultJson {
 /** The result of a run. */
 export function runResult(run: RunSnapshot): RunResultJson {
   const { manifest } = run;
-  const candidates = rankedCandidates(run).map(({ index, seed, image, score, rank, kept }) => ({
-    index,
-    seed,
-    path: join(run.directory, image),
-    score,
-    rank,
-    kept,
+  const candidates = rankedCandidates(run).map((line) => ({
+    index: line.index,
+    seed: line.seed,
+    path: join(run.directory, line.image),
+    score: line.score,
+    rank: line.rank,
+    kept: line.kept,
+    reportedSeed: line.reportedSeed,
+    revisedPrompt: line.revisedPrompt,
+    source: line.source,
   }));
   return {
     schemaVersion: 1,

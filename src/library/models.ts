@@ -45,11 +45,16 @@ export async function expectModels(where: string, expected: RunManifest["models"
     ["generator", "backend"],
     ["reward", "reward"],
   ] as const) {
-    if (expected[key].digest === actual[key].digest && expected[key].name === actual[key].name) continue;
+    if (isSame(expected[key], actual[key])) continue;
     throw new ModelError(
       `${where}: expected the ${what} of the run, ${describe(expected[key])}, got ${describe(actual[key])}`,
     );
   }
+}
+
+/** A model without files is told by its name alone. */
+function isSame(a: ModelRecord, b: ModelRecord): boolean {
+  return a.name === b.name && a.digest === b.digest && (a.digest !== null || a.model === b.model);
 }
 
 function describe({ name, model, digest }: ModelRecord): string {

@@ -22,6 +22,8 @@ const DEFAULT_KEEP = 4;
 export interface NewRunRequest extends GenerateRequest {
   /** How many of the best are marked as kept, at most `count`. @default 4 */
   readonly keep?: number | undefined;
+  /** What the backend was opened from, so that the run can be taken up with the same. @default the local backend over its folder */
+  readonly backend?: RunConfig["backend"] | undefined;
 }
 
 /** How {@link finishRun} works. */
@@ -66,7 +68,8 @@ export async function startRun(
   const resolved = completeRequest(models, request);
   await models.backend.check?.(resolved.request);
   const records = await modelRecords(models);
-  const paths = { model: records.backend.path, rewardModel: records.reward.path };
+  const { backend = null } = request;
+  const paths = { backend, model: records.backend.path, rewardModel: records.reward.path };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
   const drawn = settings(resolved.request);
@@ -150,7 +153,7 @@ function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count)
 /** The settings of a request as the manifest has them: null where nothing is said. */
 function settings(
   request: GenerateRequest & { readonly count: number },
-): Omit<RunRequest, "keep" | "seed" | "model" | "rewardModel"> {
+): Omit<RunRequest, "keep" | "seed" | "backend" | "model" | "rewardModel"> {
   return {
     prompt: request.prompt,
     negativePrompt: request.negativePrompt ?? null,

@@ -29,6 +29,8 @@ export const candidateRecordSchema = z.strictObject({
   schemaVersion: z.literal(1),
   index,
   seed: z.number().int().nonnegative(),
+  /** The seed a server says it used; null where it did not say, or seeds are Laurel's own. */
+  reportedSeed: z.number().nullable().default(null),
   prompt: z.string(),
   negativePrompt: z.string().nullable(),
   settings: z.strictObject({
@@ -43,6 +45,10 @@ export const candidateRecordSchema = z.strictObject({
   }),
   /** The prompt as the reward read it; null where it read it as it stands. */
   rewardPrompt: z.string().nullable().default(null),
+  /** The prompt as a server rewrote it before drawing; null where it did not. */
+  revisedPrompt: z.string().nullable().default(null),
+  /** Where the picture comes from: a file, or the server that drew it; null where it was drawn here. */
+  source: z.string().nullable().default(null),
   /** Textual inversion embeddings: name of the file without ending, and SHA-256. */
   embeddings: z.array(z.strictObject({ name: z.string(), sha256: z.string() })).default([]),
   /** SHA-256 of the pictures it was made from, as the run keeps them; null for one that there is none of. */
@@ -92,6 +98,7 @@ export function candidateRecord(
     schemaVersion: 1,
     index: candidate.index,
     seed: candidate.seed,
+    reportedSeed: candidate.reportedSeed ?? null,
     prompt: candidate.prompt,
     negativePrompt: candidate.negativePrompt ?? null,
     settings: {
@@ -103,6 +110,8 @@ export function candidateRecord(
       clipSkip: settings.clipSkip ?? null,
     },
     rewardPrompt: rewardPrompt(candidate.prompt, promptSyntax),
+    revisedPrompt: candidate.revisedPrompt ?? null,
+    source: candidate.source ?? null,
     embeddings: embeddings.map(({ path, sha256 }) => ({ name: basename(path, extname(path)), sha256 })),
     inputs: { init: inputs.init?.sha256 ?? null, mask: inputs.mask?.sha256 ?? null },
     width: image.width,

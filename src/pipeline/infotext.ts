@@ -20,9 +20,11 @@ export function infotext(record: CandidateRecord): string {
     ["Schedule type", schedule ?? null],
     ["CFG scale", settings.guidance],
     ["Seed", record.seed],
+    ["Reported seed", record.reportedSeed === record.seed ? null : record.reportedSeed],
     ["Size", `${record.width}x${record.height}`],
     ["Clip skip", settings.clipSkip === 1 ? null : settings.clipSkip],
     ["Denoising strength", settings.strength],
+    ["Revised prompt", record.revisedPrompt],
     ["Model hash", record.backend.digest?.slice(0, 10) ?? null],
     ["Model", record.backend.model],
     [

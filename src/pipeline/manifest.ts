@@ -1,6 +1,7 @@
 /** @file run.json: what was asked, what it was resolved to, with which models, and how it went. */
 
 import { z } from "zod";
+import { backendConfigSchema } from "../backends/config.js";
 import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
 import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
@@ -36,6 +37,8 @@ export const requestSchema = z.strictObject({
   /** How far to go from the initial picture; null without one. */
   strength: z.number().nullable().default(null),
   batch: batch.nullable(),
+  /** What draws, as configured, with secrets named and not held; null for the local backend over `model`. */
+  backend: backendConfigSchema.nullable().default(null),
   /** Folder of the generating model; null for the one that ships inside. */
   model: z.string().nullable(),
   /** Folder or file of the reward; null for the one that ships inside. */

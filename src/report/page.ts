@@ -128,9 +128,7 @@ function startedFrom({ init, mask }: EmbeddedInputs): Html | null {
       <figcaption><b>${caption}</b><span>${image.width} × ${image.height}</span></figcaption>
     </figure>`;
   return html`<h2>Started from</h2>
-    <div class="grid">
-      ${figure(init, "picture")} ${mask === undefined ? null : figure(mask, "mask")}
-    </div>
+    <div class="grid">${figure(init, "picture")} ${mask === undefined ? null : figure(mask, "mask")}</div>
     ${mask === undefined ? null : html`<p class="note">White parts of the mask are repainted.</p>`}`;
 }
 
@@ -150,6 +148,16 @@ function distribution(ranking: readonly RankedCandidate[]): Html | null {
   if (points.length < 2) return null;
   return html`<h2>Scores</h2>
     <section class="card">${distributionChart(points)}</section>`;
+}
+
+/** What is known of where a candidate comes from, for the pointer that rests on it. */
+function originOf({ seed, reportedSeed, revisedPrompt, source }: RankedCandidate): string {
+  return [
+    `seed ${seed}`,
+    ...(reportedSeed === null || reportedSeed === seed ? [] : [`the server reported seed ${reportedSeed}`]),
+    ...(revisedPrompt === null ? [] : [`drawn from: ${revisedPrompt}`]),
+    ...(source === null ? [] : [source]),
+  ].join("\n");
 }
 
 function grid(ranking: readonly RankedCandidate[], images: ReadonlyMap<number, EmbeddedImage>): Html | null {
@@ -172,7 +180,7 @@ function grid(ranking: readonly RankedCandidate[], images: ReadonlyMap<number, E
         <span class="rank">${line.rank}</span>
         <figcaption>
           <b>${line.score === null ? "no score" : format(line.score)}</b
-          ><span title="seed ${line.seed}">seed ${line.seed}</span>
+          ><span title="${originOf(line)}">seed ${line.seed}</span>
         </figcaption>
       </figure>`,
     ];

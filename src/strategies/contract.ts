@@ -1,6 +1,12 @@
 /** @file The Strategy contract: a way to spend a budget of candidates, told as a stream of events. */
 
-import type { GenerationProgress, ImageBackend, ImageRequest, ImageSettings } from "../backends/contract.js";
+import type {
+  GenerationProgress,
+  ImageBackend,
+  ImageRequest,
+  ImageSettings,
+  Provenance,
+} from "../backends/contract.js";
 import type { RgbImage } from "../image/types.js";
 import type { Reward } from "../rewards/contract.js";
 
@@ -28,7 +34,7 @@ export interface Lineage {
 }
 
 /** One image with its prompt, seed, settings and lineage. */
-export interface Candidate {
+export interface Candidate extends Provenance {
   readonly index: number;
   readonly seed: number;
   readonly prompt: string;

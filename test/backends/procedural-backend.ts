@@ -38,7 +38,8 @@ export function createProceduralBackend(options: ProceduralOptions = {}): ImageB
     name: "procedural",
     model: { name: "rectangles", path: options.weights },
     capabilities: {
-      deterministic: true,
+      seeds: "exact",
+      cancel: "drawing",
       negativePrompt: true,
       steps: true,
       guidance: false,

@@ -6,10 +6,13 @@ const record: CandidateRecord = {
   schemaVersion: 1,
   index: 3,
   seed: 45,
+  reportedSeed: null,
   prompt: "a red circle above a blue square",
   negativePrompt: null,
   settings: { steps: 20, guidance: 3, sampler: "dpmpp-2m", strength: null, promptSyntax: "plain", clipSkip: null },
   rewardPrompt: null,
+  revisedPrompt: null,
+  source: null,
   embeddings: [],
   inputs: { init: null, mask: null },
   width: 64,
@@ -26,6 +29,16 @@ test("how far a picture was changed is A1111's denoising strength", () => {
   const changed = { ...record, settings: { ...record.settings, strength: 0.75 } };
   expect(parse(infotext(changed))["Denoising strength"]).toBe("0.75");
   expect(infotext(record)).not.toContain("Denoising");
+});
+
+test("what a server reports is told where it differs from what was asked", () => {
+  const told = { ...record, reportedSeed: 1045, revisedPrompt: "a red circle:\nin oil" };
+  expect(parse(infotext(told))).toMatchObject({
+    Seed: "45",
+    "Reported seed": "1045",
+    "Revised prompt": "a red circle:\nin oil",
+  });
+  expect(infotext({ ...record, reportedSeed: 45 })).toBe(infotext(record));
 });
 
 /** The parser of AUTOMATIC1111 v1.10.1, modules/infotext_utils.py, as far as prompts and pairs go. */

@@ -33,6 +33,7 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     height: 16,
     strength: null,
     batch: 4,
+    backend: null,
     model: null,
     rewardModel: null,
   };

@@ -14,7 +14,7 @@ import {
   whole,
 } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
-import { OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
+import { BACKEND_OPTION, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
 
 export const GENERATE = declare({
   heading: "Pictures",
@@ -36,6 +36,7 @@ export const GENERATE = declare({
     height: whole("height of the pictures (default: that of --init, or the model's)", 8, 4096, "pixels"),
     batch: whole("candidates drawn together (default: by size)", 1, 1024),
     model: folder("Stable Diffusion in diffusers layout (default: the demo model)"),
+    ...BACKEND_OPTION,
     ...REWARD_OPTION,
     ...OUT_OPTION,
     ...RUN_OPTIONS,
@@ -48,6 +49,7 @@ export const GENERATE = declare({
     'laurel generate "a green triangle" --init picture.png --mask mask.png',
     'laurel generate "a (red circle:1.4) above a [blue] square" --prompt-syntax a1111',
     'laurel generate "a lighthouse at dusk" --model ~/models/stable-diffusion-v1-5 --reward-model ~/models/ImageReward.pt',
+    'laurel generate "a lighthouse at dusk" --backend webui --steps 25',
   ],
 });
 

@@ -9,28 +9,51 @@ import type { RgbImage } from "../../image/types.js";
 import { startRun } from "../../library/runs.js";
 import type { Action } from "../context.js";
 import type { GenerateFlags } from "./generate.entry.js";
-import { printResult, withModels, workOn } from "./run-command.js";
+import { type ModelSources, printResult, withModels, workOn } from "./run-command.js";
 
 /** @throws UsageError before any model is opened, as far as the options alone tell. */
 export const generate: Action<GenerateFlags> = async (context, [prompt = ""], flags) => {
   checkFlags(flags);
   const path = (given: string | undefined): string | null => (given === undefined ? null : resolve(given));
-  const paths = { model: path(flags.model), rewardModel: path(flags.rewardModel) };
+  const sources = { ...(await generatorOf(flags)), rewardModel: path(flags.rewardModel) };
   const init = await readPicture(flags.init);
   const mask = await readPicture(flags.mask);
-  return withModels(context, paths, async (models) => {
+  return withModels(context, sources, async (models) => {
     const { count, keep, seed, negative: negativePrompt, steps, guidance, sampler, width, height, batch } = flags;
     const request = { prompt, negativePrompt, count, keep, seed, steps, guidance, sampler, width, height, batch };
     const { strength, promptSyntax, clipSkip, embedding: embeddings } = flags;
     const reading = { promptSyntax, clipSkip, embeddings };
     const pictures = { init: init?.image, mask: mask?.image, strength };
-    const run = await startRun(flags.out, models, { ...request, ...reading, ...pictures }, { durable: flags.durable });
+    const { backend } = sources;
+    const asked = { ...request, ...reading, ...pictures, backend };
+    const run = await startRun(flags.out, models, asked, { durable: flags.durable });
     const noticed = [...(init?.warnings ?? []), ...(mask?.warnings ?? [])];
     if (noticed.length > 0) await run.update({ warnings: [...noticed, ...run.manifest.warnings] });
     const { result, report } = await workOn(context, run, models, flags);
     return printResult(context, result, report, flags);
   });
 };
+
+/** What is to draw. @throws UsageError for options that do not go together, or a backend that draws nothing */
+async function generatorOf({ backend: name, model }: GenerateFlags): Promise<Pick<ModelSources, "backend" | "model">> {
+  const directory = model === undefined ? null : resolve(model);
+  if (name === undefined) return { backend: null, model: directory };
+  const { loadBackendConfig } = await import("../../backends/load-config.js");
+  const config = await loadBackendConfig(name);
+  if (config.backend === "local") {
+    return { backend: null, model: directory ?? (config.model === undefined ? null : resolve(config.model)) };
+  }
+  if (model !== undefined)
+    throw new UsageError(
+      `--model: expected none beside the backend ${config.backend}, whose configuration names its model`,
+    );
+  if (config.backend === "folder") {
+    throw new UsageError(
+      "--backend: expected a backend that draws, got folder; to score pictures that exist, use laurel score, or laurel run pipelines/score-folder.yaml",
+    );
+  }
+  return { backend: config, model: null };
+}
 
 /** An image file as the autoencoder will see it, and what could not be taken from it. @throws UsageError */
 async function readPicture(

@@ -1,5 +1,6 @@
 /** @file What `generate`, `resume` and `rerun` share: a run is worked on, reported and printed, or left resumable. */
 
+import type { ImageBackend } from "../../backends/contract.js";
 import { CancelledError, EXIT } from "../../errors.js";
 import type { Models } from "../../library/models.js";
 import { finishRun } from "../../library/runs.js";
@@ -20,18 +21,37 @@ export interface SessionModels extends Models {
   readonly loadMs: number;
 }
 
+/** What a run's models are opened from. */
+export type ModelSources = Pick<RunConfig, "backend" | "model" | "rewardModel">;
+
 /** Opens the models a run names, runs `work`, and ends the device whatever happens. Stops at once when the signal aborts. */
 export async function withModels<T>(
   context: CommandContext,
-  paths: Pick<RunConfig, "model" | "rewardModel">,
+  sources: ModelSources,
   work: (models: SessionModels) => Promise<T>,
 ): Promise<T> {
   const startedAt = performance.now();
   return useSession(context, async (session) => {
-    const opening = Promise.all([session.openBackend(paths.model), session.openReward(paths.rewardModel)]);
+    const opening = Promise.all([openGenerator(context, session, sources), session.openReward(sources.rewardModel)]);
     const [backend, reward] = await unlessAborted(opening, context.signal);
-    return work({ session, backend, reward, loadMs: performance.now() - startedAt });
+    try {
+      return await work({ session, backend, reward, loadMs: performance.now() - startedAt });
+    } finally {
+      // the local backend goes with its device; connections to a server would keep the process
+      if (sources.backend !== null) await backend.dispose();
+    }
   });
+}
+
+/** What draws: the configured backend, or the local one over a folder. */
+export async function openGenerator(
+  { signal }: CommandContext,
+  session: ModelSession,
+  { backend, model }: Pick<ModelSources, "backend" | "model">,
+): Promise<ImageBackend> {
+  if (backend === null) return session.openBackend(model);
+  const { openConfigured } = await import("../../backends/open.js");
+  return openConfigured(backend, { local: (directory) => session.openBackend(directory), signal });
 }
 
 /** Works on `run` until it is finished, writes its pages, and returns what is to be printed. Closes the run. */
