@@ -3,7 +3,7 @@
 import { join, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { closest } from "../util/closest.js";
-import { readLocated } from "../util/yaml/located.js";
+import { readLocated } from "../util/yaml/parse.js";
 import { validateLocated } from "../util/yaml/validate.js";
 import { BACKEND_KINDS, type BackendConfig, backendConfigSchema } from "./config.js";
 import { SHIPPED, shippedConfigs } from "./shipped.js";

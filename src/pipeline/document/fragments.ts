@@ -9,8 +9,8 @@ import {
   type LocatedEntry,
   type LocatedMap,
   type Place,
-  readLocated,
 } from "../../util/yaml/located.js";
+import { readLocated } from "../../util/yaml/parse.js";
 
 const PACKAGE_ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const MAXIMUM_FILES = 100;

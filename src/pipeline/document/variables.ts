@@ -8,10 +8,10 @@ import {
   formatPlace,
   type Located,
   type LocatedMap,
-  parseLocated,
   type Place,
   plainValue,
 } from "../../util/yaml/located.js";
+import { parseLocated } from "../../util/yaml/parse.js";
 
 /** Names that mean something only once an item is at hand; they stay as they are. */
 const LATER = /^(prompt$|id$|item\.|matrix\.)/;
