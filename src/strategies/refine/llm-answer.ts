@@ -1,0 +1,168 @@
+/** @file What a language model proposed: found in its answer, checked, cleaned. Its text is data from a stranger. */
+
+import { z } from "zod";
+import { UsageError } from "../../errors.js";
+import { EXTRA_NETWORK, parseAttention } from "../../prompts/attention-syntax.js";
+import type { Proposal, RefineState } from "./contract.js";
+
+const answerSchema = z.object({ prompts: z.array(z.object({ prompt: z.string(), edit: z.string() })) });
+
+/** A prompt as the model gave it. */
+export type Proposed = z.infer<typeof answerSchema>["prompts"][number];
+
+/** The form of an answer for servers that can be told one. */
+export const ANSWER_FORM = { name: "prompts", schema: z.toJSONSchema(answerSchema, { target: "draft-7" }) } as const;
+
+/** Longest answer that is looked into, characters. */
+const MAXIMUM_ANSWER = 1 << 20;
+/** Places in an answer where the object may begin. */
+const MAXIMUM_STARTS = 32;
+/** Longest prompt, characters. */
+export const MAXIMUM_PROMPT = 10_000;
+const MAXIMUM_EDIT = 300;
+
+/** The prompts in an answer, or what is wrong with it, in words for the model. */
+export function readAnswer(text: string): readonly Proposed[] | { readonly fault: string } {
+  if (text.trim() === "") return { fault: "it was empty" };
+  if (text.length > MAXIMUM_ANSWER)
+    return { fault: `it had ${text.length} characters, far more than the prompts need` };
+  let fault: string | undefined;
+  for (const piece of objectsIn(text)) {
+    let json: unknown;
+    try {
+      json = JSON.parse(piece);
+    } catch (error) {
+      fault ??= `it was no JSON: ${(error as Error).message.slice(0, 200)}`;
+      continue;
+    }
+    const parsed = answerSchema.safeParse(json);
+    if (parsed.success) return parsed.data.prompts;
+    const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "answer"}: ${message}`);
+    fault = `it had another form: ${faults.slice(0, 4).join("; ")}`;
+  }
+  return { fault: fault ?? "it held no JSON object" };
+}
+
+/** The text itself, then every stretch of it from a brace to the one that closes it: models add fences and words around what was asked for. */
+function* objectsIn(text: string): Generator<string> {
+  yield text;
+  let start = text.indexOf("{");
+  for (let tried = 0; start >= 0 && tried < MAXIMUM_STARTS; tried++) {
+    const end = closing(text, start);
+    if (end !== undefined) yield text.slice(start, end + 1);
+    start = text.indexOf("{", start + 1);
+  }
+}
+
+function closing(text: string, start: number): number | undefined {
+  const pieces = /"(?:[^"\\]|\\.)*"|[{}]/gsu;
+  pieces.lastIndex = start;
+  let depth = 0;
+  for (let match = pieces.exec(text); match !== null; match = pieces.exec(text)) {
+    if (match[0] === "{") depth++;
+    else if (match[0] === "}" && --depth === 0) return match.index;
+  }
+  return undefined;
+}
+
+/** Control characters, marks that turn the direction of text around, and halves of characters. */
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
+/** stable-diffusion.cpp's server reads settings of its own from it. */
+const SERVER_ARGUMENTS = /<sd_cpp_extra_args>[^]*?(?:<\/sd_cpp_extra_args>|$)|<\/?sd_cpp_extra_args>/giu;
+
+/** What came of an answer. */
+export interface Kept {
+  readonly proposals: readonly Proposal[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * The first `count` prompts that can be drawn and are not known yet, with what was left out.
+ * @param unread what the text encoder leaves of a prompt that is too long for it
+ */
+export function usableProposals(
+  proposed: readonly Proposed[],
+  state: RefineState,
+  count: number,
+  unread: (prompt: string) => string | undefined,
+): Kept {
+  const known = new Set([state.original, ...state.history.map(({ prompt }) => prompt)].map(sameness));
+  const proposals: Proposal[] = [];
+  const warnings = new Set<string>();
+  let repeated = 0;
+  for (const { prompt, edit } of proposed) {
+    if (proposals.length === count) break;
+    const cleaned = clean(prompt, state, unread);
+    if ("warning" in cleaned) warnings.add(cleaned.warning);
+    if (cleaned.text === undefined) continue;
+    const key = sameness(cleaned.text);
+    if (known.has(key)) {
+      repeated++;
+      continue;
+    }
+    known.add(key);
+    proposals.push({ prompt: cleaned.text, parent: state.original, edit: describe(edit) });
+  }
+  if (proposals.length === 0 && repeated > 0) warnings.add("all it proposed was known already");
+  return { proposals, warnings: [...warnings] };
+}
+
+/** Spelled alike but for case, spaces and full stops: text encoders see no difference, or next to none. */
+function sameness(prompt: string): string {
+  return prompt
+    .normalize("NFKC")
+    .toLowerCase()
+    .replace(/\s+/gu, " ")
+    .replace(/^[\s.,;]+|[\s.,;]+$/gu, "");
+}
+
+/** A prompt as it can be drawn; `text` is undefined when it cannot. */
+function clean(
+  prompt: string,
+  { original, promptSyntax }: RefineState,
+  unread: (prompt: string) => string | undefined,
+): { readonly text: string | undefined; readonly warning?: string } {
+  const refuse = (why: string): { text: undefined; warning: string } => ({
+    text: undefined,
+    warning: `a proposed prompt was left out: ${why}`,
+  });
+  if (prompt.length > MAXIMUM_PROMPT) return refuse(`it has ${prompt.length} characters, more than ${MAXIMUM_PROMPT}`);
+  const line = prompt.replace(/\s+/gu, " ").trim();
+  if (UNPRINTABLE.test(line)) return refuse("it holds control characters");
+  const text = withoutTags(line, original);
+  if (text === "") return refuse("it is empty");
+  if (promptSyntax === "a1111") {
+    try {
+      parseAttention(text);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      return refuse(error.message);
+    }
+  }
+  const lost = unread(text);
+  if (lost !== undefined)
+    return refuse(`the text encoder would not read ${JSON.stringify(lost)} of ${JSON.stringify(text)}`);
+  if (text === line) return { text };
+  return { text, warning: "tags for the server (<lora:...> and the like) were taken out of a proposed prompt" };
+}
+
+/** Tags load files and change settings of a server: only those that the user wrote may stay. What is left can form a new tag, so until there is none. */
+function withoutTags(text: string, original: string): string {
+  const next = text
+    .replace(SERVER_ARGUMENTS, "")
+    .replace(EXTRA_NETWORK, (tag) => (original.includes(tag) ? tag : ""))
+    .replace(/ {2,}/g, " ")
+    .trim();
+  return next === text ? text : withoutTags(next, original);
+}
+
+/** Words for tables and files: one line of printable text. */
+function describe(edit: string): string {
+  const line = edit
+    .slice(0, 4 * MAXIMUM_EDIT)
+    .replace(new RegExp(UNPRINTABLE, "gu"), " ")
+    .replace(/\s+/gu, " ")
+    .trim();
+  if (line === "") return "rewritten";
+  return line.length > MAXIMUM_EDIT ? `${line.slice(0, MAXIMUM_EDIT).trimEnd()}...` : line;
+}
