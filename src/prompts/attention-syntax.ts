@@ -25,7 +25,7 @@ const MAX_WEIGHT = 1000;
 const PIECES = /\\[()[\]\\]?|\(|\[|:\s*([+-]?[.\d]+)\s*\)|\)|\]|[^\\()[\]:]+|:/gu;
 const BREAK = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u;
 /** `<lora:name:1>` and its like; the web UI takes them out before it reads the rest. */
-const EXTRA_NETWORK = /<[\p{L}\p{N}_]+:[^>]+>/gu;
+export const EXTRA_NETWORK = /<[\p{L}\p{N}_]+:[^>]+>/gu;
 
 interface Draft {
   text: string;

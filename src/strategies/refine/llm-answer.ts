@@ -26,6 +26,7 @@ export function readAnswer(text: string): readonly Proposed[] | { readonly fault
   if (text.trim() === "") return { fault: "it was empty" };
   if (text.length > MAXIMUM_ANSWER)
     return { fault: `it had ${text.length} characters, far more than the prompts need` };
+  const bare = /^\s*[[{]/.test(text);
   let fault: string | undefined;
   for (const piece of objectsIn(text)) {
     let json: unknown;
@@ -37,6 +38,8 @@ export function readAnswer(text: string): readonly Proposed[] | { readonly fault
     }
     const parsed = answerSchema.safeParse(json);
     if (parsed.success) return parsed.data.prompts;
+    // inside JSON that is broken, parts may be sound and say nothing
+    if (bare && fault !== undefined) continue;
     const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "answer"}: ${message}`);
     fault = `it had another form: ${faults.slice(0, 4).join("; ")}`;
   }
@@ -54,13 +57,16 @@ function* objectsIn(text: string): Generator<string> {
   }
 }
 
+/** Where the brace at `start` is closed; braces inside strings do not count. */
 function closing(text: string, start: number): number | undefined {
-  const pieces = /"(?:[^"\\]|\\.)*"|[{}]/gsu;
-  pieces.lastIndex = start;
   let depth = 0;
-  for (let match = pieces.exec(text); match !== null; match = pieces.exec(text)) {
-    if (match[0] === "{") depth++;
-    else if (match[0] === "}" && --depth === 0) return match.index;
+  let quoted = false;
+  for (let i = start; i < text.length; i++) {
+    const character = text[i];
+    if (quoted && character === "\\") i++;
+    else if (character === '"') quoted = !quoted;
+    else if (!quoted && character === "{") depth++;
+    else if (!quoted && character === "}" && --depth === 0) return i;
   }
   return undefined;
 }
