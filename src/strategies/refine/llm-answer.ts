@@ -18,7 +18,7 @@ const MAXIMUM_ANSWER = 1 << 20;
 /** Places in an answer where the object may begin. */
 const MAXIMUM_STARTS = 32;
 /** Longest prompt, characters. */
-export const MAXIMUM_PROMPT = 10_000;
+const MAXIMUM_PROMPT = 10_000;
 const MAXIMUM_EDIT = 300;
 
 /** The prompts in an answer, or what is wrong with it, in words for the model. */
@@ -84,31 +84,37 @@ export interface Kept {
 
 /**
  * The first `count` prompts that can be drawn and are not known yet, with what was left out.
- * @param unread what the text encoder leaves of a prompt that is too long for it
+ * @param unread says what of a prompt would not be read because it is too long
  */
-export function usableProposals(
+export async function usableProposals(
   proposed: readonly Proposed[],
   state: RefineState,
   count: number,
-  unread: (prompt: string) => string | undefined,
-): Kept {
+  unread: ((prompt: string) => Promise<string | undefined>) | undefined,
+): Promise<Kept> {
   const known = new Set([state.original, ...state.history.map(({ prompt }) => prompt)].map(sameness));
   const proposals: Proposal[] = [];
   const warnings = new Set<string>();
   let repeated = 0;
   for (const { prompt, edit } of proposed) {
     if (proposals.length === count) break;
-    const cleaned = clean(prompt, state, unread);
-    if ("warning" in cleaned) warnings.add(cleaned.warning);
-    if (cleaned.text === undefined) continue;
-    const key = sameness(cleaned.text);
+    const { text, warning } = clean(prompt, state);
+    if (warning !== undefined) warnings.add(warning);
+    if (text === undefined) continue;
+    const key = sameness(text);
     if (known.has(key)) {
       repeated++;
       continue;
     }
     known.add(key);
-    proposals.push({ prompt: cleaned.text, parent: state.original, edit: describe(edit) });
+    const lost = await unread?.(text);
+    if (lost !== undefined) {
+      warnings.add(leftOut(lost));
+      continue;
+    }
+    proposals.push({ prompt: text, parent: state.original, edit: describe(edit) });
   }
+  if (proposed.length === 0) warnings.add("it proposed no prompt");
   if (proposals.length === 0 && repeated > 0) warnings.add("all it proposed was known already");
   return { proposals, warnings: [...warnings] };
 }
@@ -122,16 +128,16 @@ function sameness(prompt: string): string {
     .replace(/^[\s.,;]+|[\s.,;]+$/gu, "");
 }
 
+function leftOut(why: string): string {
+  return `a proposed prompt was left out: ${why}`;
+}
+
 /** A prompt as it can be drawn; `text` is undefined when it cannot. */
 function clean(
   prompt: string,
   { original, promptSyntax }: RefineState,
-  unread: (prompt: string) => string | undefined,
 ): { readonly text: string | undefined; readonly warning?: string } {
-  const refuse = (why: string): { text: undefined; warning: string } => ({
-    text: undefined,
-    warning: `a proposed prompt was left out: ${why}`,
-  });
+  const refuse = (why: string): { text: undefined; warning: string } => ({ text: undefined, warning: leftOut(why) });
   if (prompt.length > MAXIMUM_PROMPT) return refuse(`it has ${prompt.length} characters, more than ${MAXIMUM_PROMPT}`);
   const line = prompt.replace(/\s+/gu, " ").trim();
   if (UNPRINTABLE.test(line)) return refuse("it holds control characters");
@@ -145,9 +151,6 @@ function clean(
       return refuse(error.message);
     }
   }
-  const lost = unread(text);
-  if (lost !== undefined)
-    return refuse(`the text encoder would not read ${JSON.stringify(lost)} of ${JSON.stringify(text)}`);
   if (text === line) return { text };
   return { text, warning: "tags for the server (<lora:...> and the like) were taken out of a proposed prompt" };
 }

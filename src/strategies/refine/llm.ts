@@ -1,9 +1,8 @@
 /** @file The refiner `llm`: a language model sees the prompts so far with their scores and proposes others. */
 
-import { createHash } from "node:crypto";
 import type { Chat, ChatMessage, ChatReply } from "../../backends/chat/contract.js";
 import { BackendError } from "../../errors.js";
-import type { Proposals, Refiner, RefineState } from "./contract.js";
+import type { Proposal, Proposals, Refiner, RefineState } from "./contract.js";
 import { ANSWER_FORM, readAnswer, usableProposals } from "./llm-answer.js";
 import { correctionOf, estimateTokens, questionOf } from "./llm-messages.js";
 
@@ -20,16 +19,18 @@ export interface LlmPrice {
   readonly completion: number;
 }
 
-/** What one call of a refiner answered, and what it used. */
+/** What was proposed in one round of a refinement, and what asking for it used. */
 export interface ProposalRecord extends Proposals {
+  readonly round: number;
   readonly tokens: number;
   readonly money: number;
 }
 
-/** Keeps answers, so that nothing is asked twice: a refinement that goes on takes what is recorded. */
+/** Keeps what was proposed in one refinement, so that nothing is asked twice: one that goes on takes what is recorded. */
 export interface ProposalJournal {
-  /** What is recorded under `key`; else what `ask` gives, recorded before it is returned. A failure is not recorded. */
-  recall(key: string, ask: () => Promise<ProposalRecord>): Promise<ProposalRecord>;
+  readonly records: readonly ProposalRecord[];
+  /** Ends when the record is safe; it is in `records` then. */
+  add(record: ProposalRecord): Promise<void>;
 }
 
 /** How the language model is asked. */
@@ -43,10 +44,9 @@ export interface LlmRefinerOptions {
   readonly budget?: LlmBudget | undefined;
   /** Without it money is not counted. */
   readonly price?: LlmPrice | undefined;
-  /** @default nothing is recorded */
-  readonly journal?: ProposalJournal | undefined;
-  /** What the text encoder leaves of a prompt that is too long for it. @default prompts of every length are proposed */
-  readonly unread?: ((prompt: string) => string | undefined) | undefined;
+  readonly journal: ProposalJournal;
+  /** Says what of a prompt would not be read because it is too long. @default prompts of every length are proposed */
+  readonly unread?: ((prompt: string) => Promise<string | undefined>) | undefined;
 }
 
 /** Further questions after an answer that cannot be used. */
@@ -61,84 +61,109 @@ const MILLION = 1e6;
  */
 export function createLlmRefiner(options: LlmRefinerOptions): Refiner {
   const { journal } = options;
-  const spent = { tokens: 0, money: 0 };
   return {
     name: "llm",
     async propose(state, count, signal) {
-      const ask = (): Promise<ProposalRecord> => proposeOnce(options, { ...spent }, state, count, signal);
-      const record = await (journal === undefined ? ask() : journal.recall(keyOf(state, count), ask));
-      spent.tokens += record.tokens;
-      spent.money += record.money;
-      return { proposals: record.proposals, warnings: record.warnings };
+      const recorded = journal.records.find(({ round }) => round === state.round);
+      if (recorded !== undefined) return recorded;
+      const record = await new Round(options, state, signal).propose(count);
+      await journal.add(record);
+      return record;
     },
   };
 }
 
-/** The same question has the same key. */
-function keyOf(state: RefineState, count: number): string {
-  return createHash("sha256")
-    .update(JSON.stringify([state, count]))
-    .digest("hex");
-}
+/** One round of proposing: a question, and corrections while the answer cannot be used. */
+class Round {
+  readonly #options: LlmRefinerOptions;
+  readonly #state: RefineState;
+  readonly #signal: AbortSignal | undefined;
+  readonly #warnings = new Set<string>();
+  #tokens = 0;
+  #money = 0;
 
-async function proposeOnce(
-  options: LlmRefinerOptions,
-  before: { readonly tokens: number; readonly money: number },
-  state: RefineState,
-  count: number,
-  signal: AbortSignal | undefined,
-): Promise<ProposalRecord> {
-  const used = { tokens: 0, money: 0 };
-  const warnings = new Set<string>();
-  const warn = (message: string): unknown => warnings.add(`refiner llm: ${message}`);
-  const result = (proposals: Proposals["proposals"]): ProposalRecord => ({
-    proposals,
-    warnings: [...warnings],
-    ...used,
-  });
-  const room = (messages: readonly ChatMessage[]): number =>
-    roomFor(options, { tokens: before.tokens + used.tokens, money: before.money + used.money }, messages);
-  const widest = Math.floor(room(questionOf(state, count)) / TOKENS_PER_PROMPT);
-  const asked = Math.min(count, Math.max(1, widest));
-  let messages = questionOf(state, asked);
-  try {
+  constructor(options: LlmRefinerOptions, state: RefineState, signal: AbortSignal | undefined) {
+    this.#options = options;
+    this.#state = state;
+    this.#signal = signal;
+  }
+
+  async propose(count: number): Promise<ProposalRecord> {
+    const state = this.#state;
+    let proposals: readonly Proposal[] = [];
+    try {
+      proposals = await this.#converse(count);
+    } catch (error) {
+      const proposed = state.history.some(({ parent }) => parent !== null);
+      if (!(error instanceof BackendError) || !proposed) throw error;
+      this.#warn(`${error.message}; the search goes on with the prompts it has`);
+    }
+    const { round } = state;
+    return { round, proposals, warnings: [...this.#warnings], tokens: this.#tokens, money: this.#money };
+  }
+
+  async #converse(count: number): Promise<readonly Proposal[]> {
+    const room = Math.floor(this.#room(questionOf(this.#state, count)) / TOKENS_PER_PROMPT);
+    const asked = Math.min(count, Math.max(1, room));
+    let messages = questionOf(this.#state, asked);
     for (let attempt = 0; ; attempt++) {
-      const maxTokens = room(messages);
+      const maxTokens = this.#room(messages);
       if (maxTokens < TOKENS_PER_PROMPT) {
-        warn(`its budget of ${describeBudget(options)} is spent; the search goes on with the prompts it has`);
-        return result([]);
+        this.#warn(`${describeBudget(this.#options)}; the search goes on with the prompts it has`);
+        return [];
       }
-      const reply = await options.chat.complete(messages, {
-        signal,
-        maxTokens,
-        temperature: options.temperature,
-        seed: (state.seed + state.round * (REPAIRS + 1) + attempt) % 2 ** 31,
-        jsonSchema: ANSWER_FORM,
-      });
-      if (reply.usage === undefined) warn("the server does not count tokens: they are estimated from the text");
-      const cost = costOf(options, messages, reply);
-      used.tokens += cost.tokens;
-      used.money += cost.money;
-      for (const message of reply.warnings) warn(message);
+      const reply = await this.#ask(messages, maxTokens, attempt);
       const answer = readAnswer(reply.text);
-      if (!("fault" in answer)) {
-        const kept = usableProposals(answer, state, asked, options.unread ?? (() => undefined));
-        for (const message of kept.warnings) warn(message);
-        return result(kept.proposals);
-      }
-      const fault = faultOf(reply, answer.fault, maxTokens);
-      if (attempt === REPAIRS || reply.finishReason === "refused") {
-        throw new BackendError(
-          `${options.chat.name}: expected proposed prompts, got an answer that ${fault.replace(/^it /, "")}`,
-        );
+      let fault: string;
+      if ("fault" in answer) {
+        fault = faultOf(reply, answer.fault, maxTokens);
+        if (attempt === REPAIRS || reply.finishReason === "refused") {
+          const got = fault.replace(/^it /, "");
+          throw new BackendError(`${this.#options.chat.name}: expected proposed prompts, got an answer that ${got}`);
+        }
+      } else {
+        const kept = await usableProposals(answer, this.#state, asked, this.#options.unread);
+        for (const message of kept.warnings) this.#warn(message);
+        if (kept.proposals.length > 0 || attempt === REPAIRS) return kept.proposals;
+        fault = kept.warnings.join("; ");
       }
       messages = correctionOf(messages, reply.text, fault);
     }
-  } catch (error) {
-    const proposed = state.history.some(({ parent }) => parent !== null);
-    if (!(error instanceof BackendError) || !proposed) throw error;
-    warn(`${error.message}; the search goes on with the prompts it has`);
-    return result([]);
+  }
+
+  async #ask(messages: readonly ChatMessage[], maxTokens: number, attempt: number): Promise<ChatReply> {
+    const { chat, temperature, price } = this.#options;
+    const reply = await chat.complete(messages, {
+      signal: this.#signal,
+      maxTokens,
+      temperature,
+      seed: (this.#state.seed + this.#state.round * (REPAIRS + 1) + attempt) % 2 ** 31,
+      jsonSchema: ANSWER_FORM,
+    });
+    for (const message of reply.warnings) this.#warn(message);
+    if (reply.usage === undefined) this.#warn("the server does not count tokens: they are estimated from the text");
+    const prompt = reply.usage?.promptTokens ?? questionTokens(messages);
+    const completion = reply.usage?.completionTokens ?? estimateTokens(reply.text);
+    this.#tokens += prompt + completion;
+    if (price !== undefined) this.#money += (prompt * price.prompt + completion * price.completion) / MILLION;
+    return reply;
+  }
+
+  /** Tokens an answer to `messages` may have within what is left of the budget; negative when the question alone is too much. */
+  #room(messages: readonly ChatMessage[]): number {
+    const { maxTokens, budget = {}, price, journal } = this.#options;
+    const earlier = journal.records.filter(({ round }) => round < this.#state.round);
+    const sum = (key: "tokens" | "money"): number => earlier.reduce((total, record) => total + record[key], 0);
+    const question = questionTokens(messages);
+    const byTokens = (budget.tokens ?? Infinity) - sum("tokens") - this.#tokens - question;
+    if (budget.money === undefined || price === undefined) return Math.min(maxTokens, byTokens);
+    const money = budget.money - sum("money") - this.#money - (question * price.prompt) / MILLION;
+    const byMoney = money < 0 ? -1 : price.completion === 0 ? Infinity : (money / price.completion) * MILLION;
+    return Math.floor(Math.min(maxTokens, byTokens, byMoney));
+  }
+
+  #warn(message: string): void {
+    this.#warnings.add(`refiner llm: ${message}`);
   }
 }
 
@@ -147,39 +172,15 @@ function faultOf({ finishReason }: ChatReply, fault: string, maxTokens: number):
   return finishReason === "refused" ? "it was refused by the model or its server" : fault;
 }
 
-/** Tokens an answer to `messages` may have within what is left of the budget; less than nothing when the question alone is too much. */
-function roomFor(
-  { maxTokens, budget = {}, price }: LlmRefinerOptions,
-  spent: { readonly tokens: number; readonly money: number },
-  messages: readonly ChatMessage[],
-): number {
-  const question = questionTokens(messages);
-  const byTokens = (budget.tokens ?? Infinity) - spent.tokens - question;
-  if (budget.money === undefined || price === undefined) return Math.floor(Math.min(maxTokens, byTokens));
-  const money = budget.money - spent.money - (question * price.prompt) / MILLION;
-  const byMoney = money < 0 ? -1 : price.completion === 0 ? Infinity : (money / price.completion) * MILLION;
-  return Math.floor(Math.min(maxTokens, byTokens, byMoney));
-}
-
-function costOf(
-  { price }: LlmRefinerOptions,
-  messages: readonly ChatMessage[],
-  { usage, text }: ChatReply,
-): { readonly tokens: number; readonly money: number } {
-  const prompt = usage?.promptTokens ?? questionTokens(messages);
-  const completion = usage?.completionTokens ?? estimateTokens(text);
-  const money = price === undefined ? 0 : (prompt * price.prompt + completion * price.completion) / MILLION;
-  return { tokens: prompt + completion, money };
-}
-
 function questionTokens(messages: readonly ChatMessage[]): number {
   return messages.reduce((sum, { content }) => sum + estimateTokens(content), 0);
 }
 
-function describeBudget({ budget = {} }: LlmRefinerOptions): string {
+function describeBudget({ budget = {}, maxTokens }: LlmRefinerOptions): string {
   const parts = [
     ...(budget.tokens === undefined ? [] : [`${budget.tokens} tokens`]),
     ...(budget.money === undefined ? [] : [`${budget.money} for tokens`]),
   ];
-  return parts.length === 0 ? "tokens of one answer" : parts.join(" and ");
+  if (parts.length === 0) return `no prompt fits into answers of ${maxTokens} tokens`;
+  return `too little is left of its budget of ${parts.join(" and ")}`;
 }
