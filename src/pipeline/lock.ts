@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { link, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { link, readdir, readFile, rename, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
@@ -43,6 +43,7 @@ export async function lockRun(directory: string): Promise<RunLock> {
   await writeFile(prepared, `${JSON.stringify(holder)}\n`, { flag: "wx" });
   try {
     await take(path, prepared, directory);
+    await removeLeftovers(directory);
     return { release: () => release(path, holder) };
   } finally {
     await unlink(prepared);
@@ -69,6 +70,17 @@ async function take(path: string, prepared: string, directory: string): Promise<
     await unlink(claim);
   }
   throw new UsageError(`${directory}: expected to get the lock of the run, got outpaced by other processes`);
+}
+
+/** Files that processes killed while they took the lock have left. */
+async function removeLeftovers(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(`${LOCK_FILE}.`)) continue;
+    const holder = await readHolder(join(directory, name));
+    // one without a pid may be about to be written
+    if (holder !== undefined && holder.pid > 0 && !isAlive(holder))
+      await unlink(join(directory, name)).catch(() => undefined);
+  }
 }
 
 async function linked(from: string, to: string): Promise<boolean> {

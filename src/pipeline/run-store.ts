@@ -5,13 +5,13 @@ import { dirname, join, resolve } from "node:path";
 import type { Candidate } from "../strategies/contract.js";
 import { writeFileAtomic } from "../util/files.js";
 import type { CandidateLine, SourceRecord } from "./candidate-record.js";
-import { candidateRecord } from "./candidate-record.js";
+import { candidateLineSchema, candidateRecord } from "./candidate-record.js";
 import { CANDIDATES_FILE, CandidateStore, type StoreOptions } from "./candidate-store.js";
 import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
 import type { EmbeddingRecord, ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
-import { readCandidateLines, readCandidatesText, recoverCandidates } from "./recover.js";
+import { type CandidateList, readCandidates, recoverCandidates, removeTemporaryFiles } from "./recover.js";
 import { makeRunDirectory } from "./run-directory.js";
 import { changedVersions, runtimeVersions } from "./versions.js";
 
@@ -84,7 +84,9 @@ export async function openRun(path: string, options: StoreOptions = {}): Promise
   const lock = await lockRun(directory);
   try {
     const manifest = await readManifest(join(directory, RUN_FILES.manifest));
-    const candidates = await recoverCandidates(directory, manifest.config);
+    const candidates: CandidateLine[] = [];
+    await recoverCandidates(listOf(directory, manifest.config), (line) => candidates.push(line));
+    await removeTemporaryFiles(directory);
     const warnings = [...new Set([...manifest.warnings, ...changedVersions(manifest.versions)])];
     return await Run.start(directory, { ...manifest, warnings }, candidates, options, lock);
   } catch (error) {
@@ -97,9 +99,18 @@ export async function openRun(path: string, options: StoreOptions = {}): Promise
 export async function readRun(path: string): Promise<RunSnapshot> {
   const { directory, manifest: manifestPath } = await locateRun(path);
   const manifest = await readManifest(manifestPath);
-  const text = await readCandidatesText(join(directory, RUN_FILES.candidates));
-  const { lines } = readCandidateLines(text, manifest.config);
-  return { directory, manifest, candidates: byIndex(lines) };
+  const candidates: CandidateLine[] = [];
+  for await (const line of readCandidates(listOf(directory, manifest.config))) candidates.push(line);
+  return { directory, manifest, candidates: byIndex(candidates) };
+}
+
+function listOf(directory: string, { count, seed }: RunConfig): CandidateList<CandidateLine> {
+  return {
+    directory,
+    file: RUN_FILES.candidates,
+    schema: candidateLineSchema,
+    accepts: (line) => line.index < count && line.seed === seed + line.index,
+  };
 }
 
 /** A run may be named by its folder or by its manifest. */

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, rename, unlink } from "node:fs/promises";
+import { constants, copyFile, type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { LaurelError } from "../errors.js";
 
@@ -19,7 +19,7 @@ export async function writeFileAtomic(
   content: FileContent,
   { durable = false }: { durable?: boolean } = {},
 ): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+  const temporary = temporaryName(path);
   let handle: FileHandle | undefined;
   try {
     handle = await open(temporary, "wx");
@@ -34,6 +34,27 @@ export async function writeFileAtomic(
     throw error;
   }
   if (durable) await syncFolder(dirname(path));
+}
+
+/** Copies a file so that readers see all of it or none. */
+export async function copyFileAtomic(from: string, to: string): Promise<void> {
+  const temporary = temporaryName(to);
+  try {
+    await copyFile(from, temporary, constants.COPYFILE_FICLONE);
+    await rename(temporary, to);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+}
+
+function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+}
+
+/** True for the name of a file that {@link writeFileAtomic} or {@link copyFileAtomic} had not finished. */
+export function isTemporaryName(name: string): boolean {
+  return /^\..+\.\d+\.[0-9a-f]+\.tmp$/.test(name);
 }
 
 async function writeContent(handle: FileHandle, content: FileContent): Promise<void> {

@@ -14,7 +14,7 @@ import { loadPipeline } from "../../pipeline/document/load.js";
 import type { PipelinePlan } from "../../pipeline/document/plan.js";
 import type { ItemLine, PipelineManifest } from "../../pipeline/execute/manifest.js";
 import type { PipelineRun } from "../../pipeline/execute/pipeline-run.js";
-import { readItems } from "../../pipeline/execute/recover.js";
+import { ItemLines } from "../../pipeline/execute/recover.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
 import { duration, palette, printable, printJson, shownPath, table, type Terminal, warningLine } from "../output.js";
@@ -127,11 +127,12 @@ async function printPipeline(
   );
   const items: ItemLine[] = [];
   let missed = 0;
-  for await (const line of readItems(directory)) {
-    items.push(line);
+  const lines = await ItemLines.open(directory);
+  for await (const line of lines) {
+    if (flags.json === true || items.length < SHOWN_ITEMS) items.push(line);
     if (goals.some((images) => line.error === null && line.selected.length < images)) missed++;
   }
-  items.sort((a, b) => a.index - b.index);
+  await lines.close();
   if (flags.json === true) {
     printJson(terminal, {
       schemaVersion: 1,
@@ -149,9 +150,9 @@ async function printPipeline(
       warnings: manifest.warnings,
     });
   } else {
-    terminal.stdout.write(itemTable(items.slice(0, SHOWN_ITEMS), terminal, directory));
-    if (items.length > SHOWN_ITEMS)
-      terminal.stdout.write(`and ${items.length - SHOWN_ITEMS} more in ${shownPath(join(directory, "items.jsonl"))}\n`);
+    terminal.stdout.write(itemTable(items, terminal, directory));
+    if (lines.count > items.length)
+      terminal.stdout.write(`and ${lines.count - items.length} more in ${shownPath(join(directory, "items.jsonl"))}\n`);
     if (flags.quiet !== true) {
       const { finished, failed, total } = manifest.items;
       const rate = manifest.candidates / Math.max(manifest.totalMs / 1000, 0.001);

@@ -1,13 +1,15 @@
 /** @file Results for others: pictures copied into a folder, or one line per candidate as JSON lines or CSV. */
 
-import { copyFile, rename } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { writeFileAtomic } from "../../util/files.js";
+import { readdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { rank } from "../../strategies/rank.js";
+import { copyFileAtomic, writeFileAtomic } from "../../util/files.js";
 import { fillTemplate } from "../document/variables.js";
 import type { PlanStep } from "../document/plan.js";
+import { CandidateColumns, type Shown } from "./columns.js";
 import type { ItemLine, PlacedCandidate } from "./manifest.js";
 import type { PipelineRun } from "./pipeline-run.js";
-import { readCandidates, readItems } from "./recover.js";
+import { ItemLines } from "./recover.js";
 
 type ExportStep = Extract<PlanStep, { kind: "export" }>;
 
@@ -28,84 +30,106 @@ export interface ExportRow {
 /** Carries out the export steps of a run whose items are done. Doing it again gives the same files. */
 export async function exportResults(run: PipelineRun): Promise<void> {
   const { steps } = run.plan;
-  const whole = steps.find((step) => step.kind === "select" && step.per === "run");
-  const chosen = whole?.kind === "select" ? await bestOfRun(run, whole.keep, whole.minimum) : undefined;
-  for (const step of steps) if (step.kind === "export") await exportStep(run, step, chosen);
-}
-
-async function exportStep(run: PipelineRun, step: ExportStep, chosen: ReadonlySet<number> | undefined): Promise<void> {
-  const folder = new Map<string, ExportRow[]>();
-  for await (const { line, rows } of rowsByItem(run, step, chosen)) {
-    const item = run.plan.items[line.index];
-    const values = new Map<string, string>([["id", fileName(line.id)]]);
-    for (const [name, value] of Object.entries(item?.cell ?? {})) values.set(`matrix.${name}`, fileName(String(value)));
-    const to = fillTemplate(step.to, values, "export to");
-    if (step.format === "files") {
-      const path = await run.folder(to);
-      for (const row of rows) await copyAtomic(join(run.directory, row.image), join(path, nameOf(row)));
-    } else folder.set(to, [...(folder.get(to) ?? []), ...rows]);
-  }
-  if (step.format === "files") return;
-  for (const [to, rows] of folder) {
-    const path = await run.folder(to);
-    const text = step.format === "jsonl" ? rows.map((row) => `${JSON.stringify(row)}\n`).join("") : csv(rows);
-    await writeFileAtomic(join(path, `candidates.${step.format}`), text);
+  const exports = steps.filter((step) => step.kind === "export");
+  if (exports.length === 0) return;
+  const lines = await ItemLines.open(run.directory);
+  try {
+    const whole = steps.find((step) => step.kind === "select" && step.per === "run");
+    const chosen = whole?.kind === "select" ? await bestOfRun(lines, whole.keep, whole.minimum) : undefined;
+    const all = exports.some(({ what }) => what === "all")
+      ? await CandidateColumns.read(run.directory, run.plan)
+      : undefined;
+    for (const step of exports) {
+      const candidates =
+        step.what === "all"
+          ? ({ index }: ItemLine) => all?.ofItem(index) ?? []
+          : ({ selected }: ItemLine) => selected.filter(({ index }) => chosen?.has(index) ?? true);
+      await exportStep(run, step, lines, candidates);
+    }
+  } finally {
+    await lines.close();
   }
 }
 
-/** The rows of each item, items in their order. */
-async function* rowsByItem(
+/** The folder of an export for an item. @throws UsageError for a template that names what there is not */
+export function exportFolder({ to }: ExportStep, { id, cell }: Pick<ItemLine, "id" | "cell">): string {
+  const values = new Map<string, string>([["id", fileName(id)]]);
+  for (const [name, value] of Object.entries(cell)) values.set(`matrix.${name}`, fileName(String(value)));
+  return fillTemplate(to, values, "export to");
+}
+
+async function exportStep(
   run: PipelineRun,
   step: ExportStep,
-  chosen: ReadonlySet<number> | undefined,
-): AsyncGenerator<{ readonly line: ItemLine; readonly rows: readonly ExportRow[] }> {
-  const lines: ItemLine[] = [];
-  for await (const line of readItems(run.directory)) if (line.error === null) lines.push(line);
-  lines.sort((a, b) => a.index - b.index);
-  const all = step.what === "all" ? await candidatesByItem(run) : undefined;
-  for (const line of lines) {
-    const placed = all?.get(line.index) ?? line.selected.filter(({ index }) => chosen?.has(index) ?? true);
-    const rows = placed.map((one, i): ExportRow => {
-      const { index, seed, score, image } = one;
-      return { item: line.id, prompt: line.prompt, rank: i + 1, index, seed, score, image };
-    });
-    yield { line, rows };
+  lines: ItemLines,
+  candidates: (line: ItemLine) => readonly Shown[],
+): Promise<void> {
+  const folders = new Map<string, number[]>();
+  for await (const line of lines) {
+    if (line.error !== null) continue;
+    const to = exportFolder(step, line);
+    const items = folders.get(to);
+    if (items === undefined) folders.set(to, [line.index]);
+    else items.push(line.index);
+  }
+  for (const [to, items] of folders) {
+    const path = await run.folder(to);
+    const rows = async function* (): AsyncGenerator<ExportRow> {
+      for (const index of items) {
+        const line = await lines.read(index);
+        if (line !== undefined) yield* rowsOf(line, candidates(line));
+      }
+    };
+    if (step.format !== "files") {
+      await writeFileAtomic(join(path, `candidates.${step.format}`), encoded(rows(), step.format));
+      continue;
+    }
+    // those of an earlier export, when less was finished
+    for (const name of await readdir(path)) if (EXPORTED.test(name)) await unlink(join(path, name));
+    for await (const row of rows()) await copyFileAtomic(join(run.directory, row.image), join(path, nameOf(row)));
   }
 }
 
-async function candidatesByItem(run: PipelineRun): Promise<Map<number, PlacedCandidate[]>> {
-  const byItem = new Map<number, PlacedCandidate[]>();
-  for await (const { index, seed, score, image, evaluations } of readCandidates(run.directory, run.plan)) {
-    const item = Math.floor(index / run.plan.candidatesPerItem);
-    const list = byItem.get(item) ?? [];
-    list.push({ index, seed, score, image, evaluations });
-    byItem.set(item, list);
-  }
-  for (const list of byItem.values())
-    list.sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity) || a.index - b.index);
-  return byItem;
+function rowsOf({ id, prompt }: ItemLine, candidates: readonly Shown[]): ExportRow[] {
+  return candidates.map(({ index, seed, score, image }, i) => ({
+    item: id,
+    prompt,
+    rank: i + 1,
+    index,
+    seed,
+    score,
+    image,
+  }));
+}
+
+async function* encoded(rows: AsyncIterable<ExportRow>, format: "jsonl" | "csv"): AsyncGenerator<Uint8Array> {
+  if (format === "csv") yield Buffer.from(csvLine(CSV_COLUMNS));
+  for await (const row of rows)
+    yield Buffer.from(
+      format === "jsonl" ? `${JSON.stringify(row)}\n` : csvLine(CSV_COLUMNS.map((name) => csvCell(row[name]))),
+    );
 }
 
 /** Indices of the best of all that items selected. */
-async function bestOfRun(run: PipelineRun, keep: number, minimum = -Infinity): Promise<ReadonlySet<number>> {
+async function bestOfRun(lines: ItemLines, keep: number, minimum = -Infinity): Promise<ReadonlySet<number>> {
   let best: PlacedCandidate[] = [];
-  for await (const { selected, error } of readItems(run.directory)) {
+  for await (const { selected, error } of lines) {
     if (error !== null) continue;
     best.push(...selected.filter(({ score }) => score !== null && score >= minimum));
-    if (best.length > 4 * keep) best = top(best, keep);
+    if (best.length > 4 * keep) best = rank(best).slice(0, keep);
   }
-  return new Set(top(best, keep).map(({ index }) => index));
+  return new Set(
+    rank(best)
+      .slice(0, keep)
+      .map(({ index }) => index),
+  );
 }
 
-function top(candidates: readonly PlacedCandidate[], count: number): PlacedCandidate[] {
-  return [...candidates]
-    .sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity) || a.index - b.index)
-    .slice(0, count);
-}
+const EXPORTED = /-\d{2,}-\d+\.png$/;
 
 /** `<item>-<rank>-<seed>.png` */
-function nameOf({ item, rank, seed, image }: ExportRow): string {
-  return `${fileName(item)}-${String(rank).padStart(2, "0")}-${seed}${/\.\w+$/.exec(basename(image))?.[0] ?? ""}`;
+function nameOf({ item, rank, seed }: ExportRow): string {
+  return `${fileName(item)}-${String(rank).padStart(2, "0")}-${seed}.png`;
 }
 
 /** A text as part of a file's name: letters, digits, `.`, `_`, `+` and `-`, not too long, never `..`. */
@@ -118,21 +142,16 @@ export function fileName(text: string): string {
   return kept === "" ? "item" : kept;
 }
 
-async function copyAtomic(from: string, to: string): Promise<void> {
-  const temporary = `${to}.${process.pid}.tmp`;
-  await copyFile(from, temporary);
-  await rename(temporary, to);
+const CSV_COLUMNS = ["item", "prompt", "rank", "index", "seed", "score", "image"] as const;
+
+/** RFC 4180. */
+function csvLine(cells: readonly string[]): string {
+  return `${cells.join(",")}\r\n`;
 }
 
-/** RFC 4180. A text that a spreadsheet would take for a formula gets an apostrophe before it. */
-function csv(rows: readonly ExportRow[]): string {
-  const columns = ["item", "prompt", "rank", "index", "seed", "score", "image"] as const;
-  const cell = (value: string | number | null): string => {
-    if (value === null) return "";
-    const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  return (
-    [columns.join(","), ...rows.map((row) => columns.map((name) => cell(row[name])).join(","))].join("\r\n") + "\r\n"
-  );
+/** A text that a spreadsheet would take for a formula gets an apostrophe before it. */
+function csvCell(value: string | number | null): string {
+  if (value === null) return "";
+  const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

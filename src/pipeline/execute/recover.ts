@@ -1,16 +1,21 @@
-/** @file What a pipeline's run has already, read line by line: torn lines, lines without their image and lines twice are dropped. */
+/** @file What a pipeline's run has already. Memory holds a number per candidate while the lists are read, and what unfinished items need. */
 
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import type { z } from "zod";
-import { sha256, writeFileAtomic } from "../../util/files.js";
-import { readBytes } from "../../util/read-file.js";
-import { candidateImagePath } from "../candidate-record.js";
+import type { Lineage } from "../../strategies/contract.js";
+import { readInto } from "../../util/files.js";
+import { isMissing } from "../../util/read-file.js";
 import { CANDIDATES_FILE } from "../candidate-store.js";
 import type { PipelinePlan } from "../document/plan.js";
-import { removeTemporaryFiles } from "../recover.js";
+import {
+  type CandidateList,
+  keepLines,
+  parseRecord,
+  readCandidates,
+  readRecords,
+  recoverCandidates,
+  removeTemporaryFiles,
+} from "../recover.js";
 import {
   type ItemLine,
   itemLineSchema,
@@ -23,7 +28,7 @@ import {
 /** A candidate of an unfinished item. */
 export interface RecordedCandidate extends PlacedCandidate {
   readonly prompt: string;
-  readonly lineage: PipelineCandidate["lineage"];
+  readonly lineage: Lineage;
 }
 
 /** What is there. */
@@ -36,119 +41,113 @@ export interface Recovered {
   readonly evaluations: number;
 }
 
-/** Longest line that is looked at; a record takes a few kilobytes, with the longest prompt some ten times that. */
-const MAXIMUM_LINE = 1 << 20;
-
-/** Sets right what a kill left behind, and says what is there. Needs the run's lock. */
-export async function recoverPipeline(directory: string, plan: PipelinePlan): Promise<Recovered> {
-  const path = join(directory, CANDIDATES_FILE);
-  const recorded = new Map<number, RecordedCandidate[]>();
-  const sound = new Set<number>();
-  let evaluations = 0;
-  for await (const line of readCandidates(directory, plan)) {
-    if (!(await isWhole(directory, line))) continue;
-    sound.add(line.index);
-    evaluations += line.evaluations;
-    const item = Math.floor(line.index / plan.candidatesPerItem);
-    const { index, seed, score, image, prompt, lineage } = line;
-    recorded.set(item, [
-      ...(recorded.get(item) ?? []),
-      { index, seed, score, image, evaluations: line.evaluations, prompt, lineage },
-    ]);
-  }
-  if ((await countLines(path)) !== sound.size) {
-    await rewrite(path, readCandidates(directory, plan), (line) => sound.has(line.index));
-  }
-  const finished = new Set<number>();
-  for await (const line of readItems(directory)) {
-    // an item that failed is tried again, one that lost a picture is completed
-    if (line.error !== null || (recorded.get(line.index)?.length ?? 0) < line.candidates) continue;
-    finished.add(line.index);
-    recorded.delete(line.index);
-  }
-  const items = join(directory, PIPELINE_FILES.items);
-  if ((await countLines(items)) !== finished.size) {
-    await rewrite(items, readItems(directory), (line) => finished.has(line.index));
-  }
-  await removeTemporaryFiles(directory);
-  return { finished, recorded, candidates: sound.size, evaluations };
-}
+/** As far as its indices go, what a run was made from. */
+type Extent = Pick<PipelinePlan, "items" | "candidatesPerItem">;
 
 /** The candidates of a run in the order they were stored in, each once. Their pictures are not looked at. */
-export async function* readCandidates(
-  directory: string,
-  { items, candidatesPerItem }: Pick<PipelinePlan, "items" | "candidatesPerItem">,
-): AsyncGenerator<PipelineCandidate> {
-  const seen = new Set<number>();
-  for await (const text of completeLines(join(directory, CANDIDATES_FILE))) {
-    const line = parse(pipelineCandidateSchema, text);
-    if (line === undefined || line.index >= items.length * candidatesPerItem || seen.has(line.index)) continue;
-    if (line.image !== candidateImagePath(line)) continue;
-    seen.add(line.index);
-    yield line;
-  }
+export function readPipelineCandidates(directory: string, plan: Extent): AsyncGenerator<PipelineCandidate> {
+  return readCandidates(listOf(directory, plan));
 }
 
-/** The items of a run in the order they were finished in; of several lines of one item, the last. */
-export async function* readItems(directory: string): AsyncGenerator<ItemLine> {
-  const path = join(directory, PIPELINE_FILES.items);
-  const latest = new Map<number, number>();
-  let number = 0;
-  for await (const text of completeLines(path)) {
-    const line = parse(itemLineSchema, text);
-    if (line !== undefined) latest.set(line.index, number);
-    number++;
-  }
-  number = 0;
-  for await (const text of completeLines(path)) {
-    const line = parse(itemLineSchema, text);
-    if (line !== undefined && latest.get(line.index) === number) yield line;
-    number++;
-  }
-}
-
-/** The lines of a file that have their line break; a last one without is torn. */
-async function* completeLines(path: string): AsyncGenerator<string> {
-  const facts = await stat(path).catch(() => undefined);
-  if (facts === undefined) return;
-  let read = 0;
-  for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
-    read += Buffer.byteLength(line) + 1;
-    if (read <= facts.size) yield line;
-  }
-}
-
-/** Lines of a file, a torn one counted. */
-async function countLines(path: string): Promise<number> {
-  let lines = 0;
-  const facts = await stat(path).catch(() => undefined);
-  if (facts === undefined) return 0;
-  for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
-    if (line.length >= 0) lines++;
-  }
-  return lines;
-}
-
-async function rewrite<T>(path: string, lines: AsyncIterable<T>, keep: (line: T) => boolean): Promise<void> {
-  const pieces = async function* (): AsyncGenerator<Uint8Array> {
-    for await (const line of lines) if (keep(line)) yield Buffer.from(`${JSON.stringify(line)}\n`);
+function listOf(directory: string, { items, candidatesPerItem }: Extent): CandidateList<PipelineCandidate> {
+  const limit = items.length * candidatesPerItem;
+  return {
+    directory,
+    file: CANDIDATES_FILE,
+    schema: pipelineCandidateSchema,
+    accepts: ({ index, item }) => index < limit && items[Math.floor(index / candidatesPerItem)]?.id === item,
   };
-  await writeFileAtomic(path, pieces(), { durable: true });
 }
 
-async function isWhole(directory: string, { image, bytes, sha256: digest }: PipelineCandidate): Promise<boolean> {
-  const png = await readBytes(join(directory, image), { expected: "an image of the run", limit: bytes }).catch(
-    () => undefined,
-  );
-  return png !== undefined && png.byteLength === bytes && sha256(png) === digest;
+/** Sets right what a kill left behind, and says what is there. Needs the run's lock. */
+export async function recoverPipeline(directory: string, plan: Extent): Promise<Recovered> {
+  const path = join(directory, PIPELINE_FILES.items);
+  const done = new Map<number, { readonly offset: number; readonly candidates: number }>();
+  for await (const { record, offset } of readRecords(path, itemLineSchema)) {
+    // an item that failed is tried again
+    if (record.error !== null || record.index >= plan.items.length) done.delete(record.index);
+    else done.set(record.index, { offset, candidates: record.candidates });
+  }
+  const itemOf = ({ index }: { readonly index: number }): number => Math.floor(index / plan.candidatesPerItem);
+  const recorded = new Map<number, RecordedCandidate[]>();
+  const record = (line: PipelineCandidate): void => {
+    const { index, seed, score, image, evaluations, prompt, lineage } = line;
+    const one: RecordedCandidate = { index, seed, score, image, evaluations, prompt, lineage };
+    const list = recorded.get(itemOf(line));
+    if (list === undefined) recorded.set(itemOf(line), [one]);
+    else list.push(one);
+  };
+  const missing = new Map([...done].map(([index, item]) => [index, item.candidates]));
+  let candidates = 0;
+  let evaluations = 0;
+  await recoverCandidates(listOf(directory, plan), (line) => {
+    candidates++;
+    evaluations += line.evaluations;
+    const left = missing.get(itemOf(line));
+    if (left === undefined) record(line);
+    else missing.set(itemOf(line), left - 1);
+  });
+  // an item that lost a picture is completed
+  const incomplete = new Set([...missing].flatMap(([index, left]) => (left > 0 ? [index] : [])));
+  if (incomplete.size > 0) {
+    for await (const line of readPipelineCandidates(directory, plan)) if (incomplete.has(itemOf(line))) record(line);
+    for (const index of incomplete) done.delete(index);
+  }
+  await keepLines(path, new Set([...done.values()].map(({ offset }) => offset)));
+  await removeTemporaryFiles(directory);
+  return { finished: new Set(done.keys()), recorded, candidates, evaluations };
 }
 
-function parse<T>(schema: z.ZodType<T>, text: string): T | undefined {
-  if (text.length > MAXIMUM_LINE) return undefined;
-  try {
-    const { success, data } = schema.safeParse(JSON.parse(text));
-    return success ? data : undefined;
-  } catch {
-    return undefined;
+type Place = readonly [offset: number, bytes: number];
+
+/** The finished items of a run: where each line is, one in memory at a time. */
+export class ItemLines {
+  readonly #places: ReadonlyMap<number, Place>;
+  readonly #handle: FileHandle | undefined;
+
+  private constructor(places: ReadonlyMap<number, Place>, handle: FileHandle | undefined) {
+    this.#places = places;
+    this.#handle = handle;
+  }
+
+  /** Opens the list of a run; an empty one where there is none. Of several lines of one item, the last counts. */
+  static async open(directory: string): Promise<ItemLines> {
+    const path = join(directory, PIPELINE_FILES.items);
+    const places = new Map<number, Place>();
+    for await (const { record, offset, bytes } of readRecords(path, itemLineSchema)) {
+      places.set(record.index, [offset, bytes]);
+    }
+    const handle = await open(path, "r").catch((error: unknown) => {
+      if (isMissing(error)) return undefined;
+      throw error;
+    });
+    return new ItemLines(new Map([...places].sort(([a], [b]) => a - b)), handle);
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#places.size;
+  }
+
+  /** The line of an item; undefined for one that is not there. */
+  async read(index: number): Promise<ItemLine | undefined> {
+    const place = this.#places.get(index);
+    if (place === undefined || this.#handle === undefined) return undefined;
+    const text = Buffer.alloc(place[1]);
+    await readInto(this.#handle, text, place[0]);
+    return parseRecord(text.toString("utf8"), itemLineSchema);
+  }
+
+  /** All lines, items in their order. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<ItemLine, void> {
+    for (const index of this.#places.keys()) {
+      const line = await this.read(index);
+      if (line !== undefined) yield line;
+    }
+  }
+
+  /** Closes the file. */
+  async close(): Promise<void> {
+    await this.#handle?.close();
   }
 }

@@ -15,7 +15,8 @@ import { parseClipTextConfig } from "#laurel/models/clip-text";
 import { imageRewardConfig } from "#laurel/models/image-reward-config";
 import { parseUnetConfig } from "#laurel/models/unet-config";
 import { readManifest } from "#laurel/pipeline/manifest";
-import { readCandidateLines } from "#laurel/pipeline/recover";
+import { candidateLineSchema } from "#laurel/pipeline/candidate-record";
+import { readCandidates } from "#laurel/pipeline/recover";
 import { parseSchedulerText } from "#laurel/samplers/scheduler-config";
 import { openBertTokenizer } from "#laurel/tokenizers/bert";
 import { openClipTokenizer } from "#laurel/tokenizers/clip";
@@ -307,11 +308,15 @@ function runTargets(folder: string): Target[] {
       name: "candidates.jsonl",
       seeds: () => [Buffer.from([0, 1, 2].map(candidateLine).join(""))],
       mutate: mutateLines,
-      run: (input) => {
-        const { lines, rejected } = readCandidateLines(input.toString("utf8"), run);
-        const unsafe = lines.find(({ image }) => image.includes("..") || image.startsWith("/"));
-        if (unsafe !== undefined) throw new Error(`a path of ${unsafe.image}`);
-        return `${lines.length} lines, ${Math.min(rejected, 4)} rejected`;
+      run: async (input) => {
+        writeFileSync(join(folder, "candidates.jsonl"), input);
+        const list = { directory: folder, file: "candidates.jsonl", schema: candidateLineSchema };
+        let lines = 0;
+        for await (const { image } of readCandidates({ ...list, accepts: ({ index }) => index < 3 })) {
+          if (image.includes("..") || image.startsWith("/")) throw new Error(`a path of ${image}`);
+          lines++;
+        }
+        return `${lines} lines`;
       },
     },
     {
