@@ -93,7 +93,7 @@ export function verdict({ finalist, confirmed, winner }: Conclusion): string {
   if (finalist === null) return "no other prompt was compared with the original one, which is kept";
   const quoted = JSON.stringify(finalist.prompt);
   if (finalist.excluded !== null) return `${quoted} did best but is not read whole; the original prompt is kept`;
-  if (confirmed?.low == null || confirmed.high === null) {
+  if (confirmed === null || confirmed.low === null || confirmed.high === null) {
     return `${quoted} did best, but too few candidates are left to confirm it; the original prompt is kept`;
   }
   const { estimate, low, high, seeds } = confirmed;
