@@ -1,8 +1,9 @@
 /** @file Finds a backend's configuration by name, by path, or as it stands in a document. */
 
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { closest } from "../util/closest.js";
+import type { SecretSource } from "../util/secret.js";
 import { readLocated } from "../util/yaml/parse.js";
 import { validateLocated } from "../util/yaml/validate.js";
 import { BACKEND_KINDS, type BackendConfig, backendConfigSchema } from "./config.js";
@@ -34,5 +35,36 @@ export async function loadBackendConfig(name: string, folder = "."): Promise<Bac
 }
 
 async function readConfig(path: string): Promise<BackendConfig> {
-  return validateLocated(backendConfigSchema, await readLocated(path));
+  const config = validateLocated(backendConfigSchema, await readLocated(path));
+  return absolutePaths(config, () => dirname(path));
+}
+
+/**
+ * The configuration with its paths absolute: models, pictures, files of secrets.
+ * @param folder what the path at these keys of the configuration is relative to
+ */
+export function absolutePaths(config: BackendConfig, folder: (keys: readonly PropertyKey[]) => string): BackendConfig {
+  const path = (value: string, ...keys: PropertyKey[]): string => resolve(folder(keys), value);
+  const secret = <T extends SecretSource | undefined>(source: T, key: string): T =>
+    source?.file === undefined ? source : { ...source, file: path(source.file, key, "file") };
+  switch (config.backend) {
+    case "local":
+      return config.model === undefined ? config : { ...config, model: path(config.model, "model") };
+    case "folder":
+      return {
+        ...config,
+        path:
+          typeof config.path === "string"
+            ? path(config.path, "path")
+            : config.path.map((one, i) => path(one, "path", i)),
+      };
+    case "webui":
+      return { ...config, password: secret(config.password, "password") };
+    case "openai":
+      return { ...config, key: secret(config.key, "key") };
+    case "huggingface":
+      return { ...config, token: secret(config.token, "token") };
+    default:
+      return config satisfies never;
+  }
 }

@@ -4,10 +4,11 @@ import { basename, join } from "node:path";
 import type { ImageBackend } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
 import type { StoreOptions } from "../pipeline/candidate-store.js";
+import { expectPlanFiles } from "../pipeline/document/files.js";
 import { itemsOf } from "../pipeline/document/load.js";
 import { candidatesPerItem, type PipelinePlan } from "../pipeline/document/plan.js";
 import type { PromptEntry } from "../pipeline/document/prompts.js";
-import type { PipelineManifest } from "../pipeline/execute/manifest.js";
+import { PIPELINE_FILES, type PipelineManifest } from "../pipeline/execute/manifest.js";
 import { createPipelineRun, type PipelineRun } from "../pipeline/execute/pipeline-run.js";
 import { runPipeline, type RunPipelineOptions } from "../pipeline/execute/run-pipeline.js";
 import { RUN_FILES } from "../pipeline/run-store.js";
@@ -67,6 +68,7 @@ export async function finishPipeline(
 ): Promise<PipelineManifest> {
   try {
     await expectModels(join(run.directory, RUN_FILES.manifest), run.manifest.models, models);
+    await expectPlanFiles(run.plan, join(run.directory, PIPELINE_FILES.plan));
     const { refinerOf } = await import("./refiners.js");
     return await runPipeline(run, { ...models, ...options, refiner: refinerOf(run.plan) });
   } finally {

@@ -4,7 +4,7 @@ import { basename, extname } from "node:path";
 import { z } from "zod";
 import { PROMPT_SYNTAXES, type PromptSyntax, promptMeaning } from "../prompts/attention-syntax.js";
 import type { Candidate } from "../strategies/contract.js";
-import type { RunManifest } from "./manifest.js";
+import type { EmbeddingRecord } from "./manifest.js";
 
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
 const index = z.number().int().nonnegative();
@@ -85,12 +85,18 @@ export type CandidateLine = z.infer<typeof candidateLineSchema>;
 /** The model that drew or scored a candidate. */
 export type SourceRecord = CandidateRecord["backend"];
 
+/** The files a candidate was made from. */
+export interface MadeFrom {
+  readonly inputs: { readonly [Name in "init" | "mask"]: { readonly sha256: string } | null };
+  readonly embeddings: readonly EmbeddingRecord[];
+}
+
 /** The record of a scored candidate. */
 export function candidateRecord(
   candidate: Candidate,
   score: number | null,
   sources: { readonly backend: SourceRecord; readonly reward: SourceRecord; readonly laurel: string },
-  { inputs, embeddings }: Pick<RunManifest, "inputs" | "embeddings">,
+  { inputs, embeddings }: MadeFrom,
 ): CandidateRecord {
   const { settings, image } = candidate;
   const promptSyntax = settings.promptSyntax ?? "plain";

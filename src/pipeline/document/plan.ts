@@ -30,6 +30,9 @@ export type PlanStep =
       /** Candidates per item, at most. */
       readonly count: number;
       readonly until: { readonly score: number; readonly images: number } | undefined;
+      /** Pictures to start from: absolute paths, among the plan's {@link PipelinePlan.files}. */
+      readonly init: string | undefined;
+      readonly mask: string | undefined;
       readonly settings: OpenSettings;
     }
   | { readonly kind: "score" }
@@ -52,7 +55,7 @@ export type PlanStep =
       readonly kind: "img2img";
       /** Candidates per selected picture. */
       readonly count: number;
-      readonly strength: number;
+      /** Its strength is that of the settings, else {@link IMG2IMG_STRENGTH}. */
       readonly settings: OpenSettings;
     }
   | {
@@ -63,14 +66,25 @@ export type PlanStep =
       readonly format: "files" | "jsonl" | "csv";
     };
 
+/** How far an img2img step goes where nothing is said. */
+export const IMG2IMG_STRENGTH = 0.6;
+
+/** A file that pictures are made from: one that they start from, a mask, an embedding. */
+export interface PlanFile {
+  /** Absolute. */
+  readonly path: string;
+  /** SHA-256 when the plan was made, hex; a run that is taken up again expects it. */
+  readonly sha256: string;
+}
+
 /** A pipeline ready to run. */
 export interface PipelinePlan {
   readonly name: string;
   /** The document's file, absolute. */
   readonly file: string;
-  /** The document with variables, fragments and defaults filled in; it names secrets and holds none. */
+  /** The document with variables, fragments and defaults filled in, the variables as they were set; it names secrets and holds none. */
   readonly document: PipelineDocument;
-  /** SHA-256 of document, items and steps: the same digest, the same run. */
+  /** SHA-256 of all that decides what is drawn and scored: the same digest, the same run. */
   readonly digest: string;
   /** Null: the run draws one and records it. */
   readonly seed: number | null;
@@ -79,6 +93,7 @@ export interface PipelinePlan {
   readonly items: readonly PlanItem[];
   readonly promptsFromBackend: boolean;
   readonly steps: readonly PlanStep[];
+  readonly files: readonly PlanFile[];
   readonly backend: BackendConfig;
   readonly reward: { readonly model: string | null };
   /** Items under way at once; undefined leaves it to the backend. */

@@ -1,10 +1,12 @@
 /** @file Prompts from files: text, CSV, JSON lines, and lists in JSON such as ImageReward's `refl_data.json`. */
 
-import { readFile, stat } from "node:fs/promises";
 import { basename, extname } from "node:path";
 import { CsvError, parse as parseCsv } from "csv-parse/sync";
 import { UsageError } from "../../errors.js";
 import { closest } from "../../util/closest.js";
+import { parseJson, readText } from "../../util/read-file.js";
+import { DocumentError, type Fault, type Place } from "../../util/yaml/located.js";
+import { MAXIMUM_ID } from "./schema.js";
 
 /** One prompt with what its file says beside it. */
 export interface PromptEntry {
@@ -29,60 +31,85 @@ export interface PromptFile {
 export const MAXIMUM_PROMPT = 10_000;
 /** Largest file of prompts. */
 const MAXIMUM_BYTES = 256 << 20;
+/** Rows without a prompt that are listed. */
+const MAXIMUM_FAULTS = 20;
 /** Columns that are taken for the prompt when none is named, in this order. */
 const PROMPT_COLUMNS = ["prompt", "text", "caption"];
 
-/** Reads prompts. @throws UsageError naming file and line when it cannot be read, is of another form, or a prompt is empty or too long */
+/**
+ * Reads prompts.
+ * @throws UsageError when the file cannot be read or is of another form; DocumentError naming every row that has no prompt, or one that is too long
+ */
 export async function readPrompts(source: PromptFile): Promise<PromptEntry[]> {
-  const { file } = source;
+  const { file, column, offset = 0 } = source;
   const format = source.format ?? formatOf(file);
-  const text = await readText(file);
-  const rows = READERS[format](text, file);
-  const { offset = 0, limit = rows.length } = source;
-  const entries = rows.slice(offset, offset + limit).map(({ value, where }) => entryOf(value, source.column, where));
-  if (entries.length === 0) {
-    throw new UsageError(
-      `${file}: expected prompts${offset > 0 ? ` from number ${offset} on` : ""}, got ${rows.length === 0 ? "none" : `${rows.length} before that`}`,
-    );
+  const options = { expected: "a file of prompts", limit: MAXIMUM_BYTES, as: UsageError };
+  const rows = READERS[format](await readText(file, options), file);
+  const chosen = rows.slice(offset, offset + (source.limit ?? rows.length));
+  if (chosen.length === 0) {
+    const before = rows.length === 0 ? "none" : `${rows.length} before that`;
+    throw new UsageError(`${file}: expected prompts${offset > 0 ? ` from number ${offset} on` : ""}, got ${before}`);
   }
+  const faults: Fault[] = [];
+  const entries: PromptEntry[] = [];
+  for (const { value, place } of chosen) {
+    const entry = entryOf(value, column);
+    if (typeof entry !== "string") entries.push(entry);
+    else if (faults.push({ place, message: entry }) >= MAXIMUM_FAULTS) break;
+  }
+  if (faults.length > 0) throw new DocumentError(faults);
   return entries;
 }
 
-/** @throws UsageError unless the prompt is some text of bearable length without a null character */
-export function checkPrompt(prompt: string, where: string): void {
-  if (prompt.trim() === "") throw new UsageError(`${where}: expected a prompt, got an empty text`);
+/** What is wrong with a prompt, or undefined: it is some text of bearable length without a null character. */
+export function promptFault(prompt: string): string | undefined {
+  if (prompt.trim() === "") return "expected a prompt, got an empty text";
   if (prompt.length > MAXIMUM_PROMPT)
-    throw new UsageError(`${where}: expected a prompt of at most ${MAXIMUM_PROMPT} characters, got ${prompt.length}`);
-  if (prompt.includes("\u0000")) throw new UsageError(`${where}: expected a prompt, got one with a null character`);
+    return `expected a prompt of at most ${MAXIMUM_PROMPT} characters, got ${prompt.length}`;
+  return prompt.includes("\u0000") ? "expected a prompt, got one with a null character" : undefined;
 }
 
 /** A row before it is understood. */
 interface Row {
   readonly value: unknown;
-  /** `file:line`, or the file with the row's number. */
-  readonly where: string;
+  readonly place: Place;
 }
 
-const READERS: Readonly<Record<NonNullable<PromptFile["format"]>, (text: string, file: string) => Row[]>> = {
-  txt: (text, file) =>
-    lines(text).flatMap((line, i) => (line.trim() === "" ? [] : [{ value: line.trim(), where: `${file}:${i + 1}` }])),
-  jsonl: (text, file) =>
-    lines(text).flatMap((line, i) => {
-      const where = `${file}:${i + 1}`;
-      return line.trim() === "" ? [] : [{ value: parseJson(line, where), where }];
-    }),
+type Reader = (text: string, file: string) => Row[];
+
+const READERS: Readonly<Record<NonNullable<PromptFile["format"]>, Reader>> = {
+  txt: (text, file) => lines(text, file).map(({ value, place }) => ({ value: value.trim(), place })),
+  jsonl: (text, file) => {
+    const faults: Fault[] = [];
+    const rows = lines(text, file).flatMap(({ value, place }) => {
+      try {
+        return [{ value: parseJson(value, "line", UsageError), place }];
+      } catch (error) {
+        faults.push({ place, message: (error as Error).message.replace(/^line: /, "") });
+        return [];
+      }
+    });
+    if (faults.length > 0) throw new DocumentError(faults);
+    return rows;
+  },
   json: (text, file) => {
-    const list = parseJson(text, file);
+    const list = parseJson(text, file, UsageError);
     if (!Array.isArray(list)) throw new UsageError(`${file}: expected a list of prompts, got ${kindOf(list)}`);
-    return list.map((value: unknown, i) => ({ value, where: `${file}: entry ${i}` }));
+    return list.map((value: unknown, i) => ({ value, place: { file: `${file}: entry ${i}`, line: 0, column: 0 } }));
   },
   csv: (text, file) => {
+    let names: readonly string[] = [];
+    const columns = (header: string[]): string[] => {
+      names = header;
+      return header;
+    };
     try {
-      const rows = parseCsv(text, { columns: true, bom: true, info: true, skip_empty_lines: true, trim: true }) as {
-        record: Record<string, string>;
-        info: { lines: number };
-      }[];
-      return rows.map(({ record, info }) => ({ value: record, where: `${file}:${info.lines}` }));
+      const options = { columns, info: true, skip_empty_lines: true, trim: true } as const;
+      const rows = parseCsv(text, options) as unknown as { record: Record<string, string>; info: { lines: number } }[];
+      const twice = names.find((name, i) => names.indexOf(name) < i);
+      if (twice !== undefined)
+        throw new UsageError(`${file}: expected each column once, got ${JSON.stringify(twice)} again`);
+      return rows.map(({ record, info }) => ({ value: record, place: { file, line: info.lines, column: 1 } }));
     } catch (cause) {
       if (!(cause instanceof CsvError)) throw cause;
       throw new UsageError(`${file}: expected CSV with a line of column names, got ${cause.message}`, { cause });
@@ -90,14 +117,12 @@ const READERS: Readonly<Record<NonNullable<PromptFile["format"]>, (text: string,
   },
 };
 
-function entryOf(value: unknown, column: string | undefined, where: string): PromptEntry {
-  if (typeof value === "string") {
-    checkPrompt(value, where);
-    return { id: undefined, prompt: value, negative: undefined, fields: {} };
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UsageError(`${where}: expected a text or an object with a prompt, got ${kindOf(value)}`);
-  }
+/** The entry of a row, or what is wrong with it. */
+function entryOf(value: unknown, column: string | undefined): PromptEntry | string {
+  if (typeof value === "string")
+    return promptFault(value) ?? { id: undefined, prompt: value, negative: undefined, fields: {} };
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    return `expected a text or an object with a prompt, got ${kindOf(value)}`;
   const row = value as Record<string, unknown>;
   const names = Object.keys(row);
   const found = column ?? PROMPT_COLUMNS.find((name) => Object.hasOwn(row, name));
@@ -105,19 +130,19 @@ function entryOf(value: unknown, column: string | undefined, where: string): Pro
   if (found === undefined || typeof prompt !== "string") {
     const near = column === undefined ? undefined : closest(column, names);
     const hint = near === undefined ? "" : `; did you mean ${near}?`;
-    throw new UsageError(
-      `${where}: expected a text under ${found ?? PROMPT_COLUMNS.join(", ")}, got ${names.length === 0 ? "nothing" : names.slice(0, 8).join(", ")}${hint}`,
-    );
+    return `expected a text under ${found ?? PROMPT_COLUMNS.join(", ")}, got ${names.length === 0 ? "nothing" : names.slice(0, 8).join(", ")}${hint}`;
   }
-  checkPrompt(prompt, where);
-  const fields: Record<string, string> = {};
-  for (const name of names) {
+  const others = names.flatMap((name): [string, string][] => {
     const field = row[name];
-    if (name !== found && (typeof field === "string" || typeof field === "number" || typeof field === "boolean"))
-      fields[name] = String(field);
-  }
-  const { id, negative } = fields;
-  return { id, prompt, negative, fields };
+    const plain = typeof field === "string" || typeof field === "number" || typeof field === "boolean";
+    return plain && name !== found ? [[name, String(field)]] : [];
+  });
+  const fields = Object.fromEntries(others);
+  const id = Object.hasOwn(fields, "id") && fields["id"] !== "" ? fields["id"] : undefined;
+  const negative = Object.hasOwn(fields, "negative") ? fields["negative"] : undefined;
+  if (id !== undefined && id.length > MAXIMUM_ID)
+    return `expected an id of at most ${MAXIMUM_ID} characters, got ${id.length}`;
+  return promptFault(prompt) ?? { id, prompt, negative, fields };
 }
 
 function formatOf(file: string): NonNullable<PromptFile["format"]> {
@@ -129,39 +154,11 @@ function formatOf(file: string): NonNullable<PromptFile["format"]> {
   );
 }
 
-async function readText(file: string): Promise<string> {
-  try {
-    const facts = await stat(file);
-    if (!facts.isFile())
-      throw new UsageError(
-        `${file}: expected a file of prompts, got ${facts.isDirectory() ? "a folder" : "no regular file"}`,
-      );
-    if (facts.size > MAXIMUM_BYTES)
-      throw new UsageError(`${file}: expected at most ${MAXIMUM_BYTES >> 20} MiB of prompts, got ${facts.size} bytes`);
-    return new TextDecoder("utf-8", { fatal: true }).decode(await readFile(file));
-  } catch (cause) {
-    if (cause instanceof UsageError) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    const actual =
-      code === "ENOENT"
-        ? "no such file"
-        : cause instanceof TypeError
-          ? "bytes that are no UTF-8"
-          : (code ?? String(cause));
-    throw new UsageError(`${file}: expected a file of prompts, got ${actual}`, { cause });
-  }
-}
-
-function lines(text: string): string[] {
-  return text.split(/\r?\n/);
-}
-
-function parseJson(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    throw new UsageError(`${where}: expected JSON, got ${(cause as Error).message}`, { cause });
-  }
+/** Lines that hold something. */
+function lines(text: string, file: string): { readonly value: string; readonly place: Place }[] {
+  return text
+    .split(/\r?\n/)
+    .flatMap((value, i) => (value.trim() === "" ? [] : [{ value, place: { file, line: i + 1, column: 1 } }]));
 }
 
 function kindOf(value: unknown): string {

@@ -2,39 +2,66 @@
 
 import { z } from "zod";
 import { backendConfigSchema, BACKEND_KINDS } from "../../backends/config.js";
+import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { SAMPLER_NAMES } from "../../samplers/names.js";
 
 const count = z.number().int().min(1).max(10_000);
 const side = z.number().int().min(8).max(4096);
 const text = z.string().min(1);
+/** Longest name of an item. */
+export const MAXIMUM_ID = 200;
 
-/** Settings of a picture; what is left out is the backend's choice. */
-const settings = {
+/** Settings of a picture that a matrix may vary. */
+const scalarSettings = {
   negative: z.string().optional().describe("what not to draw"),
+  promptSyntax: z
+    .enum(PROMPT_SYNTAXES)
+    .optional()
+    .describe("how prompts are read: plain, or a1111 with (weights:1.3) and BREAK"),
+  clipSkip: z
+    .number()
+    .int()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe("layer of the text encoder from the end; 1 is the last"),
   steps: z.number().int().min(1).max(1000).optional().describe("sampling steps"),
   guidance: z.number().min(0).max(100).optional().describe("classifier-free guidance; 1 is none"),
   sampler: text.optional().describe(`how the noise is removed; the local backend has ${SAMPLER_NAMES.join(", ")}`),
   width: side.optional().describe("pixels"),
   height: side.optional().describe("pixels"),
+  strength: z
+    .number()
+    .gt(0)
+    .max(1)
+    .optional()
+    .describe("how far from the picture a step starts from; 1 forgets it; no step that starts from none reads it"),
   batch: z.number().int().min(1).max(1024).optional().describe("candidates drawn together"),
+};
+
+/** Settings of a picture; what is left out is the backend's choice. */
+const settings = {
+  ...scalarSettings,
+  embeddings: z.array(text).optional().describe("files of textual inversion embeddings, for promptSyntax a1111"),
 };
 export const settingsSchema = z.strictObject(settings);
 
 /** Names of the settings a matrix may vary. */
-export const SETTING_NAMES = Object.keys(settings) as readonly (keyof typeof settings)[];
+export const SETTING_NAMES = Object.keys(scalarSettings) as readonly (keyof typeof scalarSettings)[];
 
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 
 const promptSchema = z.union([
   text,
   z.strictObject({
-    id: text.optional().describe("names the prompt in files and reports"),
+    id: z.string().min(1).max(MAXIMUM_ID).optional().describe("names the prompt in files and reports"),
     prompt: text,
     negative: z.string().optional(),
   }),
 ]);
 
 const promptsSchema = z.union([
+  text.describe("one prompt"),
   z.array(promptSchema).min(1),
   z.strictObject({
     file: text.describe(
@@ -57,6 +84,8 @@ const generateSchema = z
         images: count.default(1).describe("stop when this many pass"),
       })
       .optional(),
+    init: text.optional().describe("picture to start from, instead of from noise"),
+    mask: text.optional().describe("picture that says where init is repainted: white is, black is not"),
     ...settings,
   })
   .describe("draw candidates");
@@ -84,7 +113,6 @@ const refineSchema = z
 const img2imgSchema = z
   .strictObject({
     count: count.default(4).describe("candidates per selected picture"),
-    strength: z.number().gt(0).max(1).default(0.6).describe("how far from the selected picture; 1 forgets it"),
     ...settings,
   })
   .describe("draw again, starting from the selected pictures");

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { ImageBackend } from "../../backends/contract.js";
-import { resolveRequest } from "../../backends/resolve.js";
+import { type OpenRequest, resolveRequest } from "../../backends/resolve.js";
 import { UsageError } from "../../errors.js";
 import { decodeRgb } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
@@ -12,7 +12,9 @@ import type { Budget, Candidate, Strategy, StrategyContext } from "../../strateg
 import { rank } from "../../strategies/rank.js";
 import { unlessAborted } from "../../util/abort.js";
 import { readBytes } from "../../util/read-file.js";
-import type { OpenSettings, PlanItem, PlanStep } from "../document/plan.js";
+import { promptMeaning } from "../../prompts/attention-syntax.js";
+import type { MadeFrom } from "../candidate-record.js";
+import { IMG2IMG_STRENGTH, type OpenSettings, type PlanItem, type PlanStep } from "../document/plan.js";
 import type { ItemLine, PlacedCandidate } from "./manifest.js";
 import type { PipelineRun } from "./pipeline-run.js";
 
@@ -27,10 +29,14 @@ export interface ItemContext {
   readonly reward: Reward;
   /** The strategy that a refine step stands for. */
   readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>) => Promise<Strategy>;
+  /** Reads a picture that the plan names. */
+  readonly picture: (path: string) => Promise<RgbImage>;
   readonly signal: AbortSignal;
   readonly onWarning: (message: string) => void;
   /** Called with the share of a candidate that was drawn, and with each stored candidate. */
   readonly onProgress: () => void;
+  /** Called with the end of a strategy that is left, which stops what it had drawn ahead. */
+  readonly onLeave: (end: Promise<unknown>) => void;
 }
 
 /** How far an item is. */
@@ -52,10 +58,20 @@ interface Drawing {
   readonly scored: boolean;
   readonly stepIndex: number;
   readonly count: number;
-  readonly settings: OpenSettings & { readonly strength?: number };
+  readonly settings: OpenSettings;
   readonly until: Budget["until"];
+  readonly start: Start | undefined;
+}
+
+/** What a drawing starts from instead of from noise. */
+interface Start {
+  readonly init: RgbImage;
+  readonly mask: RgbImage | undefined;
+  /** How far it goes where no setting says; undefined leaves it to the backend. */
+  readonly strength: number | undefined;
+  /** The candidate that `init` is; null for a picture of the plan. */
   readonly parent: PlacedCandidate | null;
-  readonly init: RgbImage | undefined;
+  readonly inputs: MadeFrom["inputs"];
 }
 
 /** Carries an item through all steps. @throws what backend, reward and store throw; what is stored stays */
@@ -65,7 +81,7 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
   const state: ItemState = { drawn: item.drawn, position: 0, current: [], selected: [], all: [] };
   for (const [stepIndex, step] of steps.entries()) {
     const scored = steps[stepIndex + 1]?.kind === "score";
-    const plain = { stepIndex, strategy: bestOfN, scored, until: undefined, parent: null, init: undefined };
+    const plain = { stepIndex, strategy: bestOfN, scored, until: undefined, start: undefined };
     switch (step.kind) {
       case "generate":
         state.current = await draw(context, state, {
@@ -73,6 +89,7 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
           count: step.count,
           settings: step.settings,
           until: step.until,
+          start: await startOf(context, step),
         });
         state.selected = state.current;
         break;
@@ -80,8 +97,10 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
         const drawn: PlacedCandidate[] = [];
         for (const parent of state.selected) {
           const init = await readPicture(join(run.directory, parent.image));
-          const settings = { ...step.settings, strength: step.strength };
-          drawn.push(...(await draw(context, state, { ...plain, count: step.count, settings, parent, init })));
+          const inputs = { init: null, mask: null };
+          const start = { init, mask: undefined, strength: IMG2IMG_STRENGTH, parent, inputs };
+          const { count, settings } = step;
+          drawn.push(...(await draw(context, state, { ...plain, count, settings, start })));
         }
         state.current = drawn;
         state.selected = drawn;
@@ -132,17 +151,18 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
 /** Draws with a strategy into the next free places of the item; returns all that is there then, what was recorded before included. */
 async function draw(context: ItemContext, state: ItemState, drawing: Drawing): Promise<PlacedCandidate[]> {
   const { run, item, backend, signal } = context;
-  const { strategy, stepIndex, parent } = drawing;
+  const { strategy, stepIndex, start } = drawing;
   const offset = item.index * run.plan.candidatesPerItem + state.position;
-  const { negative, ...settings } = { ...item.settings, ...drawing.settings };
-  const resolved = resolveRequest(backend, {
+  const { negative, strength, ...settings } = { ...item.settings, ...drawing.settings };
+  const open: OpenRequest = {
     ...settings,
     negativePrompt: negative,
     prompt: state.drawn,
     seed: run.seedOf(item.index) + state.position,
     count: drawing.count,
-    init: drawing.init,
-  });
+    ...(start === undefined ? {} : { init: start.init, mask: start.mask, strength: strength ?? start.strength }),
+  };
+  const resolved = resolveRequest(backend, open);
   for (const message of resolved.warnings) context.onWarning(message);
   const recorded = run.recorded(item.index).filter(({ index }) => index >= offset && index < offset + drawing.count);
   const placed = new Map(
@@ -155,11 +175,16 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
     backend,
     reward: drawing.scored ? context.reward : undefined,
     request: resolved.request,
-    scoredPrompt: item.prompt,
+    scoredPrompt: promptMeaning(item.prompt, resolved.request.promptSyntax ?? "plain"),
     budget: { candidates: drawing.count, until: drawing.until },
     finished: recorded.map((one) => ({ ...one, index: one.index - offset })),
     signal,
     onProgress: context.onProgress,
+  };
+  const extra = { item: item.id, step: stepIndex };
+  const from: MadeFrom = {
+    inputs: start?.inputs ?? { init: null, mask: null },
+    embeddings: (settings.embeddings ?? []).flatMap((path) => run.plan.files.filter((file) => file.path === path)),
   };
   const events = strategy.run(strategyContext);
   try {
@@ -175,16 +200,16 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
           index: offset + event.candidate.index,
           lineage: {
             ...event.candidate.lineage,
-            parent: parent?.index ?? parentOf(event.candidate, offset),
+            parent: start?.parent?.index ?? parentOf(event.candidate, offset),
             strategy: nameOf(drawing),
           },
         };
-        placed.set(candidate.index, await run.append(candidate, event.score, { item: item.id, step: stepIndex }));
+        placed.set(candidate.index, await run.append(candidate, event.score, extra, from));
         context.onProgress();
       }
     }
   } finally {
-    events.return(undefined).catch(() => undefined);
+    context.onLeave(events.return(undefined).catch(() => undefined));
   }
   state.position += drawing.count;
   const result = [...placed.values()].sort((a, b) => a.index - b.index);
@@ -196,8 +221,24 @@ function parentOf({ lineage: { parent } }: Candidate, offset: number): number | 
   return parent === null ? null : offset + parent;
 }
 
-function nameOf({ strategy, scored, init }: Drawing): string {
-  return init !== undefined ? "img2img" : scored ? strategy.name : "draw";
+function nameOf({ strategy, scored, start }: Drawing): string {
+  return (start?.parent ?? null) !== null ? "img2img" : scored ? strategy.name : "draw";
+}
+
+/** The pictures of the plan that a generate step starts from. */
+async function startOf(
+  { picture, run }: ItemContext,
+  { init, mask }: Extract<PlanStep, { kind: "generate" }>,
+): Promise<Start | undefined> {
+  if (init === undefined) return undefined;
+  const record = (path: string | undefined) => run.plan.files.find((file) => file.path === path) ?? null;
+  return {
+    init: await picture(init),
+    mask: mask === undefined ? undefined : await picture(mask),
+    strength: undefined,
+    parent: null,
+    inputs: { init: record(init), mask: record(mask) },
+  };
 }
 
 async function readPicture(path: string): Promise<RgbImage> {

@@ -10,7 +10,7 @@ import type { Candidate } from "../../strategies/contract.js";
 import { writeFileAtomic } from "../../util/files.js";
 import { parseJson, readText } from "../../util/read-file.js";
 import { redact } from "../../util/secret.js";
-import { candidateRecord, type SourceRecord } from "../candidate-record.js";
+import { candidateRecord, type MadeFrom, type SourceRecord } from "../candidate-record.js";
 import { CandidateStore, type StoreOptions } from "../candidate-store.js";
 import type { PipelinePlan } from "../document/plan.js";
 import { documentSchema } from "../document/schema.js";
@@ -161,8 +161,10 @@ export class PipelineRun {
   readonly #items: FileHandle;
   readonly #finished: Set<number>;
   readonly #recorded: Map<number, readonly RecordedCandidate[]>;
+  readonly #durable: boolean;
   #manifest: PipelineManifest;
-  #itemWriting: Promise<void> = Promise.resolve();
+  /** Ends when the last line of an item, or the last manifest, is written: they go one after the other. */
+  #writing: Promise<void> = Promise.resolve();
   #closed = false;
 
   private constructor(
@@ -174,7 +176,9 @@ export class PipelineRun {
     lock: RunLock,
     store: CandidateStore,
     items: FileHandle,
+    durable: boolean,
   ) {
+    this.#durable = durable;
     this.#lock = lock;
     this.#store = store;
     this.#items = items;
@@ -200,7 +204,7 @@ export class PipelineRun {
   ): Promise<PipelineRun> {
     const store = await CandidateStore.open(directory, options);
     const items = await open(join(directory, PIPELINE_FILES.items), "a");
-    return new PipelineRun(directory, plan, manifest, recovered, lock, store, items);
+    return new PipelineRun(directory, plan, manifest, recovered, lock, store, items, options.durable ?? false);
   }
 
   /** As it stands; on disk it is as of the last update. */
@@ -223,16 +227,17 @@ export class PipelineRun {
     return this.#manifest.seed + (this.plan.seeds === "shared" ? 0 : item * this.plan.candidatesPerItem);
   }
 
-  /** Stores a candidate, whose index is that in the run. */
+  /** Stores a candidate, whose index is that in the run. @param from the files of the plan it was made from */
   async append(
     candidate: Candidate,
     score: number | null,
     extra: { item: string; step: number },
+    from: MadeFrom,
   ): Promise<PlacedCandidate> {
     const { backend, reward } = this.#manifest.models;
     const source = ({ name, model, digest }: ModelRecord): SourceRecord => ({ name, model, digest });
     const sources = { backend: source(backend), reward: source(reward), laurel: this.#manifest.versions.laurel };
-    const record = candidateRecord(candidate, score, sources, { inputs: { init: null, mask: null }, embeddings: [] });
+    const record = candidateRecord(candidate, score, sources, from);
     const { index, seed, image, evaluations } = await this.#store.append(record, candidate.image, extra);
     this.#manifest = {
       ...this.#manifest,
@@ -244,9 +249,10 @@ export class PipelineRun {
 
   /** Records that an item went through all steps, or failed. */
   async finishItem(line: ItemLine): Promise<void> {
-    const written = this.#itemWriting.then(() => this.#items.appendFile(`${redact(JSON.stringify(line))}\n`));
-    this.#itemWriting = written.catch(() => undefined);
-    await written;
+    await this.#inTurn(async () => {
+      await this.#items.appendFile(`${redact(JSON.stringify(line))}\n`);
+      if (this.#durable) await this.#items.datasync();
+    });
     this.#recorded.delete(line.index);
     const { total, finished, failed } = this.#manifest.items;
     if (line.error === null) this.#finished.add(line.index);
@@ -258,10 +264,19 @@ export class PipelineRun {
   /** Changes the manifest; readers see the old one or the new one. */
   async update(change: Partial<PipelineManifest>): Promise<void> {
     this.#manifest = { ...this.#manifest, ...change };
-    await writeFileAtomic(
-      join(this.directory, RUN_FILES.manifest),
-      `${redact(JSON.stringify(this.#manifest, null, 2))}\n`,
+    await this.#inTurn(() =>
+      writeFileAtomic(
+        join(this.directory, RUN_FILES.manifest),
+        `${redact(JSON.stringify(this.#manifest, null, 2))}\n`,
+        { durable: this.#durable },
+      ),
     );
+  }
+
+  #inTurn(write: () => Promise<void>): Promise<void> {
+    const written = this.#writing.then(write);
+    this.#writing = written.catch(() => undefined);
+    return written;
   }
 
   /** A folder inside the run's. @throws UsageError for a name that leads out of it */

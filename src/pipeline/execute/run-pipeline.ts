@@ -1,5 +1,6 @@
 /** @file Runs a pipeline: items side by side, earlier ones first, until all are done, the budget is spent, or something has to be waited for. */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import PQueue from "p-queue";
 import type { ImageBackend } from "../../backends/contract.js";
 import { HttpError } from "../../backends/http/error.js";
@@ -7,7 +8,9 @@ import { BackendError, CancelledError, LaurelError } from "../../errors.js";
 import type { Reward } from "../../rewards/contract.js";
 import type { Strategy } from "../../strategies/contract.js";
 import { redact } from "../../util/secret.js";
+import { pictureReader } from "../document/files.js";
 import type { PlanItem, PlanStep } from "../document/plan.js";
+import { checkPlan } from "./check-plan.js";
 import { exportResults } from "./export.js";
 import { executeItem } from "./item.js";
 import type { ItemLine, PipelineManifest } from "./manifest.js";
@@ -37,6 +40,13 @@ export interface PipelineProgress {
 /** System errors that a person has to mend: a full or broken disk. What is stored is kept. */
 const DISK_ERRORS: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE"]);
 
+/** Warnings that a run keeps: those about single pictures could be as many as there are pictures. */
+const MOST_WARNINGS = 200;
+/** Between two writings of a manifest that only counts on. */
+const CHECKPOINT_MS = 2000;
+/** How long what is cancelled may take to stop: time to tell a server. */
+const LEAVING_MS = 1000;
+
 /** What a failure means for the run. */
 type Verdict = "cancelled" | "paused" | "item" | "failed";
 
@@ -47,20 +57,23 @@ type Verdict = "cancelled" | "paused" | "item" | "failed";
  */
 export async function runPipeline(run: PipelineRun, options: RunPipelineOptions): Promise<PipelineManifest> {
   const { plan } = run;
+  checkPlan(plan, options.backend);
   const startedAt = performance.now();
   const before = run.manifest.totalMs;
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-  const drawn = Math.max(1, options.backend.capabilities.concurrency ?? 1);
-  const shared = shareModels(options.backend, options.reward, drawn);
+  const drawn = options.backend.capabilities.concurrency ?? 1;
+  const shared = shareModels(options.backend, options.reward);
   // one more than are drawn at once: while one item is scored and stored the next is drawn
   const queue = new PQueue({ concurrency: plan.concurrency ?? drawn + 1 });
+  const picture = pictureReader(plan.files);
   const warnings = new Set(run.manifest.warnings);
   const warn = (message: string): void => {
     const text = redact(message);
-    if (warnings.has(text)) return;
-    warnings.add(text);
-    options.onWarning?.(text);
+    if (warnings.has(text) || warnings.size > MOST_WARNINGS) return;
+    const told = warnings.size < MOST_WARNINGS ? text : "more warnings than a run keeps; they are left out";
+    warnings.add(told);
+    options.onWarning?.(told);
   };
   const progress = (): void =>
     options.onProgress?.({
@@ -68,13 +81,13 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
       candidates: run.manifest.candidates,
       possible: plan.items.length * plan.candidatesPerItem,
     });
+  let savedAt = startedAt;
+  const save = (change: Partial<PipelineManifest>): Promise<void> => {
+    savedAt = performance.now();
+    return run.update({ ...change, warnings: [...warnings], totalMs: Math.round(before + savedAt - startedAt) });
+  };
   const finish = (change: Partial<PipelineManifest>): Promise<void> =>
-    run.update({
-      ...change,
-      warnings: [...warnings],
-      finishedAt: new Date().toISOString(),
-      totalMs: Math.round(before + performance.now() - startedAt),
-    });
+    save({ ...change, finishedAt: new Date().toISOString() });
   const spent = (): boolean => {
     const { candidates = Infinity, evaluations = Infinity, seconds = Infinity } = plan.budget;
     const elapsed = (before + performance.now() - startedAt) / 1000;
@@ -82,6 +95,11 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
   };
 
   let failure: unknown;
+  const leaving = new Set<Promise<unknown>>();
+  const onLeave = (end: Promise<unknown>): void => {
+    leaving.add(end);
+    void end.finally(() => leaving.delete(end));
+  };
   const work = async (item: PlanItem): Promise<void> => {
     try {
       const models = shared.for(item.index);
@@ -90,12 +108,15 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
         item,
         ...models,
         refiner: options.refiner,
+        picture,
         signal,
         onWarning: warn,
         onProgress: progress,
+        onLeave,
       });
       await run.finishItem(line);
       options.onItem?.(line);
+      if (performance.now() - savedAt > CHECKPOINT_MS) await save({});
     } catch (error) {
       if (verdictOf(error, signal) === "item") {
         const line = failedItem(item, error as Error);
@@ -127,6 +148,7 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
       });
   }
   await queue.onIdle();
+  if (signal.aborted) await Promise.race([Promise.allSettled(leaving), sleep(LEAVING_MS, undefined, { ref: false })]);
 
   if (options.signal?.aborted === true || failure !== undefined) {
     const error =

@@ -37,6 +37,8 @@ export interface LocatedScalar {
   readonly kind: "scalar";
   readonly place: Place;
   readonly value: string | number | boolean | null;
+  /** Where its text was written, if that is not where it stands: a path in it is relative to that file. */
+  readonly origin?: Place;
 }
 
 /** One fault of a document. */
@@ -52,6 +54,8 @@ const MAXIMUM_FAULTS = 50;
 export class DocumentError extends UsageError {
   /** Each `file:line:column: what is wrong`. */
   readonly faults: readonly string[];
+  /** The faults as they were found, to be told together with others. */
+  readonly causes: readonly Fault[];
 
   constructor(faults: readonly Fault[], options?: ErrorOptions) {
     const files = [...new Set(faults.map(({ place }) => place.file))];
@@ -62,6 +66,7 @@ export class DocumentError extends UsageError {
     const unique = [...new Set(lines)];
     const first = unique[0] ?? "expected a sound document, got faults";
     super(unique.length > 1 ? `${first} (and ${unique.length - 1} more)` : first, options);
+    this.causes = faults;
     this.faults =
       unique.length > MAXIMUM_FAULTS
         ? [...unique.slice(0, MAXIMUM_FAULTS), `and ${unique.length - MAXIMUM_FAULTS} more faults`]
@@ -109,6 +114,16 @@ export function placeAt(located: Located, path: readonly PropertyKey[], key = fa
     } else return place;
   }
   return place;
+}
+
+/** Where the text at `path` was written. */
+export function originAt(located: Located, path: readonly PropertyKey[]): Place {
+  let current: Located | undefined = located;
+  for (const step of path) {
+    if (current?.kind === "map") current = current.entries.get(String(step))?.value;
+    else current = current?.kind === "list" ? current.items[Number(step)] : undefined;
+  }
+  return (current?.kind === "scalar" ? current.origin : undefined) ?? placeAt(located, path);
 }
 
 /** What a value is, for messages: short, on one line. */

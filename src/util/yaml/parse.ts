@@ -82,7 +82,7 @@ function tokensOf(
     if (token.type === "document" && token.value !== undefined) open.push([token.value, depth]);
     if (!CST.isCollection(token)) continue;
     for (const { key, value } of token.items) {
-      if (key != null) open.push([key, depth + 1]);
+      if (key !== null && key !== undefined) open.push([key, depth + 1]);
       if (value !== undefined) open.push([value, depth + 1]);
     }
   }

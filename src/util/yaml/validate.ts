@@ -1,13 +1,16 @@
 /** @file Checks a located document against a zod schema: every fault with its place, unknown keys with the closest known one. */
 
-import type { z } from "zod";
+import { globalRegistry, type z } from "zod";
 import { closest } from "../closest.js";
 import { describeValue, DocumentError, type Fault, type Located, placeAt, plainValue } from "./located.js";
 
 type Issue = z.core.$ZodIssue;
 type Schema = z.core.$ZodType;
 
-/** The value as the schema gives it. @throws DocumentError with all faults */
+/**
+ * The value as the schema gives it. What stands where a schema with the meta `writeOnly` wants the name of a secret is never repeated.
+ * @throws DocumentError with all faults
+ */
 export function validateLocated<T>(schema: z.ZodType<T>, located: Located): T {
   const value = plainValue(located);
   const result = schema.safeParse(value);
@@ -26,10 +29,17 @@ function explain(
   const path = [...above, ...issue.path];
   const actual = valueAt(value, path);
   const at = path.length === 0 ? "" : `${path.map(String).join(".")}: `;
-  const fault = (message: string, key = false): Fault => ({
-    place: placeAt(located, path, key),
-    message: `${at}${message}`,
-  });
+  const fault = (message: string): Fault => ({ place: placeAt(located, path), message: `${at}${message}` });
+  const secret = path.findIndex((_, i) => schemasAt(schema, path.slice(0, i + 1)).some(isSecret));
+  if (secret >= 0) {
+    const message = `${path
+      .slice(0, secret + 1)
+      .map(String)
+      .join(
+        ".",
+      )}: expected { env: NAME } or { file: PATH }, which say where the secret is, got something else (not shown here)`;
+    return [{ place: placeAt(located, path.slice(0, secret + 1)), message }];
+  }
   if (issue.code === "unrecognized_keys") {
     const known = knownKeys(schema, path);
     return issue.keys.map((name) => {
@@ -42,6 +52,8 @@ function explain(
     });
   }
   if (issue.code === "invalid_union") {
+    // a discriminator of another value has no branches
+    if (issue.errors.length === 0) return [unknownVariant(issue, path, schema, actual, located)];
     const branch = likeliest(issue.errors);
     if (branch === undefined) return [fault(`${expectation(issue.errors.flat())}, got ${describeValue(actual)}`)];
     return branch.flatMap((inner) => explain(inner, path, schema, value, located));
@@ -58,6 +70,29 @@ function got(issue: Issue, actual: unknown): string {
       ? closest(actual, issue.values.map(String))
       : undefined;
   return `${describeValue(actual)}${near === undefined ? "" : `; did you mean ${near}?`}`;
+}
+
+/** A mapping whose discriminator (`backend`, ...) names no variant, or that lacks it. */
+function unknownVariant(
+  issue: Issue,
+  path: readonly PropertyKey[],
+  schema: Schema,
+  value: unknown,
+  located: Located,
+): Fault {
+  const discriminator = "discriminator" in issue ? String(issue.discriminator) : "";
+  const branches = schemasAt(schema, [...path, discriminator]).flatMap(alternatives);
+  const values = branches.flatMap((one) => {
+    const { def } = (one as z.core.$ZodTypes)._zod;
+    return def.type === "literal" ? def.values.map(String) : [];
+  });
+  const whole = [...path, discriminator];
+  const actual = valueAt(value, [discriminator]);
+  const near = typeof actual === "string" ? closest(actual, values) : undefined;
+  return {
+    place: placeAt(located, whole),
+    message: `${whole.map(String).join(".")}: expected one of ${[...new Set(values)].join(", ")}, got ${describeValue(actual)}${near === undefined ? "" : `; did you mean ${near}?`}`,
+  };
 }
 
 /** Of the branches of a union, the one that got furthest into the value; undefined when none accepts even its kind. */
@@ -113,9 +148,9 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return current;
 }
 
-/** The keys that objects at `path` may have. */
-function knownKeys(schema: Schema, path: readonly PropertyKey[]): Set<string> {
-  let level: Schema[] = [schema];
+/** The schemas that what is at `path` may have to meet. */
+function schemasAt(schema: Schema, path: readonly PropertyKey[]): readonly Schema[] {
+  let level: readonly Schema[] = [schema];
   for (const step of path) {
     level = level.flatMap(alternatives).flatMap((one) => {
       const { def } = (one as z.core.$ZodTypes)._zod;
@@ -128,12 +163,23 @@ function knownKeys(schema: Schema, path: readonly PropertyKey[]): Set<string> {
       return [];
     });
   }
-  const keys = new Set<string>();
-  for (const one of level.flatMap(alternatives)) {
-    const { def } = (one as z.core.$ZodTypes)._zod;
-    if (def.type === "object") for (const key of Object.keys((def as z.core.$ZodObjectDef).shape)) keys.add(key);
-  }
-  return keys;
+  return level;
+}
+
+/** The keys that objects at `path` may have. */
+function knownKeys(schema: Schema, path: readonly PropertyKey[]): ReadonlySet<string> {
+  const keys = schemasAt(schema, path)
+    .flatMap(alternatives)
+    .flatMap((one) => {
+      const { def } = (one as z.core.$ZodTypes)._zod;
+      return def.type === "object" ? Object.keys((def as z.core.$ZodObjectDef).shape) : [];
+    });
+  return new Set(keys);
+}
+
+/** True for the name of a secret (`writeOnly` in its meta). */
+function isSecret(schema: Schema): boolean {
+  return alternatives(schema).some((one) => globalRegistry.get(one)?.["writeOnly"] === true);
 }
 
 /** What a wrapped schema or a union comes down to. */
