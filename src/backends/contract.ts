@@ -21,7 +21,7 @@ export interface BackendCapabilities extends SettingLimits {
   readonly maximumBatch: number;
   /** What a cancellation stops: nothing but the waiting, or the drawing itself. */
   readonly cancel: "waiting" | "drawing";
-  /** Groups that may be drawn at the same time. @default 1 */
+  /** Groups that may be drawn at the same time, where each is a request of its own; undefined where they are drawn in turn, each when it is asked for. */
   readonly concurrency?: number;
 }
 

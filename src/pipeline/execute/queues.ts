@@ -1,7 +1,8 @@
-/** @file Sharing a backend and a reward between items: at most so many requests at once, the earlier item first. */
+/** @file Sharing a backend and a reward between items: at most so many groups at once, the earlier item first. */
 
 import PQueue from "p-queue";
 import type { GeneratedGroup, ImageBackend } from "../../backends/contract.js";
+import { drawGroups } from "../../backends/groups.js";
 import type { Reward } from "../../rewards/contract.js";
 
 /** Backend and reward as the items of a run see them. */
@@ -10,35 +11,25 @@ export interface SharedModels {
   for(item: number): { readonly backend: ImageBackend; readonly reward: Reward };
 }
 
-/**
- * Puts a queue before the backend and one before the reward.
- * @param concurrency groups the backend draws at once
- */
-export function shareModels(backend: ImageBackend, reward: Reward, concurrency: number): SharedModels {
+/** Puts a queue before the backend, as wide as the groups it may draw at once, and one before the reward. */
+export function shareModels(backend: ImageBackend, reward: Reward): SharedModels {
+  const concurrency = backend.capabilities.concurrency ?? 1;
   const drawing = new PQueue({ concurrency });
   // a device works on one thing at a time
   const scoring = new PQueue({ concurrency: 1 });
+  const generate = backend.capabilities.concurrency === undefined ? generateInTurn : generateApart;
   return {
     for(item) {
       const priority = -item;
       return {
         backend: {
-          ...forward(backend),
-          async *generate(request, options) {
-            const groups = backend.generate(request, options);
-            try {
-              for (;;) {
-                const { value, done } = await drawing.add(
-                  (): Promise<IteratorResult<GeneratedGroup, void>> => groups.next(),
-                  { priority },
-                );
-                if (done === true) return;
-                yield value;
-              }
-            } finally {
-              await groups.return(undefined);
-            }
-          },
+          name: backend.name,
+          model: backend.model,
+          capabilities: backend.capabilities,
+          defaults: backend.defaults,
+          dispose: () => backend.dispose(),
+          generate: (request, options) =>
+            generate(backend, (task) => drawing.add(task, { priority }), concurrency, request, options),
         },
         reward: {
           name: reward.name,
@@ -52,12 +43,41 @@ export function shareModels(backend: ImageBackend, reward: Reward, concurrency: 
   };
 }
 
-function forward(backend: ImageBackend): Omit<ImageBackend, "generate"> {
-  return {
-    name: backend.name,
-    model: backend.model,
-    capabilities: backend.capabilities,
-    defaults: backend.defaults,
-    dispose: () => backend.dispose(),
-  };
-}
+type Generate = ImageBackend["generate"];
+type GenerateQueued = (
+  backend: ImageBackend,
+  queued: <T>(task: () => Promise<T>) => Promise<T>,
+  concurrency: number,
+  ...given: Parameters<Generate>
+) => ReturnType<Generate>;
+
+/** For a backend that draws one group after the other, each when it is asked for it: the request stays one. */
+const generateInTurn: GenerateQueued = async function* (backend, queued, _, request, options) {
+  const groups = backend.generate(request, options);
+  try {
+    for (;;) {
+      const { value, done } = await queued((): Promise<IteratorResult<GeneratedGroup, void>> => groups.next());
+      if (done === true) return;
+      yield value;
+    }
+  } finally {
+    await groups.return(undefined);
+  }
+};
+
+/** For a backend of independent requests, which would draw ahead out of turn: each group is a request of its own. */
+const generateApart: GenerateQueued = async function* (backend, queued, concurrency, request, options = {}) {
+  yield* drawGroups(request, concurrency, options, ({ seed, count }, watched) =>
+    queued(async () => {
+      const images: GeneratedGroup["images"][number][] = [];
+      const warnings: string[] = [];
+      if (!watched.signal.aborted) {
+        for await (const group of backend.generate({ ...request, seed, count }, watched)) {
+          images.push(...group.images);
+          warnings.push(...group.warnings);
+        }
+      }
+      return { images, warnings };
+    }),
+  );
+};
