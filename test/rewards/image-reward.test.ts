@@ -110,7 +110,7 @@ describe("opening ImageReward", () => {
 
   test("a path that is not there is refused", async () => {
     await expect(openImageReward(join(scratch, "none"), device)).rejects.toThrow(
-      "expected an ImageReward file or folder, got none",
+      "none: expected an ImageReward file or folder, got no such file",
     );
   });
 });
