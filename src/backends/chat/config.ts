@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { z } from "zod";
 import { UsageError } from "../../errors.js";
 import { closest } from "../../util/closest.js";
-import { readLocated } from "../../util/yaml/located.js";
+import { readLocated } from "../../util/yaml/parse.js";
 import { validateLocated } from "../../util/yaml/validate.js";
 import { secretSchema } from "../config.js";
 import { SHIPPED, shippedConfigs } from "../shipped.js";

@@ -12,7 +12,7 @@ const replySchema = z.object({
         message: z.object({
           // null beside a refusal, tool calls, or reasoning that never came to an end
           content: z
-            .union([z.string(), z.array(z.object({ type: z.string().nullish(), text: z.unknown() }))])
+            .union([z.string(), z.array(z.object({ type: z.string().nullish(), text: z.unknown().optional() }))])
             .nullish(),
           refusal: z.string().nullish(),
         }),
@@ -56,7 +56,7 @@ export function readReply(json: unknown): Omit<ChatReply, "warnings"> | { readon
 }
 
 /** Parts of other kinds (reasoning, pictures) are not the answer. */
-function textOfPart({ type, text }: { type?: string | null | undefined; text: unknown }): string {
+function textOfPart({ type, text }: { type?: string | null | undefined; text?: unknown }): string {
   return ["text", "output_text"].includes(type ?? "text") && typeof text === "string" ? text : "";
 }
 
