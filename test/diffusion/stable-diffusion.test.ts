@@ -1,15 +1,11 @@
 /** @file Whole runs of Stable Diffusion: the pictures of diffusers, independence of the batch, cancelling, errors. */
 
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { BackendError, CancelledError } from "#laurel/errors";
+import { CancelledError } from "#laurel/errors";
 import { openStableDiffusion, type StableDiffusion } from "#laurel/diffusion/stable-diffusion";
 import { type Device, openDevice } from "#laurel/runtime/device";
-import type { Tensor } from "#laurel/tensor/tensor";
-import { openSafetensors, saveSafetensors } from "#laurel/weights/safetensors";
+import { changed, distilledFolder, FOLDER, removeFolders } from "./tiny-model.js";
 
 interface Case {
   sampler: string;
@@ -27,15 +23,13 @@ interface Case {
   images: { width: number; height: number; rgb: string; latents: string }[];
 }
 
-const FOLDER = fileURLToPath(new URL("../fixtures/models/tiny-sd", import.meta.url));
-const { cases: CASES, condProj } = JSON.parse(
+const { cases: CASES } = JSON.parse(
   await readFile(new URL("../fixtures/diffusion/images.json", import.meta.url), "utf8"),
-) as { cases: Case[]; condProj: string };
+) as { cases: Case[] };
 const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, "base64"));
 
 let device: Device;
 let model: StableDiffusion;
-const temporary: string[] = [];
 
 beforeAll(async () => {
   device = openDevice();
@@ -43,19 +37,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await device.close();
-  await Promise.all(temporary.map((folder) => rm(folder, { recursive: true })));
+  await removeFolders();
 });
-
-/** A copy of the model folder with one JSON file changed. */
-async function changed(file: string, change: (json: Record<string, unknown>) => unknown): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "laurel-sd-"));
-  temporary.push(folder);
-  await cp(FOLDER, folder, { recursive: true });
-  const path = join(folder, file);
-  const json = JSON.parse(await readFile(path, "utf8").catch(() => "{}")) as Record<string, unknown>;
-  await writeFile(path, JSON.stringify(change(json)));
-  return folder;
-}
 
 const request = (one: Case) => ({
   prompt: one.prompt,
@@ -69,28 +52,6 @@ const request = (one: Case) => ({
   width: one.width,
   height: one.height,
 });
-
-/** The model as a latent consistency model: its denoiser has one more layer, which is given the guidance scale. */
-async function distilledFolder(): Promise<string> {
-  const folder = await changed("model_index.json", (json) => ({
-    ...json,
-    _class_name: "LatentConsistencyModelPipeline",
-  }));
-  const edit = async (file: string, fields: object): Promise<void> => {
-    const json = JSON.parse(await readFile(join(folder, file), "utf8")) as object;
-    await writeFile(join(folder, file), JSON.stringify({ ...json, ...fields }));
-  };
-  await edit("unet/config.json", { time_cond_proj_dim: 10 });
-  await edit("scheduler/scheduler_config.json", { _class_name: "LCMScheduler" });
-  const path = join(folder, "unet/diffusion_pytorch_model.safetensors");
-  const source = await openSafetensors(path);
-  const tensors = new Map<string, Tensor>();
-  for (const name of source.entries.keys()) tensors.set(name, await source.read(name));
-  const data = new Float32Array(bytes(condProj).buffer);
-  tensors.set("time_embedding.cond_proj.weight", { dtype: "float32", shape: [data.length / 10, 10], data });
-  await saveSafetensors(path, tensors);
-  return folder;
-}
 
 /** Evaluations of the denoiser: Heun has two a step but one in the last, PNDM one more at its start; guidance doubles them. */
 function evaluationsOf({ sampler, steps, guidance, distilled = false }: Case): number {
@@ -281,133 +242,5 @@ describe("requests out of range", () => {
     [{ eta: 0.5 }, /^eta: expected 0 for sampler pndm/],
   ])("%j", async (wrong, message) => {
     await expect(model.begin({ ...ask, ...wrong })).rejects.toThrow(message);
-  });
-});
-
-describe("folders", () => {
-  test("a latent consistency model has its pipeline's defaults, and reads no negative prompt", async () => {
-    const opened = await openStableDiffusion(await distilledFolder(), device);
-    expect(opened.warnings).toEqual([]);
-    expect(opened.defaults).toMatchObject({ sampler: "lcm", steps: 4, guidance: 8.5 });
-    expect(opened.resolve({ prompt: "a", negativePrompt: "b", seed: 0, guidance: 0.5 }).warnings).toEqual([
-      "negative prompt: it has no effect on a model that was distilled with guidance",
-    ]);
-  });
-
-  test("a scheduler that is none of the samplers is said, and replaced", async () => {
-    const folder = await changed("scheduler/scheduler_config.json", (json) => ({
-      ...json,
-      _class_name: "LMSDiscreteScheduler",
-    }));
-    const opened = await openStableDiffusion(folder, device);
-    expect(opened.defaults.sampler).toBe("dpmpp-2m");
-    expect(opened.warnings).toEqual([
-      expect.stringMatching(
-        /its scheduler LMSDiscreteScheduler is not among the samplers; dpmpp-2m is the default instead$/,
-      ),
-    ]);
-  });
-
-  test("laurel.json sets the defaults", async () => {
-    const folder = await changed("laurel.json", () => ({
-      name: "tiny",
-      sampler: "ddim",
-      steps: 7,
-      guidance: 0,
-      width: 32,
-      batch: 3,
-    }));
-    const opened = await openStableDiffusion(folder, device);
-    expect(opened.name).toBe("tiny");
-    expect(opened.defaults).toEqual({
-      sampler: "ddim",
-      steps: 7,
-      guidance: 0,
-      eta: 0,
-      width: 32,
-      height: 64,
-      batch: 3,
-    });
-    expect(opened.warnings).toEqual([]);
-  });
-
-  test.each([
-    ["laurel.json", () => ({ stepps: 3 }), /laurel\.json: expected sampling defaults, got Unrecognized key: "stepps"/],
-    ["laurel.json", () => ({ steps: "3" }), /laurel\.json: expected sampling defaults, got steps: /],
-    [
-      "model_index.json",
-      (json: object) => ({ ...json, _class_name: "StableDiffusionXLPipeline" }),
-      /_class_name: expected StableDiffusionPipeline, .* or LatentConsistencyModelPipeline, got "StableDiffusionXLPipeline"/,
-    ],
-    [
-      "model_index.json",
-      (json: object) => ({ ...json, vae: ["diffusers", "AutoencoderTiny"] }),
-      /vae: expected AutoencoderKL, got "AutoencoderTiny"/,
-    ],
-    [
-      "unet/config.json",
-      (json: object) => ({ ...json, cross_attention_dim: 40 }),
-      /cross_attention_dim \(the text encoder's hidden_size\): expected 32, got 40/,
-    ],
-    [
-      "unet/config.json",
-      (json: object) => ({ ...json, layers_per_block: 1 }),
-      /UNet2DConditionModel: expected .* unexpected/,
-    ],
-    [
-      "scheduler/scheduler_config.json",
-      (json: object) => ({ ...json, thresholding: true }),
-      /scheduler_config\.json: thresholding: expected false, got true/,
-    ],
-  ])("%s that does not fit is refused (%#)", async (file, change, message) => {
-    await expect(openStableDiffusion(await changed(file, change), device)).rejects.toThrow(message);
-  });
-
-  test("an autoencoder with the attention names of old files is read", async () => {
-    const folder = await changed("laurel.json", () => ({ sampler: "euler", steps: 2, guidance: 1 }));
-    const path = join(folder, "vae", "diffusion_pytorch_model.safetensors");
-    const source = await openSafetensors(path);
-    const old: Readonly<Record<string, string>> = {
-      to_q: "query",
-      to_k: "key",
-      to_v: "value",
-      "to_out.0": "proj_attn",
-    };
-    const tensors = new Map<string, Tensor>();
-    for (const name of source.entries.keys()) {
-      tensors.set(
-        name.replace(/(?<=attentions\.0\.)(to_q|to_k|to_v|to_out\.0)/, (now) => old[now]!),
-        await source.read(name),
-      );
-    }
-    expect([...tensors.keys()].filter((name) => name.includes("query"))).not.toEqual([]);
-    await saveSafetensors(path, tensors);
-    const opened = await openStableDiffusion(folder, device);
-    const pictures: unknown[] = [];
-    for (const subject of [model, opened]) {
-      for await (const group of subject.generate({ prompt: "a", seed: 1, ...opened.defaults }))
-        pictures.push(group.images[0]!.image);
-    }
-    expect(pictures[0]).toEqual(pictures[1]);
-    await opened.dispose();
-  });
-
-  test("a device that dies while it compiles does not spoil the model", async () => {
-    const other = openDevice();
-    const opened = await openStableDiffusion(FOLDER, other);
-    other.start();
-    const preparing = opened.prepare();
-    process.kill(other.pid!, "SIGKILL");
-    await expect(preparing).rejects.toBeInstanceOf(BackendError);
-    await opened.prepare();
-    const { states } = await opened.begin({ prompt: "a", seed: 1, count: 2 });
-    expect(states).toHaveLength(2);
-    await other.close();
-  });
-
-  test("a folder that is none is refused", async () => {
-    await expect(openStableDiffusion(join(FOLDER, "unet"), device)).rejects.toThrow(
-      /model_index\.json: expected a diffusers folder \(model_index\.json\), got no such file/,
-    );
   });
 });
