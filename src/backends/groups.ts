@@ -1,6 +1,6 @@
 /** @file Drawing a request group by group from a server that can work on several at once. */
 
-import { CancelledError } from "../errors.js";
+import { throwIfAborted } from "../util/abort.js";
 import type { GeneratedGroup, GenerateOptions, ImageRequest } from "./contract.js";
 
 /** Consecutive seeds that are drawn together. */
@@ -42,7 +42,10 @@ export async function* drawGroups(
   try {
     while (next < request.count || underway.length > 0) {
       while (next < request.count && underway.length < concurrency) start();
-      const group = await underway.shift()!;
+      const group = await underway.shift()!.catch((error: unknown) => {
+        throwIfAborted(signal);
+        throw error;
+      });
       throwIfAborted(signal);
       // the next is under way before this one is worked on
       if (next < request.count) start();
@@ -52,8 +55,4 @@ export async function* drawGroups(
     stop.abort();
     await Promise.allSettled(underway);
   }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new CancelledError("generation was cancelled", { cause: signal.reason });
 }

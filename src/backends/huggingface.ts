@@ -1,49 +1,43 @@
-/** @file The backend `huggingface`: text to image through Hugging Face's inference providers or a dedicated endpoint. */
+/**
+ * @file The backend `huggingface`: text to image through Hugging Face's inference providers or a dedicated endpoint. The client library says how each
+ * provider is asked; sending, repeating, waiting and reading the answer are done here, because the library repeats a 503 without pause or end, labels
+ * every picture image/jpeg, and fetches addresses from answers without any limit.
+ */
 
-import { InferenceClient, type InferenceProviderOrPolicy } from "@huggingface/inference";
-import { UsageError } from "../errors.js";
-import type { RgbImage } from "../image/types.js";
-import type { Secret } from "../util/secret.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { getProviderHelper, makeRequestOptionsFromResolvedModel } from "@huggingface/inference";
+import { throwIfAborted } from "../util/abort.js";
 import type { GeneratedGroup, ImageBackend, ImageRequest } from "./contract.js";
 import { drawGroups, type GroupOptions } from "./groups.js";
-import type { HttpServer } from "./http/client.js";
-import { HttpError } from "./http/error.js";
+import type { HttpReply, HttpServer } from "./http/client.js";
+import { type Answer, isCompleted, isUnderway, type Job, readAnswer } from "./huggingface-answer.js";
+import { checkOptions, findRoute, HUB, type HuggingfaceOptions, type Route, TASK } from "./huggingface-route.js";
 import { bytesOfBase64, decodeReceived, sizeWarning } from "./received.js";
 import { checkRequest } from "./resolve.js";
 
-/** How the service is used. */
-export interface HuggingfaceOptions {
-  /** `organisation/name` on the hub. */
-  readonly model?: string | undefined;
-  /** Left out, the first provider that serves the model, in the order of the account's settings. */
-  readonly provider?: string | undefined;
-  /** A dedicated endpoint, instead of a provider. */
-  readonly endpoint?: string | undefined;
-  readonly token?: Secret | undefined;
-  /** Account that pays. */
-  readonly billTo?: string | undefined;
-  /** Calls at once. @default 4 */
-  readonly concurrency?: number | undefined;
-}
-
+const ROUTER_HOST = "router.huggingface.co";
 const MAXIMUM_SIDE = 4096;
+/** Milliseconds that telling a provider of a cancellation may take. */
+const CANCEL_MS = 2000;
 
 /**
- * Opens the service. A call draws one picture. The seed is passed on, but which providers honour it is not known: it is recorded as requested and never
- * as reported.
+ * Opens the service. A call draws one picture. The seed is passed on, but which providers honour it is not known: a seed is recorded as reported only
+ * where the answer has one.
  * @throws UsageError for options that do not go together
  */
 export function openHuggingface(server: HttpServer, options: HuggingfaceOptions): ImageBackend {
-  if (options.endpoint !== undefined && options.provider !== undefined) {
-    throw new UsageError("backend huggingface: expected url or provider, got both");
-  }
-  if (options.endpoint === undefined && options.model === undefined) {
-    throw new UsageError(
-      "backend huggingface: model: expected a model on the hub, such as stabilityai/stable-diffusion-xl-base-1.0, got none",
-    );
-  }
-  // its own repetition after 503 knows no pause and no end: ours does
-  const client = new InferenceClient(options.token?.reveal(), { retry_on_error: false });
+  checkOptions(options);
+  let route: Promise<Route> | undefined;
+  const routed = async (signal: AbortSignal | undefined): Promise<Route> => {
+    route ??= findRoute(server, options, signal);
+    try {
+      return await route;
+    } catch (error) {
+      route = undefined; // asked again next time
+      throw error;
+    }
+  };
+  const concurrency = options.concurrency ?? 4;
   const backend: ImageBackend = {
     name: "huggingface",
     model: { name: options.model ?? options.endpoint!, path: undefined },
@@ -56,7 +50,7 @@ export function openHuggingface(server: HttpServer, options: HuggingfaceOptions)
       samplers: [],
       size: { multiple: 8, minimum: 64, maximum: MAXIMUM_SIDE },
       maximumBatch: 1,
-      concurrency: options.concurrency ?? 4,
+      concurrency,
       textToImage: true,
       imageToImage: false,
       inpainting: false,
@@ -71,9 +65,16 @@ export function openHuggingface(server: HttpServer, options: HuggingfaceOptions)
     },
     async *generate(request, given = {}) {
       checkRequest(backend, request);
-      yield* drawGroups(request, options.concurrency ?? 4, given, ({ seed }, watched) =>
-        drawOne({ client, server, options, request }, seed, watched),
+      throwIfAborted(given.signal);
+      const found = await routed(given.signal);
+      yield* drawGroups(request, concurrency, given, ({ seed }, watched) =>
+        drawOne({ server, options, request, route: found }, seed, watched),
       );
+    },
+    async probe(signal) {
+      if (options.endpoint !== undefined) return [];
+      const { provider, model } = await routed(signal);
+      return [`${HUB}: ${options.model} is drawn by ${provider} as ${model}`];
     },
     dispose: () => server.close(),
   };
@@ -81,102 +82,132 @@ export function openHuggingface(server: HttpServer, options: HuggingfaceOptions)
 }
 
 interface Drawing {
-  readonly client: InferenceClient;
   readonly server: HttpServer;
   readonly options: HuggingfaceOptions;
   readonly request: ImageRequest;
+  readonly route: Route;
 }
 
 async function drawOne(drawing: Drawing, seed: number, { signal, onProgress }: GroupOptions): Promise<GeneratedGroup> {
-  const { server, request } = drawing;
-  const image = await server.call((limited) => callClient(drawing, seed, limited, signal), { signal });
+  const { server, request, route } = drawing;
+  const { bytes, seed: reportedSeed } = await askFor(drawing, seed, signal);
+  const image = await decodeReceived(bytes, `${server.name}: picture`);
   onProgress({ step: 1, steps: 1, candidates: 1 });
-  const told =
-    "whether the seed, the negative prompt and the steps are honoured depends on the provider, which does not say";
-  const warnings = [`${server.name}: ${told}`, ...sizeWarning(server.name, request, image)];
-  return { images: [{ seed, image, evaluations: 0, reportedSeed: null }], warnings };
+  const asked = [
+    ...(reportedSeed === null ? ["seed"] : []),
+    ...(request.negativePrompt === undefined ? [] : ["negative prompt"]),
+    ...(request.steps === undefined ? [] : ["steps"]),
+    ...(request.guidance === undefined ? [] : ["guidance"]),
+  ];
+  const warnings = [
+    ...route.warnings,
+    ...(asked.length === 0
+      ? []
+      : [`${server.name}: ${asked.join(", ")}: passed on, but the provider does not say whether it honours them`]),
+    ...(reportedSeed === null || reportedSeed === seed
+      ? []
+      : [`${server.name}: expected the seeds asked for, got others; the record of each picture says which`]),
+    ...sizeWarning(server.name, request, image),
+  ];
+  return {
+    images: [{ seed, image, evaluations: 0, reportedSeed, source: `${server.name} (${route.provider})` }],
+    warnings,
+  };
 }
 
-async function callClient(
-  { client, server, options, request }: Drawing,
+/** Asks for one picture and waits for it. */
+async function askFor(
+  { server, options, request, route }: Drawing,
   seed: number,
-  limited: typeof globalThis.fetch,
   signal: AbortSignal,
-): Promise<RgbImage> {
-  const { provider = options.endpoint === undefined ? "auto" : undefined, endpoint, model, billTo } = options;
+): Promise<{ readonly bytes: Uint8Array; readonly seed: number | null }> {
+  const { address, headers, body } = requestOf(options, route, request, seed);
+  const reply = await server.send(address, headers, { text: body, signal });
+  if (!isJson(reply)) return { bytes: reply.bytes, seed: null };
+  const where = address.pathname;
+  let answer = understood(server, where, server.parse(where, reply));
+  if (answer.kind === "pending") answer = await waitFor(server, options, { address, headers }, answer.job, signal);
+  if (answer.kind === "failed")
+    throw server.fault("bad-response", `${where}: expected a picture, got ${answer.reason}`);
+  if (answer.kind === "pending") throw server.fault("bad-response", `${where}: expected a picture, got another job`);
+  const picture = { seed: answer.seed };
+  if (answer.kind === "encoded") return { ...picture, bytes: bytesOfBase64(answer.base64, `${server.name}: picture`) };
+  return { ...picture, bytes: (await server.download(answer.address, { signal })).bytes };
+}
+
+/** The request as the client library writes it for the provider. */
+function requestOf(
+  { endpoint, token, billTo }: HuggingfaceOptions,
+  { provider, model, mapping }: Route,
+  request: ImageRequest,
+  seed: number,
+): { readonly address: URL; readonly headers: Readonly<Record<string, string>>; readonly body: string } {
   const parameters = {
     seed,
-    ...(request.negativePrompt === undefined ? {} : { negative_prompt: request.negativePrompt }),
-    ...(request.steps === undefined ? {} : { num_inference_steps: request.steps }),
-    ...(request.guidance === undefined ? {} : { guidance_scale: request.guidance }),
-    ...(request.width === undefined ? {} : { width: request.width }),
-    ...(request.height === undefined ? {} : { height: request.height }),
+    negative_prompt: request.negativePrompt,
+    num_inference_steps: request.steps,
+    guidance_scale: request.guidance,
+    width: request.width,
+    height: request.height,
   };
-  const args = {
-    inputs: request.prompt,
-    parameters,
-    ...(model === undefined ? {} : { model }),
-    ...(endpoint === undefined ? {} : { endpointUrl: endpoint }),
-    ...(provider === undefined ? {} : { provider: provider as InferenceProviderOrPolicy }),
-  };
-  // with `dataUrl` and `url` the client hands on what came; asked for a blob it would fetch an address from the answer without any limit
-  const own = provider === undefined || provider === "hf-inference";
-  const common = {
-    fetch: withoutAddresses(limited, server, signal),
-    signal,
-    ...(billTo === undefined ? {} : { billTo }),
-  };
-  let result: unknown;
-  try {
-    result = own
-      ? await client.textToImage(args, { ...common, outputType: "dataUrl" })
-      : await client.textToImage(args, { ...common, outputType: "url" });
-  } catch (error) {
-    throw explained(error, server);
-  }
-  const where = `${server.name}: picture`;
-  if (typeof result !== "string") throw server.fault("bad-response", `expected a picture, got ${typeof result}`);
-  // the client labels everything image/jpeg; the decoder looks at the bytes
-  const bytes = result.startsWith("data:")
-    ? bytesOfBase64(result, where)
-    : (await server.download(result, { signal })).bytes;
-  return decodeReceived(bytes, where);
+  const given = Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
+  const { url, info } = makeRequestOptionsFromResolvedModel(
+    model,
+    getProviderHelper(provider, TASK),
+    {
+      inputs: request.prompt,
+      parameters: given,
+      ...(endpoint === undefined ? {} : { endpointUrl: endpoint }),
+      ...(token === undefined ? {} : { accessToken: token.reveal() }),
+    },
+    mapping as Parameters<typeof makeRequestOptionsFromResolvedModel>[3],
+    // base64 rather than an address, where there is a choice
+    { task: TASK, outputType: "dataUrl", ...(billTo === undefined ? {} : { billTo }) } as object,
+  );
+  return { address: new URL(url), headers: info.headers as Record<string, string>, body: info.body as string };
 }
 
-/** Some endpoints answer `{ "output": ["https://..."] }`, which the client would fetch unchecked: it is fetched here, under the server's limits. */
-function withoutAddresses(
-  limited: typeof globalThis.fetch,
+/** Asks after a queued picture until it is there. The questions go to the host that took the order, whatever the answer names. */
+async function waitFor(
   server: HttpServer,
+  { queueSeconds = 600, pollMs = 500 }: HuggingfaceOptions,
+  { address, headers }: { readonly address: URL; readonly headers: Readonly<Record<string, string>> },
+  { poll, result, cancel }: Job,
   signal: AbortSignal,
-): typeof globalThis.fetch {
-  return async (input, init) => {
-    const response = await limited(input, init);
-    if (!(response.headers.get("content-type") ?? "").startsWith("application/json")) return response;
-    const json: unknown = await response
-      .clone()
-      .json()
-      .catch(() => undefined);
-    const output = typeof json === "object" && json !== null ? (json as { output?: unknown }).output : undefined;
-    const address: unknown = Array.isArray(output) ? output[0] : undefined;
-    if (typeof address !== "string" || address.startsWith("data:")) return response;
-    const { bytes } = await server.download(address, { signal });
-    return new Response(Buffer.from(bytes), { headers: { "content-type": "image/png" } });
-  };
+): Promise<Answer> {
+  // the router puts the provider's name before its paths
+  const prefix = address.host === ROUTER_HOST ? `/${address.pathname.split("/")[1] ?? ""}` : "";
+  const at = (path: string): URL => new URL(`${prefix}${path}${address.search}`, address.origin);
+  const ask = async (path: string): Promise<unknown> =>
+    server.parse(path, await server.send(at(path), headers, { signal, timeoutMs: 60_000 }));
+  const deadline = performance.now() + queueSeconds * 1000;
+  try {
+    for (let wait = pollMs; ; wait = Math.min(wait * 1.5, pollMs * 8)) {
+      await sleep(wait, undefined, { signal });
+      const json = await ask(poll);
+      if (result !== undefined && isCompleted(json)) return understood(server, result, await ask(result));
+      if (!isUnderway(json)) return understood(server, poll, json);
+      if (performance.now() > deadline) {
+        throw server.fault("unavailable", `${poll}: expected a picture within ${queueSeconds} s, got it still queued`);
+      }
+    }
+  } catch (error) {
+    if (cancel !== undefined) {
+      const stop = { method: cancel.method, aside: true, timeoutMs: CANCEL_MS };
+      await server.send(at(cancel.path), headers, stop).catch(() => undefined);
+    }
+    throw error;
+  }
 }
 
-/** The client's own errors: a wrong use is the user's, a broken answer the server's. */
-function explained(error: unknown, server: HttpServer): unknown {
-  if (error instanceof HttpError || !(error instanceof Error)) return error;
-  const message = error.message.split("\n")[0] ?? "";
-  if (error.name === "InputError" || error.name === "RoutingError")
-    return new UsageError(`${server.name}: ${message}`, { cause: error });
-  if (
-    error.name === "ProviderOutputError" ||
-    error.name === "ProviderApiError" ||
-    error.name === "HubApiError" ||
-    error instanceof SyntaxError
-  ) {
-    return server.fault("bad-response", message, { cause: error });
-  }
-  return error;
+/** @throws HttpError for an answer of no known form */
+function understood(server: HttpServer, where: string, json: unknown): Answer {
+  const answer = readAnswer(json);
+  if (answer !== undefined) return answer;
+  throw server.fault("bad-response", `${where}: expected a picture, got ${JSON.stringify(json).slice(0, 100)}`);
+}
+
+function isJson({ contentType, bytes }: HttpReply): boolean {
+  // pictures come under whatever label, JSON comes as text that begins like it
+  return contentType.includes("json") || bytes[0] === 0x7b;
 }

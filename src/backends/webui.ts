@@ -76,6 +76,7 @@ export async function openWebui(
       // pictures of one seed are close, not equal, when they are drawn in another batch
       seeds: "requested",
       cancel: "drawing",
+      concurrency: 1,
       negativePrompt: true,
       steps: true,
       guidance: true,
@@ -266,7 +267,7 @@ async function interrupt(server: HttpServer, task: string): Promise<void> {
   const state = await taskState(server, task);
   if (state?.active !== true) return;
   await server
-    .request("sdapi/v1/interrupt", { body: {}, retry: false, signal: deadline, timeoutMs: INTERRUPT_MS })
+    .request("sdapi/v1/interrupt", { body: {}, aside: true, signal: deadline, timeoutMs: INTERRUPT_MS })
     .catch(() => undefined);
 }
 
@@ -278,7 +279,7 @@ async function quietly<T>(
   body?: unknown,
 ): Promise<T | undefined> {
   try {
-    const reply = await server.json(path, { body, retry: false, timeoutMs: INTERRUPT_MS });
+    const reply = await server.json(path, { body, aside: true, timeoutMs: INTERRUPT_MS });
     const parsed = schema.safeParse(reply);
     return parsed.success ? parsed.data : undefined;
   } catch (error) {

@@ -86,9 +86,9 @@ describe("a request", () => {
     expect(server.seen).toHaveLength(1);
   });
 
-  it("sends what must not be repeated once", async () => {
+  it("sends a question beside the work once, and does not hold its failure against the server", async () => {
     server.fail([{ kind: "drop" }]);
-    await failure(client().json("x", { body: {}, retry: false }));
+    await failure(client().json("x", { body: {}, aside: true }));
     expect(server.seen).toHaveLength(1);
   });
 

@@ -8,11 +8,14 @@ import {
   handleWhen,
   type CircuitBreakerPolicy,
 } from "cockatiel";
-import { Agent, fetch, type Dispatcher, type Response } from "undici";
+import { type Dispatcher, fetch, type Response } from "undici";
 import { CancelledError, UsageError } from "../../errors.js";
+import { unlessAborted } from "../../util/abort.js";
 import { redact, type Secret } from "../../util/secret.js";
-import { describeBody, faultOfStatus, HttpError, retryAfter } from "./error.js";
-import { checkPublicUrl, createPublicAgent } from "./public-address.js";
+import { type ConnectionOptions, connectionsTo, publicConnections } from "./connections.js";
+import { describeBody, faultOfStatus, HttpError, retryAfter, waitOfBody } from "./error.js";
+import { networkReason } from "./network-error.js";
+import { checkPublicUrl } from "./public-address.js";
 
 /** How a server is spoken to. */
 export interface HttpServerOptions {
@@ -38,11 +41,14 @@ export interface HttpServerOptions {
   readonly breakAfter?: number | undefined;
   /** Milliseconds for which it is left alone. @default 15000 */
   readonly breakMs?: number | undefined;
+  /** Makes every connection, downloads included. @default by name, with TLS where the address says https, through the environment's proxy */
+  readonly connect?: ConnectionOptions["connect"];
 }
 
 /** One request. */
 export interface HttpRequest {
-  readonly method?: "GET" | "POST" | undefined;
+  /** @default POST with a body, GET without */
+  readonly method?: "GET" | "POST" | "PUT" | undefined;
   /** Sent as JSON. */
   readonly body?: unknown;
   /** Sent as it is, instead of `body`. */
@@ -50,8 +56,8 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
   readonly maximumBytes?: number | undefined;
-  /** False for a request that must not be sent twice. @default true */
-  readonly retry?: boolean | undefined;
+  /** True for a question beside the work: sent once, and not counted against the server when it fails. @default false */
+  readonly aside?: boolean | undefined;
 }
 
 /** A whole answer. */
@@ -71,8 +77,8 @@ export class HttpServer {
   readonly name: string;
   readonly #options: HttpServerOptions;
   readonly #base: URL;
-  readonly #agent: Agent;
-  #publicAgent: Agent | undefined;
+  readonly #own: Dispatcher;
+  #public: Dispatcher | undefined;
   readonly #breaker: CircuitBreakerPolicy;
 
   /** @throws UsageError when the address is not an http(s) one */
@@ -80,8 +86,7 @@ export class HttpServer {
     this.name = options.name;
     this.#options = options;
     this.#base = parseBase(options.url, options.name);
-    // a picture may take longer than undici's 300 s for the first header: the deadline is ours
-    this.#agent = new Agent({ headersTimeout: 0, bodyTimeout: options.idleMs ?? 60_000, connect: { timeout: 10_000 } });
+    this.#own = connectionsTo(this.#base, this.#connections());
     this.#breaker = circuitBreaker(
       handleWhen((error) => error instanceof HttpError && error.fault === "unavailable"),
       {
@@ -96,30 +101,32 @@ export class HttpServer {
    * @param path relative to the base address, for example `sdapi/v1/txt2img`
    * @throws HttpError for anything but a 2xx answer, CancelledError when the signal aborts
    */
-  async request(path: string, request: HttpRequest = {}): Promise<HttpReply> {
-    const url = new URL(path.replace(/^\/+/, ""), this.#base);
-    const reply = await this.#attempts(request, () => this.#once(url, request, this.#agent, this.#headers()));
+  request(path: string, request: HttpRequest = {}): Promise<HttpReply> {
+    return this.send(new URL(path.replace(/^\/+/, ""), this.#base), this.#headers(), request);
+  }
+
+  /** As {@link request}, to any address and with these headers alone: the server's own are kept from it. The address is the caller's, never an answer's. */
+  async send(url: URL, headers: Readonly<Record<string, string>>, request: HttpRequest = {}): Promise<HttpReply> {
+    const reply = await this.#attempts(request, () => this.#once(url, request, this.#own, headers));
     if (reply.status < 300) return reply;
     // keys must not follow a redirect to another host
-    throw this.fault(
-      "bad-response",
-      `${url.pathname}: expected an answer, got a redirect to ${reply.header("location") ?? ""}`,
-      {
-        status: reply.status,
-      },
-    );
+    const { status } = reply;
+    const location = reply.header("location") ?? "";
+    throw this.fault("bad-response", `${url.pathname}: expected an answer, got a redirect to ${location}`, { status });
   }
 
   /** As {@link request}, with the answer parsed as JSON. @throws HttpError `bad-response` when it is none */
   async json(path: string, request: HttpRequest = {}): Promise<unknown> {
-    const reply = await this.request(path, request);
+    return this.parse(path, await this.request(path, request));
+  }
+
+  /** An answer as JSON. @throws HttpError `bad-response` when it is none */
+  parse(where: string, { status, bytes, contentType }: HttpReply): unknown {
     try {
-      return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(reply.bytes)) as unknown;
+      return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
     } catch (cause) {
-      throw this.fault("bad-response", `${path}: expected JSON, got ${describeBody(reply.bytes, reply.contentType)}`, {
-        status: reply.status,
-        cause,
-      });
+      const actual = describeBody(bytes, contentType);
+      throw this.fault("bad-response", `${where}: expected JSON, got ${actual}`, { status, cause });
     }
   }
 
@@ -133,33 +140,14 @@ export class HttpServer {
       for (let hops = 0; hops <= REDIRECTS; hops++) {
         const own = url.origin === this.#base.origin;
         if (!own) checkPublicUrl(url, this.name);
-        this.#publicAgent ??= createPublicAgent(this.#options.idleMs ?? 60_000);
-        const reply = await this.#once(url, request, own ? this.#agent : this.#publicAgent, own ? this.#headers() : {});
+        this.#public ??= publicConnections(this.#connections());
+        const reply = await this.#once(url, request, own ? this.#own : this.#public, own ? this.#headers() : {});
         const location = reply.header("location");
         if (reply.status < 300 || location === undefined) return reply;
         url = this.#parse(new URL(location, url).href);
       }
       throw this.fault("bad-response", `${address}: expected a file, got more than ${REDIRECTS} redirects`);
     });
-  }
-
-  /**
-   * Runs a client library's call as one request of this server: the `fetch` it is given has this server's deadline, limits and errors, and a call that fails
-   * in passing is made again. Answers are read whole before they are handed on.
-   */
-  call<T>(work: (fetch: typeof globalThis.fetch) => Promise<T>, request: HttpRequest = {}): Promise<T> {
-    const limited = async (input: string | URL | Request, init: RequestInit = {}): Promise<globalThis.Response> => {
-      const url = this.#parse(input instanceof Request ? input.url : String(input));
-      const headers = Object.fromEntries(new Headers(init.headers).entries());
-      const raw = typeof init.body === "string" ? { text: init.body } : {};
-      const method = init.method === "POST" ? "POST" : "GET";
-      const reply = await this.#once(url, { ...request, ...raw, method }, this.#agent, headers);
-      return new globalThis.Response(Buffer.from(reply.bytes), {
-        status: reply.status,
-        headers: { "content-type": reply.contentType },
-      });
-    };
-    return this.#attempts(request, () => work(limited));
   }
 
   /** An error that names the server, for answers that break its contract. */
@@ -174,7 +162,7 @@ export class HttpServer {
 
   /** Gives the connections back; requests under way fail. */
   async close(): Promise<void> {
-    await Promise.all([this.#agent.destroy(), this.#publicAgent?.destroy()]);
+    await Promise.all([this.#own.destroy(), this.#public?.destroy()]);
   }
 
   async #attempts<T>(request: HttpRequest, attempt: () => Promise<T>): Promise<T> {
@@ -182,17 +170,20 @@ export class HttpServer {
     for (let failures = 0; ; failures++) {
       throwIfAborted(request.signal);
       try {
-        return await this.#breaker.execute(async () => {
+        const explained = async (): Promise<T> => {
           try {
             return await attempt();
           } catch (error) {
             throw this.#explain(error, request.signal);
           }
-        });
+        };
+        if (request.aside === true) return await explained();
+        // while the breaker tries whether the server is back, all others wait for that one
+        return await unlessAborted(this.#breaker.execute(explained), request.signal);
       } catch (error) {
         const failure = error instanceof BrokenCircuitError ? this.#leftAlone(error) : error;
         if (!(failure instanceof HttpError) || !failure.transient) throw failure;
-        if (request.retry === false || failures >= retries) throw failure;
+        if (request.aside === true || failures >= retries) throw failure;
         const backoff = Math.random() * Math.min(backoffMs * 2 ** failures, maximumBackoffMs);
         const wait = Math.min(Math.max(backoff, failure.retryAfterMs ?? 0), maximumBackoffMs);
         await sleep(wait, undefined, request.signal === undefined ? {} : { signal: request.signal }).catch(
@@ -206,7 +197,7 @@ export class HttpServer {
     url: URL,
     request: HttpRequest,
     dispatcher: Dispatcher,
-    headers: Record<string, string>,
+    headers: Readonly<Record<string, string>>,
   ): Promise<HttpReply> {
     const timeoutMs = request.timeoutMs ?? this.#options.timeoutMs ?? 600_000;
     const deadline = AbortSignal.timeout(timeoutMs);
@@ -248,7 +239,7 @@ export class HttpServer {
       `${path}: ${response.status}: ${describeBody(bytes, contentType)}`,
       {
         status: response.status,
-        retryAfterMs: retryAfter(response.headers.get("retry-after"), Date.now()),
+        retryAfterMs: retryAfter(response.headers.get("retry-after"), Date.now()) ?? waitOfBody(bytes),
       },
     );
   }
@@ -267,7 +258,12 @@ export class HttpServer {
       return new CancelledError(`${this.name}: the request was cancelled`, { cause: error });
     const reason = networkReason(error);
     if (reason === undefined) return error;
-    return this.fault(reason.private ? "bad-response" : "unavailable", reason.text, { cause: error });
+    const [fault, text] = reason;
+    return this.fault(fault, text, { cause: error });
+  }
+
+  #connections(): ConnectionOptions {
+    return { idleMs: this.#options.idleMs ?? 60_000, connect: this.#options.connect };
   }
 
   #headers(): Record<string, string> {
@@ -310,28 +306,11 @@ async function readBody(response: Response, maximum: number): Promise<Uint8Array
   return Buffer.concat(pieces, size);
 }
 
-/** What a failed connection says, from the error that fetch wraps. */
-function networkReason(error: unknown): { text: string; private: boolean } | undefined {
-  if (!(error instanceof Error)) return undefined;
-  const cause = (error.cause ?? error) as NodeJS.ErrnoException & { errors?: NodeJS.ErrnoException[] };
-  const code = cause.code ?? cause.errors?.[0]?.code;
-  if (code === undefined && error.message !== "fetch failed" && error.message !== "terminated") return undefined;
-  const said: Record<string, string> = {
-    ECONNREFUSED: "connection refused; is the server running?",
-    ENOTFOUND: "no such host",
-    EAI_AGAIN: "the host name cannot be resolved now",
-    ECONNRESET: "connection reset",
-    UND_ERR_SOCKET: "connection closed before the answer was complete",
-    UND_ERR_BODY_TIMEOUT: "the answer stalled",
-    UND_ERR_CONNECT_TIMEOUT: "no connection within 10 s",
-    EPRIVATE: cause.message,
-  };
-  return { text: said[code ?? ""] ?? cause.message.split("\n")[0] ?? String(error), private: code === "EPRIVATE" };
-}
-
 function parseBase(text: string, name: string): URL {
   const fail = (actual: string): never => {
-    throw new UsageError(`${name}: url: expected an http(s) address, got ${redact(actual)}`);
+    // a name may hold the address
+    const where = name.replace(/\/\/[^/]*@/g, "//");
+    throw new UsageError(`${where}: url: expected an http(s) address, got ${redact(actual)}`);
   };
   if (!URL.canParse(text)) fail(JSON.stringify(text));
   const url = new URL(text);

@@ -4,12 +4,14 @@ import { BackendError } from "../../errors.js";
 
 /**
  * - `invalid-request`: the server refused the request itself (4xx); asking again changes nothing.
- * - `unauthorised`: a key is missing, wrong or without the right (401, 403).
+ * - `unauthorised`: a key is missing, wrong, without the right or without credit (401, 402, 403).
  * - `rate-limited`: too many requests (429); later it may work.
  * - `unavailable`: no connection, a timeout, 5xx; later it may work.
+ * - `untrusted`: its certificate does not hold, or it speaks no TLS.
  * - `bad-response`: the answer is not what the contract says.
  */
-export type HttpFault = "invalid-request" | "unauthorised" | "rate-limited" | "unavailable" | "bad-response";
+export type HttpFault =
+  "invalid-request" | "unauthorised" | "rate-limited" | "unavailable" | "untrusted" | "bad-response";
 
 /** A failed request. Its message is one line and holds no secret. */
 export class HttpError extends BackendError {
@@ -38,7 +40,7 @@ export class HttpError extends BackendError {
 
 /** The fault that a status stands for. */
 export function faultOfStatus(status: number): HttpFault {
-  if (status === 401 || status === 403) return "unauthorised";
+  if (status >= 401 && status <= 403) return "unauthorised";
   if (status === 429) return "rate-limited";
   if (status === 408 || status === 425 || status >= 500) return "unavailable";
   return status >= 400 ? "invalid-request" : "bad-response";
@@ -62,6 +64,17 @@ export function describeBody(bytes: Uint8Array, contentType: string): string {
     // not JSON: the text itself is the message
   }
   return oneLine(text);
+}
+
+/** Milliseconds that the body of a failed request asks to wait: `estimated_time` in seconds, as Hugging Face's servers say while a model loads. */
+export function waitOfBody(bytes: Uint8Array): number | undefined {
+  if (bytes.byteLength > 65_536) return undefined;
+  try {
+    const { estimated_time: seconds } = (JSON.parse(new TextDecoder().decode(bytes)) ?? {}) as Record<string, unknown>;
+    return typeof seconds === "number" && seconds >= 0 ? seconds * 1000 : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function messageOf(json: unknown): string | undefined {

@@ -4,7 +4,6 @@ import { lookup as resolveName } from "node:dns";
 import type { LookupFunction } from "node:net";
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
-import { Agent } from "undici";
 import { HttpError } from "./error.js";
 
 /** True for an address of the public internet: not loopback, private, link-local (cloud metadata), multicast, reserved or unspecified. */
@@ -26,7 +25,7 @@ export function checkPublicUrl(url: URL, where: string): void {
 }
 
 /** Resolves names as usual and refuses those that lead to a private address. It is asked at the moment of connecting, so a name cannot change between check and use. */
-const publicLookup: LookupFunction = (hostname, options, callback) => {
+export const publicLookup: LookupFunction = (hostname, options, callback) => {
   resolveName(hostname, { ...options, all: true }, (error, addresses) => {
     if (error !== null) {
       callback(error, []);
@@ -45,8 +44,3 @@ const publicLookup: LookupFunction = (hostname, options, callback) => {
     else callback(null, addresses[0]!.address, addresses[0]!.family);
   });
 };
-
-/** Connects to public addresses only. */
-export function createPublicAgent(idleMs: number): Agent {
-  return new Agent({ connect: { lookup: publicLookup, timeout: 10_000 }, headersTimeout: 0, bodyTimeout: idleMs });
-}
