@@ -1,33 +1,49 @@
 /** @file How a backend is configured: one schema per kind, told apart by `backend`. Secrets are named here, never written. */
 
 import { z } from "zod";
+import { isSecretName } from "../util/secret.js";
 
-/** Where a secret is found: an environment variable (or its `_FILE` form), or a file. */
+/** Where a secret is found: an environment variable (or its `_FILE` form), or a file. `writeOnly`: what is written instead is never repeated. */
 export const secretSchema = z
-  .strictObject({ env: z.string().min(1).optional(), file: z.string().min(1).optional() })
-  .refine(({ env, file }) => (env === undefined) !== (file === undefined), "expected env or file, one of them");
+  .strictObject({
+    env: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
+      .optional()
+      .describe("name of an environment variable; NAME_FILE may give a file instead"),
+    file: z.string().min(1).optional().describe("path of a file that holds the secret alone"),
+  })
+  .refine(({ env, file }) => (env === undefined) !== (file === undefined), "expected env or file, one of them")
+  .meta({ writeOnly: true, description: "where the secret is found; never the secret itself" });
+
+/** An address of a server; passwords have a place of their own. */
+export const addressSchema = z
+  .string()
+  .min(1)
+  .refine((url) => !/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*@/i.test(url), "expected an address without user or password in it")
+  .meta({ examples: ["http://127.0.0.1:7860"] });
 
 /** One server, or several of one kind that share the work. */
-const urlSchema = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
+const urlSchema = z.union([addressSchema, z.array(addressSchema).min(1)]);
 
 /** Settings of every backend that speaks to a server. */
 const server = {
-  /** Requests at once, over all servers. */
-  concurrency: z.number().int().min(1).max(1000).optional(),
-  /** At most this many requests in this many seconds. */
-  rate: z.strictObject({ requests: z.number().int().min(1), perSeconds: z.number().positive() }).optional(),
-  /** Seconds one request may take. */
-  timeout: z.number().positive().max(86_400).optional(),
-  /** Attempts after the first. */
-  retries: z.number().int().min(0).max(20).optional(),
-  /** What a picture costs, for estimates. */
-  price: z.strictObject({ perImage: z.number().nonnegative(), currency: z.string().min(1) }).optional(),
+  concurrency: z.number().int().min(1).max(1000).optional().describe("requests at once, over all servers"),
+  rate: z
+    .strictObject({ requests: z.number().int().min(1), perSeconds: z.number().positive() })
+    .optional()
+    .describe("at most this many requests in this many seconds"),
+  timeout: z.number().positive().max(86_400).optional().describe("seconds one request may take"),
+  retries: z.number().int().min(0).max(20).optional().describe("attempts after the first"),
+  price: z
+    .strictObject({ perImage: z.number().nonnegative(), currency: z.string().min(1) })
+    .optional()
+    .describe("what a picture costs, for estimates"),
 };
 
 const localSchema = z.strictObject({
   backend: z.literal("local"),
-  /** Folder in diffusers layout; left out, the model that ships inside. */
-  model: z.string().min(1).optional(),
+  model: z.string().min(1).optional().describe("folder in diffusers layout; left out, the model that ships inside"),
 });
 
 const webuiSchema = z.strictObject({
@@ -35,46 +51,42 @@ const webuiSchema = z.strictObject({
   url: urlSchema.default("http://127.0.0.1:7860"),
   user: z.string().min(1).optional(),
   password: secretSchema.optional(),
-  /** Checkpoint, by title or name. */
-  model: z.string().min(1).optional(),
-  /** Noise schedule beside the sampler. */
-  scheduler: z.string().min(1).optional(),
+  model: z.string().min(1).optional().describe("checkpoint, by title or name"),
+  scheduler: z.string().min(1).optional().describe("noise schedule beside the sampler"),
   batch: z.number().int().min(1).max(64).optional(),
   ...server,
 });
 
 const openaiSchema = z.strictObject({
   backend: z.literal("openai"),
-  /** Base address, up to and with `/v1`. */
-  url: urlSchema.default("https://api.openai.com/v1"),
+  url: urlSchema.default("https://api.openai.com/v1").describe("base address, up to and with /v1"),
   key: secretSchema.optional(),
   model: z.string().min(1).optional(),
   quality: z.string().min(1).optional(),
-  /** Further fields of the request, as the server documents them. */
-  extra: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  extra: z
+    .record(
+      z.string().refine((name) => !isSecretName(name), "expected no secret among the further fields"),
+      z.union([z.string(), z.number(), z.boolean()]),
+    )
+    .optional()
+    .describe("further fields of the request, as the server documents them"),
   ...server,
 });
 
 const huggingfaceSchema = z.strictObject({
   backend: z.literal("huggingface"),
-  /** Model on the hub, `organisation/name`. */
-  model: z.string().min(1).optional(),
-  /** Inference provider; left out, the first that serves the model. */
-  provider: z.string().min(1).optional(),
-  /** A dedicated endpoint instead of a provider. */
-  url: z.string().min(1).optional(),
+  model: z.string().min(1).optional().describe("model on the hub, organisation/name"),
+  provider: z.string().min(1).optional().describe("inference provider; left out, the first that serves the model"),
+  url: addressSchema.optional().describe("a dedicated endpoint instead of a provider"),
   token: secretSchema.optional(),
-  /** Account that pays. */
-  billTo: z.string().min(1).optional(),
+  billTo: z.string().min(1).optional().describe("account that pays"),
   ...server,
 });
 
 const folderSchema = z.strictObject({
   backend: z.literal("folder"),
-  /** Files, folders or patterns. */
-  path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
-  /** Where the prompt of a picture comes from. */
-  prompts: z.enum(["metadata", "sidecar", "any"]).default("any"),
+  path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe("files, folders or patterns"),
+  prompts: z.enum(["metadata", "sidecar", "any"]).default("any").describe("where the prompt of a picture comes from"),
 });
 
 /** A backend's configuration, as in `configs/backends/*.yaml` and under `backend:` of a pipeline. */

@@ -9,9 +9,11 @@ export const ACTIONS: {
   readonly [Name in CommandName]: () => Promise<Action<FlagsOf<(typeof COMMANDS)[Name]["options"]>>>;
 } = {
   generate: async () => (await import("./commands/generate.js")).generate,
+  refine: async () => (await import("./commands/refine.js")).refine,
   score: async () => (await import("./commands/score.js")).score,
   run: async () => (await import("./commands/run.js")).run,
   check: async () => (await import("./commands/check.js")).check,
+  init: async () => (await import("./commands/init.js")).init,
   schema: async () => (await import("./commands/schema.js")).schema,
   resume: async () => (await import("./commands/resume.js")).resume,
   rerun: async () => (await import("./commands/rerun.js")).rerun,

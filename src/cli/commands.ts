@@ -6,7 +6,9 @@ import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { DOCTOR } from "./commands/doctor.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
+import { INIT } from "./commands/init.entry.js";
 import { MODELS } from "./commands/models.entry.js";
+import { REFINE } from "./commands/refine.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
 import { RESUME } from "./commands/resume.entry.js";
 import { RUN } from "./commands/run.entry.js";
@@ -17,9 +19,11 @@ import type { GroupDeclaration } from "./declare.js";
 /** Every command; a name of two words is a command of a group. */
 export const COMMANDS = {
   generate: GENERATE,
+  refine: REFINE,
   score: SCORE,
   run: RUN,
   check: CHECK,
+  init: INIT,
   schema: SCHEMA,
   resume: RESUME,
   rerun: RERUN,

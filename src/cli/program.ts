@@ -4,6 +4,7 @@ import { Argument, Command, CommanderError, Option } from "commander";
 import { CancelledError, EXIT, LaurelError } from "../errors.js";
 import { packageVersion } from "../pipeline/package-info.js";
 import { unlessAborted } from "../util/abort.js";
+import { DocumentError } from "../util/yaml/located.js";
 import { ACTIONS } from "./actions.js";
 import { type CommandName, COMMANDS, GROUPS } from "./commands.js";
 import type { Action, CommandContext } from "./context.js";
@@ -112,14 +113,17 @@ function sentence(summary: string): string {
   return `${summary[0]?.toUpperCase() ?? ""}${summary.slice(1)}.`;
 }
 
-/** Expected errors are one line; `--debug` and unexpected ones show the stack. */
+/** Expected errors are one line, or one for each fault of a document; `--debug` and unexpected ones show the stack. */
 function report(error: unknown, debug: boolean, context: CommandContext): number {
   const { stderr, environment } = context.terminal;
   const { red, yellow } = palette(stderr, environment);
   const expected = error instanceof LaurelError || isSystemError(error);
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof CancelledError) stderr.write(`${yellow(printable(message))}\n`);
-  else stderr.write(`${red(`error: ${printable(message)}`)}\n`);
+  else {
+    const lines = error instanceof DocumentError ? error.faults : [message];
+    for (const line of lines) stderr.write(`${red(`error: ${printable(line)}`)}\n`);
+  }
   if (debug) stderr.write(`${stackOf(error)}\n`);
   else if (!expected) stderr.write("This is unexpected; --debug shows where it comes from.\n");
   return error instanceof LaurelError ? error.exitCode : EXIT.unexpected;

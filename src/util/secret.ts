@@ -55,6 +55,14 @@ export function redact(text: string): string {
   return result;
 }
 
+/** True for names such as `api_key` or `password`, under which nobody writes anything but a secret. */
+export function isSecretName(name: string): boolean {
+  return (
+    /(^|[_-])(api[_-]?key|key|token|password|secret|authorization)$/i.test(name) ||
+    /(ApiKey|Password|Secret|Token)$/.test(name)
+  );
+}
+
 /** Where a secret is found: the name of an environment variable, or a file that holds it alone. */
 export interface SecretSource {
   readonly env?: string | undefined;

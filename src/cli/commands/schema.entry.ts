@@ -2,13 +2,25 @@
 
 import { declare } from "../declare.js";
 
+/** The documents that there are schemas of. */
+export const SCHEMAS = ["pipeline", "backend"] as const;
+
 export const SCHEMA = declare({
   heading: "Pipelines",
-  summary: "print the JSON Schema of pipelines, for editors",
-  arguments: [],
+  summary: "print the JSON Schema of pipelines, or of backends, for editors",
+  arguments: [
+    {
+      name: "document",
+      help: `${SCHEMAS.join(" or ")} (default: pipeline)`,
+      what: "a document",
+      optional: true,
+      completion: SCHEMAS,
+    },
+  ],
   options: {},
   examples: [
     "laurel schema > pipeline-v1.json",
+    "laurel schema backend > backend-v1.json",
     "# first line of a pipeline: # yaml-language-server: $schema=./pipeline-v1.json",
   ],
 });

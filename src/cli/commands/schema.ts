@@ -1,11 +1,13 @@
-/** @file `laurel schema`: the JSON Schema of pipelines. */
+/** @file `laurel schema`: JSON Schemas for editors. */
 
 import { EXIT } from "../../errors.js";
-import { pipelineJsonSchema } from "../../pipeline/document/schema.js";
+import { jsonSchema } from "../../pipeline/document/json-schema.js";
 import type { Action } from "../context.js";
+import { chosen } from "../declare.js";
 import { printJson } from "../output.js";
+import { SCHEMAS } from "./schema.entry.js";
 
-export const schema: Action<object> = async ({ terminal }) => {
-  printJson(terminal, pipelineJsonSchema());
+export const schema: Action<object> = async ({ terminal }, [document = "pipeline"]) => {
+  printJson(terminal, jsonSchema(chosen("document", SCHEMAS, document)));
   return EXIT.ok;
 };

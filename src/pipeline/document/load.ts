@@ -84,6 +84,13 @@ class Loader {
       const message = `expected the folder backend, whose pictures carry prompts, got ${backend.backend}`;
       faults.push(this.#at(["prompts", "from"], message));
     }
+    if (backend?.backend === "folder" && document.seeds === "distinct")
+      faults.push(
+        this.#at(
+          ["seeds"],
+          "expected shared, since a seed of the folder backend is the number of a picture, got distinct",
+        ),
+      );
     const settings = this.#withPaths(document.settings ?? {}, ["settings"]);
     const files = await this.#collect(faults, () => planFiles(settings, steps, this.#at));
     const entries = await this.#collect(faults, () => this.#prompts());
@@ -97,7 +104,8 @@ class Loader {
       file: this.#file,
       document: { ...document, settings },
       digest: digestOf({ document, steps, backend, files }, items),
-      seed: document.seed ?? null,
+      // a seed of the folder backend is the number of a picture
+      seed: document.seed ?? (backend.backend === "folder" ? 0 : null),
       seeds: document.seeds,
       items,
       promptsFromBackend,

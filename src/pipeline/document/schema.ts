@@ -4,6 +4,7 @@ import { z } from "zod";
 import { backendConfigSchema, BACKEND_KINDS } from "../../backends/config.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { SAMPLER_NAMES } from "../../samplers/names.js";
+import { isSecretName } from "../../util/secret.js";
 
 const count = z.number().int().min(1).max(10_000);
 const side = z.number().int().min(8).max(4096);
@@ -158,7 +159,13 @@ export const documentSchema = z
     name: text.optional().describe("names the run; the file's name if left out"),
     description: z.string().optional(),
     variables: z
-      .record(z.string().regex(/^[A-Za-z_][\w-]*$/, "expected a name of letters, digits, _ and -"), z.json())
+      .record(
+        z
+          .string()
+          .regex(/^[A-Za-z_][\w-]*$/, "expected a name of letters, digits, _ and -")
+          .refine((name) => !isSecretName(name), "expected no secret: one is named where it is used, by env or file"),
+        z.json(),
+      )
       .optional()
       .describe("values for ${name}, changed by --set name=value"),
     prompts: promptsSchema,
@@ -207,25 +214,3 @@ export const documentSchema = z
   .describe("A pipeline of Laurel");
 
 export type PipelineDocument = z.infer<typeof documentSchema>;
-
-/** The JSON Schema for editors (draft 7). A template may stand wherever a value may. */
-export function pipelineJsonSchema(): Record<string, unknown> {
-  const template = { type: "string", pattern: "\\$\\{.+\\}" };
-  const schema = z.toJSONSchema(documentSchema, {
-    io: "input",
-    target: "draft-7",
-    override: ({ jsonSchema }) => {
-      const { type, enum: values } = jsonSchema;
-      if (values === undefined && (type === undefined || type === "string" || type === "null")) return;
-      if (type === "object" && jsonSchema.properties !== undefined) return;
-      const { description, default: standard, ...rest } = jsonSchema;
-      for (const key of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, key);
-      Object.assign(jsonSchema, {
-        ...(description === undefined ? {} : { description }),
-        ...(standard === undefined ? {} : { default: standard }),
-        anyOf: [rest, template],
-      });
-    },
-  });
-  return { ...schema, title: "Laurel pipeline" };
-}

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { rank } from "../../strategies/rank.js";
 import { copyFileAtomic, writeFileAtomic } from "../../util/files.js";
 import { fillTemplate } from "../document/variables.js";
-import type { PlanStep } from "../document/plan.js";
+import type { PipelinePlan, PlanStep } from "../document/plan.js";
 import { CandidateColumns, type Shown } from "./columns.js";
 import type { ItemLine, PlacedCandidate } from "./manifest.js";
 import type { PipelineRun } from "./pipeline-run.js";
@@ -18,6 +18,8 @@ export interface ExportRow {
   readonly item: string;
   /** What it was scored against. */
   readonly prompt: string;
+  /** What was drawn in the end. */
+  readonly drawn: string;
   /** 1 is the best of what the item exports. */
   readonly rank: number;
   readonly index: number;
@@ -25,6 +27,8 @@ export interface ExportRow {
   readonly score: number | null;
   /** Relative to the run's folder. */
   readonly image: string;
+  /** The cell of the matrix. */
+  readonly cell: ItemLine["cell"];
 }
 
 /** Carries out the export steps of a run whose items are done. Doing it again gives the same files. */
@@ -81,7 +85,7 @@ async function exportStep(
       }
     };
     if (step.format !== "files") {
-      await writeFileAtomic(join(path, `candidates.${step.format}`), encoded(rows(), step.format));
+      await writeFileAtomic(join(path, `candidates.${step.format}`), encoded(rows(), step.format, run.plan));
       continue;
     }
     // those of an earlier export, when less was finished
@@ -90,24 +94,32 @@ async function exportStep(
   }
 }
 
-function rowsOf({ id, prompt }: ItemLine, candidates: readonly Shown[]): ExportRow[] {
+function rowsOf({ id, prompt, drawn, cell }: ItemLine, candidates: readonly Shown[]): ExportRow[] {
   return candidates.map(({ index, seed, score, image }, i) => ({
     item: id,
     prompt,
+    drawn,
     rank: i + 1,
     index,
     seed,
     score,
     image,
+    cell,
   }));
 }
 
-async function* encoded(rows: AsyncIterable<ExportRow>, format: "jsonl" | "csv"): AsyncGenerator<Uint8Array> {
-  if (format === "csv") yield Buffer.from(csvLine(CSV_COLUMNS));
-  for await (const row of rows)
-    yield Buffer.from(
-      format === "jsonl" ? `${JSON.stringify(row)}\n` : csvLine(CSV_COLUMNS.map((name) => csvCell(row[name]))),
-    );
+/** In CSV, every name of the matrix is a column of its own. */
+async function* encoded(
+  rows: AsyncIterable<ExportRow>,
+  format: "jsonl" | "csv",
+  plan: PipelinePlan,
+): AsyncGenerator<Uint8Array> {
+  const names = Object.keys(plan.document.matrix ?? {});
+  if (format === "csv") yield Buffer.from(csvLine([...CSV_COLUMNS, ...names.map((name) => csvCell(`matrix.${name}`))]));
+  for await (const row of rows) {
+    const cells = [...CSV_COLUMNS.map((name) => row[name]), ...names.map((name) => row.cell[name] ?? null)];
+    yield Buffer.from(format === "jsonl" ? `${JSON.stringify(row)}\n` : csvLine(cells.map(csvCell)));
+  }
 }
 
 /** Indices of the best of all that items selected. */
@@ -142,7 +154,7 @@ export function fileName(text: string): string {
   return kept === "" ? "item" : kept;
 }
 
-const CSV_COLUMNS = ["item", "prompt", "rank", "index", "seed", "score", "image"] as const;
+const CSV_COLUMNS = ["item", "prompt", "drawn", "rank", "index", "seed", "score", "image"] as const;
 
 /** RFC 4180. */
 function csvLine(cells: readonly string[]): string {
@@ -150,7 +162,7 @@ function csvLine(cells: readonly string[]): string {
 }
 
 /** A text that a spreadsheet would take for a formula gets an apostrophe before it. */
-function csvCell(value: string | number | null): string {
+function csvCell(value: string | number | boolean | null): string {
   if (value === null) return "";
   const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

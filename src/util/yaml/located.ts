@@ -131,6 +131,7 @@ export function describeValue(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object" && value !== null) return "a mapping";
-  const text = JSON.stringify(value);
+  // an address may hold a password
+  const text = JSON.stringify(value).replace(/\/\/[^/\s]*@/g, "//[redacted]@");
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
