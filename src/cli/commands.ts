@@ -12,6 +12,10 @@ import { REFINE } from "./commands/refine.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
 import { RESUME } from "./commands/resume.entry.js";
 import { RUN } from "./commands/run.entry.js";
+import { RUNS_DIFF } from "./commands/runs-diff.entry.js";
+import { RUNS_LIST } from "./commands/runs-list.entry.js";
+import { RUNS_RM } from "./commands/runs-rm.entry.js";
+import { RUNS_SHOW } from "./commands/runs-show.entry.js";
 import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
 import type { GroupDeclaration } from "./declare.js";
@@ -27,6 +31,10 @@ export const COMMANDS = {
   schema: SCHEMA,
   resume: RESUME,
   rerun: RERUN,
+  "runs list": RUNS_LIST,
+  "runs show": RUNS_SHOW,
+  "runs diff": RUNS_DIFF,
+  "runs rm": RUNS_RM,
   models: MODELS,
   doctor: DOCTOR,
   completion: COMPLETION,
@@ -39,6 +47,11 @@ export type CommandName = keyof typeof COMMANDS;
 
 /** The groups by name. */
 export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
+  runs: {
+    heading: "Pictures",
+    summary: "list, show, compare and remove runs",
+    examples: ["laurel runs list", "laurel runs diff RUN OTHER", "laurel runs rm --older-than 30d"],
+  },
   demo: {
     heading: "Demo models",
     summary: "measure and train the demo models",

@@ -15,7 +15,7 @@ const interruption = listenForInterruption();
 const { flushed } = await import("./output.js");
 const { runProgram } = await import("./program.js");
 const exitCode = await runProgram(process.argv.slice(2), {
-  terminal: { stdout: process.stdout, stderr: process.stderr, environment: process.env },
+  terminal: { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, environment: process.env },
   signal: interruption.signal,
   openSession: async () => (await import("./session.js")).openModelSession(),
 });

@@ -9,6 +9,8 @@ export interface Terminal {
   /** Progress, warnings and errors. */
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Where a question is answered; undefined where nobody can be asked. */
+  readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean };
 }
 
 /** Styles text for a stream. */

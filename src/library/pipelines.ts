@@ -3,11 +3,13 @@
 import { basename, join } from "node:path";
 import type { ImageBackend } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
+import type { AnyRun } from "../pipeline/any-run.js";
 import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { expectPlanFiles } from "../pipeline/document/files.js";
 import { itemsOf } from "../pipeline/document/load.js";
 import { candidatesPerItem, type PipelinePlan } from "../pipeline/document/plan.js";
 import type { PromptEntry } from "../pipeline/document/prompts.js";
+import { checkPlan } from "../pipeline/execute/check-plan.js";
 import { PIPELINE_FILES, type PipelineManifest } from "../pipeline/execute/manifest.js";
 import { createPipelineRun, type PipelineRun } from "../pipeline/execute/pipeline-run.js";
 import { runPipeline, type RunPipelineOptions } from "../pipeline/execute/run-pipeline.js";
@@ -44,7 +46,7 @@ export function estimatePipeline(plan: PipelinePlan): PipelineEstimate {
 
 /**
  * Makes the run of a pipeline under `parent`; {@link finishPipeline} does the work. The run is locked until it is closed.
- * @throws UsageError when `parent` cannot be written, or a backend with prompts of its own has none
+ * @throws UsageError when `parent` cannot be written, the backend refuses a setting, or a backend with prompts of its own has none
  */
 export async function startPipeline(
   parent: string,
@@ -53,7 +55,22 @@ export async function startPipeline(
   options: StoreOptions = {},
 ): Promise<PipelineRun> {
   const filled = plan.promptsFromBackend ? { ...plan, items: await itemsOfBackend(plan, models.backend) } : plan;
+  checkPlan(filled, models.backend);
   return createPipelineRun(parent, filled, await modelRecords(models), options);
+}
+
+/**
+ * Starts a run with the items, settings, seeds and models of `old`; its plan is used, so that files and defaults that changed since do not matter.
+ * @throws ModelError when a model is another than that of the old run, UsageError when `parent` cannot be written
+ */
+export async function repeatPipeline(
+  parent: string,
+  old: Extract<AnyRun, { kind: "pipeline" }>,
+  models: Models,
+  options: StoreOptions = {},
+): Promise<PipelineRun> {
+  await expectModels(join(old.directory, RUN_FILES.manifest), old.manifest.models, models);
+  return startPipeline(parent, { ...old.plan, seed: old.manifest.seed, promptsFromBackend: false }, models, options);
 }
 
 /**
@@ -69,8 +86,13 @@ export async function finishPipeline(
   try {
     await expectModels(join(run.directory, RUN_FILES.manifest), run.manifest.models, models);
     await expectPlanFiles(run.plan, join(run.directory, PIPELINE_FILES.plan));
-    const { refinerOf } = await import("./refiners.js");
-    return await runPipeline(run, { ...models, ...options, refiner: refinerOf(run.plan) });
+    const { openRefiners } = await import("./refiners.js");
+    const refiners = openRefiners(run, models.reward);
+    try {
+      return await runPipeline(run, { ...models, ...options, refiner: refiners.strategyOf });
+    } finally {
+      await refiners.close();
+    }
   } finally {
     await run.close();
   }

@@ -50,6 +50,12 @@ export async function lockRun(directory: string): Promise<RunLock> {
   }
 }
 
+/** Whether a living process works on the run in `directory`. */
+export async function isRunInUse(directory: string): Promise<boolean> {
+  const holder = await readHolder(join(directory, LOCK_FILE));
+  return holder !== undefined && isAlive(holder);
+}
+
 /**
  * Makes `path` a link to `prepared`. The right to replace a dead holder's file is itself such a lock, named after that holder: whoever has it
  * looks again and then renames it into place, so that the file is never absent and a living holder's is never touched.

@@ -1,16 +1,17 @@
 /** @file `laurel resume`: finishes a run that was cancelled or killed. */
 
 import { expectModels } from "../../library/models.js";
-import { isPipelineRun, openPipelineRun } from "../../pipeline/execute/pipeline-run.js";
+import { kindOfRun } from "../../pipeline/any-run.js";
+import { openPipelineRun } from "../../pipeline/execute/pipeline-run.js";
 import { openRun } from "../../pipeline/run-store.js";
 import type { Action, CommandContext } from "../context.js";
 import type { RunFlags } from "./resume.entry.js";
-import { workOnPipeline, withPipelineModels } from "./run.js";
+import { withPipelineModels, workOnPipeline } from "./run.js";
 import { printResult, withModels, workOn } from "./run-command.js";
 
 /** The run's lock is taken before the models are opened, so that a run in use is refused at once. */
 export const resume: Action<RunFlags> = async (context, [path = ""], flags) => {
-  if (await isPipelineRun(path)) return resumePipeline(context, path, flags);
+  if ((await kindOfRun(path)) === "pipeline") return resumePipeline(context, path, flags);
   const run = await openRun(path, { durable: flags.durable });
   try {
     return await withModels(context, run.manifest.config, async (models) => {

@@ -10,21 +10,21 @@ import {
   startPipeline,
 } from "../../library/pipelines.js";
 import type { Models } from "../../library/models.js";
+import { isRefinement } from "../../library/refine.js";
 import { loadPipeline } from "../../pipeline/document/load.js";
 import type { PipelinePlan } from "../../pipeline/document/plan.js";
-import type { ItemLine, PipelineManifest } from "../../pipeline/execute/manifest.js";
+import type { ItemLine } from "../../pipeline/execute/manifest.js";
 import type { PipelineRun } from "../../pipeline/execute/pipeline-run.js";
 import { ItemLines } from "../../pipeline/execute/recover.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
-import { duration, palette, printable, printJson, shownPath, table, type Terminal, warningLine } from "../output.js";
+import { printItems, shortened } from "../items.js";
+import { duration, palette, printable, printJson, shownPath, type Terminal, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
+import { printRefinement } from "../refinement.js";
 import { useSession } from "../use-session.js";
 import type { RunFlags } from "./resume.entry.js";
 import type { RunPipelineFlags } from "./run.entry.js";
-
-/** Items that the table shows, at most. */
-const SHOWN_ITEMS = 40;
 
 export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags) => {
   const plan = await loadPipeline(file, changesOf(flags.set));
@@ -72,31 +72,39 @@ export async function withPipelineModels<T>(
   });
 }
 
-/** Works on a run until it ends, prints its result, and returns the exit code. */
+/** Works on a run until it ends, prints its result, and returns the exit code. `more` is asked at the end what else the JSON says. */
 export async function workOnPipeline(
   context: CommandContext,
   run: PipelineRun,
   models: Models,
   flags: RunFlags,
+  more: () => Promise<object> = () => Promise.resolve({}),
 ): Promise<number> {
   const { terminal, signal } = context;
-  const progress = await openProgress(terminal, { quiet: flags.quiet, unit: "items" });
+  const search = isRefinement(run.plan);
+  const progress = await openProgress(terminal, { quiet: flags.quiet, unit: search ? "candidates" : "items" });
   const warn = (message: string): void => progress.log(warningLine(terminal, `warning: ${message}`));
   const options: FinishPipelineOptions = {
     signal,
-    onProgress: ({ items, candidates }) =>
-      progress.update({
+    onProgress: ({ items, candidates, possible }) => {
+      if (search) return progress.update({ finished: candidates, total: possible });
+      return progress.update({
         finished: items.finished + items.failed,
         total: items.total,
         note: `${candidates} candidates${items.failed === 0 ? "" : `, ${items.failed} failed`}`,
-      }),
+      });
+    },
     onWarning: warn,
   };
   try {
     run.manifest.warnings.forEach(warn);
     const manifest = await finishPipeline(run, models, options);
     progress.stop();
-    return await printPipeline(context, run.directory, manifest, run.plan, flags);
+    if (search) {
+      await printRefinement(terminal, run.directory, manifest, run.plan, flags);
+      return manifest.items.failed > 0 ? EXIT.partial : EXIT.ok;
+    }
+    return await printPipeline(context, run, await more(), flags);
   } catch (error) {
     progress.stop();
     const { items, candidates, status } = run.manifest;
@@ -117,9 +125,8 @@ export async function workOnPipeline(
 /** Prints a run's result: one JSON object, or a table of its items. */
 async function printPipeline(
   { terminal }: CommandContext,
-  directory: string,
-  manifest: PipelineManifest,
-  plan: PipelinePlan,
+  { directory, manifest, plan }: PipelineRun,
+  more: object,
   flags: RunFlags,
 ): Promise<number> {
   const goals = plan.steps.flatMap((step) =>
@@ -129,7 +136,7 @@ async function printPipeline(
   let missed = 0;
   const lines = await ItemLines.open(directory);
   for await (const line of lines) {
-    if (flags.json === true || items.length < SHOWN_ITEMS) items.push(line);
+    if (flags.json === true) items.push(line);
     if (goals.some((images) => line.error === null && line.selected.length < images)) missed++;
   }
   await lines.close();
@@ -148,11 +155,10 @@ async function printPipeline(
       candidates: manifest.candidates,
       evaluations: manifest.evaluations,
       warnings: manifest.warnings,
+      ...more,
     });
   } else {
-    terminal.stdout.write(itemTable(items, terminal, directory));
-    if (lines.count > items.length)
-      terminal.stdout.write(`and ${lines.count - items.length} more in ${shownPath(join(directory, "items.jsonl"))}\n`);
+    await printItems(terminal, directory);
     if (flags.quiet !== true) {
       const { finished, failed, total } = manifest.items;
       const rate = manifest.candidates / Math.max(manifest.totalMs / 1000, 0.001);
@@ -165,34 +171,6 @@ async function printPipeline(
   }
   if (manifest.items.failed > 0) return EXIT.partial;
   return missed > 0 ? EXIT.gate : EXIT.ok;
-}
-
-function itemTable(items: readonly ItemLine[], terminal: Terminal, directory: string): string {
-  const style = palette(terminal.stdout, terminal.environment);
-  const rows = items.map((line) => [
-    printable(line.id),
-    line.best?.score === undefined || line.best.score === null ? "none" : line.best.score.toFixed(4),
-    String(line.candidates),
-    String(line.selected.length),
-    shortened(printable(line.drawn)),
-    line.error !== null ? printable(line.error) : line.best === null ? "" : shownPath(join(directory, line.best.image)),
-  ]);
-  return table(
-    [
-      { title: "item" },
-      { title: "best", align: "right" },
-      { title: "candidates", align: "right" },
-      { title: "selected", align: "right" },
-      { title: "prompt" },
-      { title: "best image" },
-    ],
-    rows,
-    (text, row) => (row === "head" ? style.dim(text) : items[row]?.error === null ? text : style.red(text)),
-  );
-}
-
-function shortened(text: string): string {
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 function printPlan(terminal: Terminal, plan: PipelinePlan, flags: RunPipelineFlags): void {

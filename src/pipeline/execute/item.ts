@@ -27,8 +27,8 @@ export interface ItemContext {
   readonly item: PlanItem;
   readonly backend: ImageBackend;
   readonly reward: Reward;
-  /** The strategy that a refine step stands for. */
-  readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>) => Promise<Strategy>;
+  /** The strategy that a refine step stands for, for one item. */
+  readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>, item: number) => Promise<Strategy>;
   /** Reads a picture that the plan names. */
   readonly picture: (path: string) => Promise<RgbImage>;
   readonly signal: AbortSignal;
@@ -107,7 +107,7 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
         break;
       }
       case "refine": {
-        const strategy = await context.refiner(step);
+        const strategy = await context.refiner(step, item.index);
         state.current = await draw(context, state, {
           ...plain,
           strategy,

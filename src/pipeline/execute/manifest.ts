@@ -83,4 +83,4 @@ export type PlacedCandidate = z.infer<typeof placedSchema>;
 export type PipelineCandidate = z.infer<typeof pipelineCandidateSchema>;
 
 /** Names of the files that only a pipeline's run has. */
-export const PIPELINE_FILES = { plan: "plan.json", items: "items.jsonl" } as const;
+export const PIPELINE_FILES = { plan: "plan.json", items: "items.jsonl", proposals: "proposals.jsonl" } as const;

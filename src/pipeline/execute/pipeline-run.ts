@@ -105,21 +105,6 @@ export async function openPipelineRun(path: string, options: StoreOptions = {}):
   }
 }
 
-/** True when a run, named by its folder or its run.json, is a pipeline's; false for any other and for what is none. */
-export async function isPipelineRun(path: string): Promise<boolean> {
-  const { manifest } = await locateRun(path);
-  try {
-    const options = { expected: "the run.json of a run", as: UsageError };
-    return (
-      (parseJson(await readText(manifest, options), manifest, UsageError) as { kind?: unknown } | null)?.kind ===
-      "pipeline"
-    );
-  } catch (error) {
-    if (error instanceof UsageError) return false;
-    throw error;
-  }
-}
-
 /** Reads the run.json of a pipeline. @throws UsageError naming what is wrong */
 export async function readPipelineManifest(directory: string): Promise<PipelineManifest> {
   const path = join(directory, RUN_FILES.manifest);
@@ -136,6 +121,7 @@ export async function readPlan(directory: string, manifest: PipelineManifest): P
     digest: z.string(),
     items: z.array(z.looseObject({})),
     steps: z.array(z.looseObject({})),
+    files: z.array(z.looseObject({})),
     document: documentSchema,
   });
   const { digest } = checked(facts, json, path, "the plan of a run");

@@ -10,7 +10,6 @@ import type { Strategy } from "../../strategies/contract.js";
 import { redact } from "../../util/secret.js";
 import { pictureReader } from "../document/files.js";
 import type { PlanItem, PlanStep } from "../document/plan.js";
-import { checkPlan } from "./check-plan.js";
 import { exportResults } from "./export.js";
 import { executeItem } from "./item.js";
 import type { ItemLine, PipelineManifest } from "./manifest.js";
@@ -21,8 +20,8 @@ import { shareModels } from "./queues.js";
 export interface RunPipelineOptions {
   readonly backend: ImageBackend;
   readonly reward: Reward;
-  /** The strategy that a refine step stands for. */
-  readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>) => Promise<Strategy>;
+  /** The strategy that a refine step stands for, for one item. */
+  readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>, item: number) => Promise<Strategy>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
@@ -57,7 +56,6 @@ type Verdict = "cancelled" | "paused" | "item" | "failed";
  */
 export async function runPipeline(run: PipelineRun, options: RunPipelineOptions): Promise<PipelineManifest> {
   const { plan } = run;
-  checkPlan(plan, options.backend);
   const startedAt = performance.now();
   const before = run.manifest.totalMs;
   const stop = new AbortController();

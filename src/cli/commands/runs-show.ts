@@ -1,0 +1,98 @@
+/** @file `laurel runs show`: one run, for people or as JSON. */
+
+import { EXIT } from "../../errors.js";
+import { describeRun, findRun, type RunEntry } from "../../library/run-folder.js";
+import { type AnyRun, readAnyRun } from "../../pipeline/any-run.js";
+import { ItemLines } from "../../pipeline/execute/recover.js";
+import { readRun } from "../../pipeline/run-store.js";
+import { unlessAborted } from "../../util/abort.js";
+import type { Action } from "../context.js";
+import { printItems } from "../items.js";
+import {
+  byteCount,
+  duration,
+  palette,
+  printable,
+  printJson,
+  shownPath,
+  type Terminal,
+  warningLine,
+} from "../output.js";
+import { resultTable, runResult } from "../result.js";
+import type { RunsShowFlags } from "./runs-show.entry.js";
+
+export const runsShow: Action<RunsShowFlags> = async ({ terminal, signal }, [name = ""], flags) => {
+  const directory = await findRun(flags.out, name);
+  const run = await readAnyRun(directory);
+  const entry = await unlessAborted(describeRun(directory), signal);
+  if (flags.json === true) {
+    const results =
+      run.kind === "generate"
+        ? { candidates: runResult(await readRun(directory)).candidates }
+        : { document: run.plan.document, itemLines: await itemLines(directory) };
+    printJson(terminal, { schemaVersion: 1, ...entry, manifest: run.manifest, ...results });
+    return EXIT.ok;
+  }
+  terminal.stdout.write(factLines(entry, run, terminal));
+  if (run.kind === "generate") terminal.stdout.write(resultTable(runResult(await readRun(directory)), terminal));
+  else await printItems(terminal, directory);
+  for (const message of run.manifest.warnings)
+    terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
+  return EXIT.ok;
+};
+
+async function itemLines(directory: string): Promise<unknown[]> {
+  const lines = await ItemLines.open(directory);
+  const all: unknown[] = [];
+  for await (const line of lines) all.push(line);
+  await lines.close();
+  return all;
+}
+
+function factLines(entry: RunEntry, run: AnyRun, terminal: Terminal): string {
+  const { dim } = palette(terminal.stdout, terminal.environment);
+  const { models, versions, error, createdAt, sessions, evaluations } = run.manifest;
+  const facts: (readonly [string, string | null])[] = [
+    ["run", entry.id],
+    ["status", error === null ? entry.status : `${entry.status}: ${error}`],
+    ...(run.kind === "generate" ? asked(run.manifest) : planned(run)),
+    ["candidates", `${entry.candidates}, ${evaluations} evaluations of the denoiser`],
+    ["best", entry.best === null ? null : entry.best.toFixed(4)],
+    ...(["backend", "reward"] as const).map((role) => {
+      const { name, model, digest } = models[role];
+      return [role, `${name}: ${model}${digest === null ? "" : ` (${digest.slice(0, 12)})`}`] as const;
+    }),
+    ["begun", `${createdAt}, ${sessions} session${sessions === 1 ? "" : "s"}`],
+    ["took", timesOf(run)],
+    ["made with", `laurel ${versions.laurel}, ONNX Runtime ${versions.onnxruntime}, node ${versions.node}`],
+    ["size", `${byteCount(entry.bytes)} in ${shownPath(entry.directory)}`],
+  ];
+  return `${facts.flatMap(([name, value]) => (value === null ? [] : [`${dim(name.padEnd(10))} ${printable(value)}`])).join("\n")}\n\n`;
+}
+
+function asked({ config, seeds }: Extract<AnyRun, { kind: "generate" }>["manifest"]): (readonly [string, string])[] {
+  const shown = ["steps", "guidance", "sampler", "width", "height", "strength", "batch"] as const;
+  const settings = shown.flatMap((name) => (config[name] === null ? [] : [`${name} ${config[name]}`]));
+  return [
+    ["prompt", config.prompt],
+    ...(config.negativePrompt === null ? [] : [["without", config.negativePrompt] as const]),
+    ["settings", settings.join(", ")],
+    ["seeds", `${seeds.first} to ${seeds.last}`],
+  ];
+}
+
+function planned({ manifest, plan }: Extract<AnyRun, { kind: "pipeline" }>): (readonly [string, string])[] {
+  const { finished, failed, total } = manifest.items;
+  return [
+    ["pipeline", `${manifest.name} (${manifest.file})`],
+    ["steps", plan.steps.map(({ kind }) => kind).join(" -> ")],
+    ["items", `${finished} of ${total}${failed === 0 ? "" : `, ${failed} failed`}`],
+    ["seed", `${manifest.seed}, ${plan.seeds}`],
+  ];
+}
+
+function timesOf(run: AnyRun): string {
+  if (run.kind === "pipeline") return duration(run.manifest.totalMs);
+  const { totalMs, generateMs, scoreMs } = run.manifest.timings;
+  return `${duration(totalMs)}: drawing ${duration(generateMs)}, scoring ${duration(scoreMs)}`;
+}
