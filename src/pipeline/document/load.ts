@@ -139,7 +139,8 @@ class Loader {
       return await work;
     } catch (error) {
       if (!(error instanceof UsageError) || error instanceof DocumentError) throw error;
-      throw new DocumentError([this.#at(keys, error.message)], { cause: error });
+      const told = error.message.replace(`${keys.join(".")}: `, "");
+      throw new DocumentError([this.#at(keys, told)], { cause: error });
     }
   }
 
@@ -194,12 +195,12 @@ class Loader {
       return { kind: "select", keep, minimum, per };
     }
     if (step.refine !== undefined) {
-      const { refiner, budget, vocabulary, chat, ...settings } = STEP_SCHEMAS.refine.parse(step.refine ?? {});
+      const { refiner, budget, vocabulary, chat, tokens, ...settings } = STEP_SCHEMAS.refine.parse(step.refine ?? {});
       // a name is that of a file that ships inside
       const path = (name: string, value: string | undefined): string | undefined =>
         value !== undefined && /\.ya?ml$/i.test(value) ? this.#path(["steps", i, "refine", name], value) : value;
       const named = { vocabulary: path("vocabulary", vocabulary), chat: path("chat", chat) };
-      return { kind: "refine", refiner, budget, ...named, settings: withPaths("refine", settings) };
+      return { kind: "refine", refiner, budget, ...named, tokens, settings: withPaths("refine", settings) };
     }
     if (step.img2img !== undefined) {
       const { count, ...settings } = STEP_SCHEMAS.img2img.parse(step.img2img ?? {});

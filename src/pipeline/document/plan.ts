@@ -49,6 +49,8 @@ export type PlanStep =
       readonly budget: number;
       readonly vocabulary: string | undefined;
       readonly chat: string | undefined;
+      /** Of the language model, for one item; undefined leaves it to its configuration. */
+      readonly tokens: number | undefined;
       readonly settings: OpenSettings;
     }
   | {

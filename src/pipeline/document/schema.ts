@@ -9,6 +9,9 @@ import { isSecretName } from "../../util/secret.js";
 const count = z.number().int().min(1).max(10_000);
 const side = z.number().int().min(8).max(4096);
 const text = z.string().min(1);
+/** Longest prompt, in characters; the longest of ImageReward's data set has 1,364. */
+export const MAXIMUM_PROMPT = 10_000;
+const prompt = z.string().min(1).max(MAXIMUM_PROMPT);
 /** Longest name of an item. */
 export const MAXIMUM_ID = 200;
 
@@ -53,16 +56,16 @@ export const SETTING_NAMES = Object.keys(scalarSettings) as readonly (keyof type
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 
 const promptSchema = z.union([
-  text,
+  prompt,
   z.strictObject({
     id: z.string().min(1).max(MAXIMUM_ID).optional().describe("names the prompt in files and reports"),
-    prompt: text,
+    prompt,
     negative: z.string().optional(),
   }),
 ]);
 
 const promptsSchema = z.union([
-  text.describe("one prompt"),
+  prompt.describe("one prompt"),
   z.array(promptSchema).min(1),
   z.strictObject({
     file: text.describe(
@@ -107,6 +110,7 @@ const refineSchema = z
     budget: count.default(64).describe("candidates that may be drawn"),
     vocabulary: text.optional().describe("configs/prompts/<name>.yaml or a file: edits to draw on"),
     chat: text.optional().describe("configs/backends/<name>.yaml or a file: the language model of the refiner llm"),
+    tokens: z.number().int().min(1).optional().describe("tokens that the language model may use for one prompt"),
     ...settings,
   })
   .describe("search for a prompt whose pictures score better against the original one");

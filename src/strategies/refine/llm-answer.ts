@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { UsageError } from "../../errors.js";
-import { EXTRA_NETWORK, parseAttention } from "../../prompts/attention-syntax.js";
+import { EXTRA_NETWORK, parseAttention, promptMeaning } from "../../prompts/attention-syntax.js";
 import type { Proposal, RefineState } from "./contract.js";
 
 const answerSchema = z.object({ prompts: z.array(z.object({ prompt: z.string(), edit: z.string() })) });
@@ -84,7 +84,7 @@ export interface Kept {
 
 /**
  * The first `count` prompts that can be drawn and are not known yet, with what was left out.
- * @param unread says what of a prompt would not be read because it is too long
+ * @param unread says what of a text would not be read because it is too long
  */
 export async function usableProposals(
   proposed: readonly Proposed[],
@@ -96,6 +96,8 @@ export async function usableProposals(
   const proposals: Proposal[] = [];
   const warnings = new Set<string>();
   let repeated = 0;
+  // a prompt that was cut from the start is no worse for being cut again
+  const cut = (await unread?.(promptMeaning(state.original, state.promptSyntax))) !== undefined;
   for (const { prompt, edit } of proposed) {
     if (proposals.length === count) break;
     const { text, warning } = clean(prompt, state);
@@ -107,7 +109,7 @@ export async function usableProposals(
       continue;
     }
     known.add(key);
-    const lost = await unread?.(text);
+    const lost = cut ? undefined : await unread?.(promptMeaning(text, state.promptSyntax));
     if (lost !== undefined) {
       warnings.add(leftOut(lost));
       continue;
