@@ -3,8 +3,8 @@
 import { constants, existsSync } from "node:fs";
 import { copyFile, cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { EXIT, UsageError } from "../../errors.js";
+import { PACKAGE_FOLDER } from "../../pipeline/package-info.js";
 import type { Action } from "../context.js";
 import { chosen } from "../declare.js";
 import { printJson, shownPath, table } from "../output.js";
@@ -13,7 +13,6 @@ import { type InitFlags, STARTERS } from "./init.entry.js";
 type Starter = keyof typeof STARTERS;
 
 const NAMES = Object.keys(STARTERS) as readonly Starter[];
-const PACKAGE = fileURLToPath(new URL("../../..", import.meta.url));
 const SCHEMA = "schema/pipeline-v1.json";
 /** Folders beside a pipeline that it works on. */
 const COMPANIONS: { readonly [Name in Starter]?: string } = { "score-folder": "pictures" };
@@ -37,7 +36,7 @@ export const init: Action<InitFlags> = async ({ terminal }, [given = "best-of-n"
   const written = [path];
   const installed = installedSchema(folder);
   const schema = installed ?? join(folder, "laurel-pipeline-v1.json");
-  const text = await readFile(join(PACKAGE, "pipelines", `${name}.yaml`), "utf8");
+  const text = await readFile(join(PACKAGE_FOLDER, "pipelines", `${name}.yaml`), "utf8");
   const modeline = `# yaml-language-server: $schema=${relative(folder, schema).replaceAll("\\", "/")}`;
   await unlessThere(
     path,
@@ -45,12 +44,12 @@ export const init: Action<InitFlags> = async ({ terminal }, [given = "best-of-n"
   );
   if (installed === undefined) {
     // the same for every pipeline of a folder
-    await copyFile(join(PACKAGE, SCHEMA), schema);
+    await copyFile(join(PACKAGE_FOLDER, SCHEMA), schema);
     written.push(schema);
   }
   const companion = COMPANIONS[name];
   if (companion !== undefined && !existsSync(join(folder, companion))) {
-    await cp(join(PACKAGE, "pipelines", companion), join(folder, companion), {
+    await cp(join(PACKAGE_FOLDER, "pipelines", companion), join(folder, companion), {
       recursive: true,
       mode: constants.COPYFILE_EXCL,
     });

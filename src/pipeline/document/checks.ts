@@ -3,7 +3,9 @@
 import { isAbsolute, normalize } from "node:path";
 import { isSamplerName, SAMPLER_NAMES } from "../../samplers/names.js";
 import { closest } from "../../util/closest.js";
-import type { Fault } from "../../util/yaml/located.js";
+import { fromValue } from "../../util/yaml/from-value.js";
+import { DocumentError, type Fault } from "../../util/yaml/located.js";
+import { validateLocated } from "../../util/yaml/validate.js";
 import type { FaultAt } from "./items.js";
 import type { PlanStep } from "./plan.js";
 import { type PipelineDocument, SETTING_NAMES, settingsSchema } from "./schema.js";
@@ -41,6 +43,11 @@ export function checkSteps(steps: readonly PlanStep[], matrix: object, at: Fault
         if (!scored) fail("expected score before select");
         break;
       case "refine":
+        if (step.refiner === "llm" && step.chat === undefined)
+          fail("expected chat beside it, the language model to ask, got llm alone", "refine", "refiner");
+        for (const name of ["chat", "tokens"] as const)
+          if (step.refiner !== "llm" && step[name] !== undefined)
+            fail(`expected it beside refiner: llm, got ${step.refiner}`, "refine", name);
         drawn = true;
         scored = true;
         break;
@@ -100,9 +107,12 @@ export function checkMatrix(
     if (drawing.length > 0 && drawing.every(({ settings }) => settings[setting] !== undefined))
       fail(`expected a step that takes it, got none: every step that draws says its own ${name}`);
     values.forEach((value, i) => {
-      const parsed = settingsSchema.safeParse({ [setting]: value });
-      if (!parsed.success)
-        fail(`expected a value of ${name}, got ${JSON.stringify(value)}: ${parsed.error.issues[0]?.message ?? ""}`, i);
+      try {
+        validateLocated(settingsSchema, fromValue({ [setting]: value }, { file: "", line: 0, column: 0 }));
+      } catch (error) {
+        if (!(error instanceof DocumentError)) throw error;
+        for (const { message } of error.causes) fail(message.replace(`${name}: `, ""), i);
+      }
     });
   }
   return faults;

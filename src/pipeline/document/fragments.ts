@@ -1,8 +1,8 @@
 /** @file `use: file`: a mapping takes what another file says, and changes what it says itself. */
 
 import { existsSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { dirname, join, relative, resolve, sep } from "node:path";
+import { PACKAGE_FOLDER } from "../package-info.js";
 import {
   DocumentError,
   type Located,
@@ -12,7 +12,6 @@ import {
 } from "../../util/yaml/located.js";
 import { readLocated } from "../../util/yaml/parse.js";
 
-const PACKAGE_ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const MAXIMUM_FILES = 100;
 
 /**
@@ -75,9 +74,8 @@ function pathsOf(located: Located): { path: string; place: Place }[] {
 function locate(path: string, place: Place): string {
   const beside = resolve(dirname(place.file), path);
   if (existsSync(beside)) return beside;
-  const shipped = join(PACKAGE_ROOT, path);
-  if (/^configs[\\/]/.test(path) && !relative(PACKAGE_ROOT, shipped).startsWith("..") && existsSync(shipped))
-    return shipped;
+  const shipped = join(PACKAGE_FOLDER, path);
+  if (shipped.startsWith(join(PACKAGE_FOLDER, "configs", sep)) && existsSync(shipped)) return shipped;
   return fail(place, `use: expected an existing file, got ${path} (no ${beside})`);
 }
 

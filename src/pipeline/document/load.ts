@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { basename, dirname, extname, resolve } from "node:path";
 import type { z } from "zod";
 import type { BackendConfig } from "../../backends/config.js";
+import { loadChatConfig } from "../../backends/chat/config.js";
 import { absolutePaths, loadBackendConfig } from "../../backends/load-config.js";
 import { UsageError } from "../../errors.js";
 import { DocumentError, type Fault, type Located, originAt, placeAt } from "../../util/yaml/located.js";
@@ -78,6 +79,7 @@ class Loader {
     ];
     const backend = await this.#collect(faults, () => this.#backend());
     if (backend?.backend === "local") faults.push(...checkSamplers(document, this.#at));
+    await this.#collect(faults, () => this.#checkChats(steps));
     const { prompts } = document;
     const promptsFromBackend = typeof prompts === "object" && "from" in prompts;
     if (promptsFromBackend && backend !== undefined && backend.backend !== "folder") {
@@ -159,6 +161,14 @@ class Loader {
     const keys = ["backend"];
     if (typeof backend === "string") return this.#placed(keys, loadBackendConfig(backend, this.#folder(keys)));
     return absolutePaths(backend, (inside) => this.#folder([...keys, ...inside]));
+  }
+
+  /** @throws DocumentError for a configuration of a language model that cannot be had */
+  async #checkChats(steps: readonly PlanStep[]): Promise<void> {
+    for (const [i, step] of steps.entries()) {
+      if (step.kind === "refine" && step.chat !== undefined)
+        await this.#placed(["steps", i, "refine", "chat"], loadChatConfig(step.chat));
+    }
   }
 
   async #prompts(): Promise<readonly PromptEntry[]> {

@@ -6,7 +6,7 @@ import { UsageError } from "../../errors.js";
 import { closest } from "../../util/closest.js";
 import { parseJson, readText } from "../../util/read-file.js";
 import { DocumentError, type Fault, type Place } from "../../util/yaml/located.js";
-import { MAXIMUM_ID } from "./schema.js";
+import { MAXIMUM_ID, MAXIMUM_PROMPT } from "./schema.js";
 
 /** One prompt with what its file says beside it. */
 export interface PromptEntry {
@@ -27,8 +27,6 @@ export interface PromptFile {
   readonly limit?: number | undefined;
 }
 
-/** Longest prompt, in characters; the longest of ImageReward's data set has 1,364. */
-export const MAXIMUM_PROMPT = 10_000;
 /** Largest file of prompts. */
 const MAXIMUM_BYTES = 256 << 20;
 /** Rows without a prompt that are listed. */
@@ -162,5 +160,6 @@ function lines(text: string, file: string): { readonly value: string; readonly p
 }
 
 function kindOf(value: unknown): string {
-  return value === null ? "null" : Array.isArray(value) ? "a list" : typeof value;
+  if (value === null) return "null";
+  return Array.isArray(value) ? "a list" : typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

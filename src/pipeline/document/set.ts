@@ -27,6 +27,7 @@ export function applySet(
         `--set ${name}: expected a declared variable or a key of the document, got ${name}${near === undefined ? "" : `; did you mean ${near}?`}`,
       );
     }
+    if (path.includes("__proto__")) throw new UsageError(`--set ${name}: expected another key than __proto__`);
     changed = setAt(changed, path, valueOf(name, text), name) as LocatedMap;
   }
   return changed;

@@ -95,7 +95,7 @@ class Variables {
     const raw = this.#declared?.entries.get(name)?.value;
     if (raw === undefined) {
       const known = [...(this.#declared?.entries.keys() ?? [])];
-      const near = closest(name, known);
+      const near = closest(name, [...known, "prompt", "id"]);
       const hint = near === undefined ? `; declared are ${known.join(", ") || "none"}` : `; did you mean ${near}?`;
       this.#faults.push({ place, message: `unknown variable ${name}${hint}` });
       return undefined;

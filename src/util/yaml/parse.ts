@@ -146,6 +146,7 @@ class Converter {
         continue;
       }
       const name = String(key.value);
+      if (name === "__proto__") this.#faults.push({ place, message: "expected another key than __proto__" });
       if (entries.has(name)) this.#faults.push({ place, message: `expected each key once, got ${name} again` });
       entries.set(name, { key: place, value: this.#convert(value, key.range[1], depth + 1) });
     }

@@ -15,7 +15,12 @@ export function validateLocated<T>(schema: z.ZodType<T>, located: Located): T {
   const value = plainValue(located);
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const faults = result.error.issues.flatMap((issue) => explain(issue, [], schema, value, located));
+  const { issues } = result.error;
+  const strange = new Set(issues.flatMap(({ code, path }) => (code === "unrecognized_keys" ? [path.join("\n")] : [])));
+  const faults = issues
+    // what is said of a mapping as a whole follows from its unknown keys
+    .filter(({ code, path }) => code !== "custom" || !strange.has(path.join("\n")))
+    .flatMap((issue) => explain(issue, [], schema, value, located));
   throw new DocumentError(faults);
 }
 
@@ -40,8 +45,10 @@ function explain(
       )}: expected { env: NAME } or { file: PATH }, which say where the secret is, got something else (not shown here)`;
     return [{ place: placeAt(located, path.slice(0, secret + 1)), message }];
   }
+  if (issue.code === "invalid_key")
+    return [{ place: placeAt(located, path, true), message: `${at}${expectation(issue.issues)}` }];
   if (issue.code === "unrecognized_keys") {
-    const known = knownKeys(schema, path);
+    const known = knownKeys(schema, path, value);
     return issue.keys.map((name) => {
       const near = closest(name, known);
       const hint = near === undefined ? `; known are ${[...known].join(", ")}` : `; did you mean ${near}?`;
@@ -81,13 +88,13 @@ function unknownVariant(
   located: Located,
 ): Fault {
   const discriminator = "discriminator" in issue ? String(issue.discriminator) : "";
-  const branches = schemasAt(schema, [...path, discriminator]).flatMap(alternatives);
+  const whole = path.at(-1) === discriminator ? path : [...path, discriminator];
+  const branches = schemasAt(schema, whole).flatMap(alternatives);
   const values = branches.flatMap((one) => {
     const { def } = (one as z.core.$ZodTypes)._zod;
     return def.type === "literal" ? def.values.map(String) : [];
   });
-  const whole = [...path, discriminator];
-  const actual = valueAt(value, [discriminator]);
+  const actual = path === whole ? value : valueAt(value, [discriminator]);
   const near = typeof actual === "string" ? closest(actual, values) : undefined;
   return {
     place: placeAt(located, whole),
@@ -119,7 +126,9 @@ function expected(issue: Issue): string {
     const least = issue.code === "too_small";
     const bound = String(least ? issue.minimum : issue.maximum);
     const relation = issue.inclusive === true ? (least ? "at least" : "at most") : least ? "more than" : "less than";
-    const unit = issue.origin === "string" ? " characters" : issue.origin === "array" ? " entries" : "";
+    const names = issue.origin === "string" ? ["character", "characters"] : ["entry", "entries"];
+    const counted = issue.origin === "string" || issue.origin === "array";
+    const unit = counted ? ` ${names[bound === "1" ? 0 : 1]!}` : "";
     return `${relation} ${bound}${unit}`;
   }
   return issue.message.replace(/^expected /, "");
@@ -166,15 +175,23 @@ function schemasAt(schema: Schema, path: readonly PropertyKey[]): readonly Schem
   return level;
 }
 
-/** The keys that objects at `path` may have. */
-function knownKeys(schema: Schema, path: readonly PropertyKey[]): ReadonlySet<string> {
-  const keys = schemasAt(schema, path)
+/** The keys that the object at `path` of `value` may have, those of variants that it is not left out. */
+function knownKeys(schema: Schema, path: readonly PropertyKey[], value: unknown): ReadonlySet<string> {
+  const actual = valueAt(value, path);
+  const shapes = schemasAt(schema, path)
     .flatMap(alternatives)
     .flatMap((one) => {
       const { def } = (one as z.core.$ZodTypes)._zod;
-      return def.type === "object" ? Object.keys((def as z.core.$ZodObjectDef).shape) : [];
+      return def.type === "object" ? [(def as z.core.$ZodObjectDef).shape] : [];
     });
-  return new Set(keys);
+  const fits = (shape: z.core.$ZodShape): boolean =>
+    Object.entries(shape).every(([key, field]) => {
+      const { def } = (field as z.core.$ZodTypes)._zod;
+      const own = valueAt(actual, [key]);
+      return def.type !== "literal" || own === undefined || def.values.some((one) => one === own);
+    });
+  const fitting = shapes.filter(fits);
+  return new Set((fitting.length > 0 ? fitting : shapes).flatMap((shape) => Object.keys(shape)));
 }
 
 /** True for the name of a secret (`writeOnly` in its meta). */
