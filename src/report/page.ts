@@ -5,7 +5,7 @@ import type { RunSnapshot } from "../pipeline/run-store.js";
 import { mean } from "../util/statistics.js";
 import { distributionChart, format } from "./distribution.js";
 import { Html, html } from "./html.js";
-import { STYLE } from "./style.js";
+import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
 
 /** A picture as the page embeds it. */
 export interface EmbeddedImage {
@@ -22,30 +22,6 @@ export interface EmbeddedInputs {
   readonly mask: EmbeddedImage | undefined;
 }
 
-/** Two sprigs of laurel. */
-const LEAF = new Html(
-  `<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true">${[0, 1]
-    .map(
-      (side) =>
-        `<g${side === 1 ? ' transform="matrix(-1 0 0 1 24 0)"' : ""}><path d="M11 21.5C5.5 20.5 2.5 16 3.5 9.5" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linecap="round"/>` +
-        [
-          [3.6, 6, 8],
-          [7, 9.6, 52],
-          [1.6, 12.6, -38],
-          [8, 14.4, 66],
-          [3.6, 17.6, -62],
-          [10.2, 18, 84],
-        ]
-          .map(
-            ([x = 0, y = 0, turn = 0]) =>
-              `<ellipse cx="${x}" cy="${y}" rx="1.35" ry="2.9" transform="rotate(${turn} ${x} ${y})"/>`,
-          )
-          .join("") +
-        "</g>",
-    )
-    .join("")}</svg>`,
-);
-
 /** The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. */
 export function reportPage(
   run: RunSnapshot,
@@ -55,33 +31,13 @@ export function reportPage(
   const { manifest } = run;
   const ranking = rankedCandidates(run);
   const best = ranking[0];
-  const page = html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta
-          http-equiv="Content-Security-Policy"
-          content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-        />
-        <title>${shorten(manifest.config.prompt, 80)} · Laurel</title>
-        <style>
-          ${new Html(STYLE)}
-        </style>
-      </head>
-      <body>
-        <main>
-          <div class="brand">
-            ${LEAF}<span><strong>Laurel</strong> · ${manifest.runId}</span
-            ><span class="status">${statusText(run)}</span>
-          </div>
-          ${hero(run, ranking, best === undefined ? undefined : images.get(best.index))} ${warnings(manifest.warnings)}
-          ${startedFrom(inputs)} ${distribution(ranking)} ${grid(ranking, images)} ${tables(run)}
-          <footer>Make the same images again: <code>laurel rerun ${manifest.runId}/run.json</code></footer>
-        </main>
-      </body>
-    </html> `;
-  return `${page.markup.trim()}\n`;
+  const { runId, warnings: messages, config } = manifest;
+  const first = best === undefined ? undefined : images.get(best.index);
+  return documentPage(
+    { title: config.prompt, runId, status: statusText(run), pictures: "data:" },
+    html`${hero(run, ranking, first)} ${warnings(messages)} ${startedFrom(inputs)} ${distribution(ranking)}
+    ${grid(ranking, images)} ${tables(run)}`,
+  );
 }
 
 function hero(run: RunSnapshot, ranking: readonly RankedCandidate[], image: EmbeddedImage | undefined): Html {
@@ -103,21 +59,9 @@ function hero(run: RunSnapshot, ranking: readonly RankedCandidate[], image: Embe
     <div>
       <h1${new Html(config.prompt.length > 160 ? ' class="long"' : "")}>${config.prompt}</h1>
       ${config.negativePrompt === null ? null : html`<p class="negative">without: ${config.negativePrompt}</p>`}
-      <dl class="facts">
-        ${facts.map(([name, value], i) => html`<div${new Html(i === 0 ? ' class="first"' : "")}><dt>${name}</dt><dd>${value}</dd></div>`)}
-      </dl>
+      ${factList(facts)}
     </div>
   </header>`;
-}
-
-function warnings(messages: readonly string[]): Html | null {
-  if (messages.length === 0) return null;
-  return html`<section class="card warnings">
-    <strong>${messages.length === 1 ? "Warning" : `${messages.length} warnings`}</strong>
-    <ul>
-      ${messages.map((message) => html`<li>${message}</li>`)}
-    </ul>
-  </section>`;
 }
 
 function startedFrom({ init, mask }: EmbeddedInputs): Html | null {
@@ -224,7 +168,7 @@ function tables(run: RunSnapshot): Html {
         ["Reward's digest", models.reward.digest?.slice(0, 16)],
       ])}
       ${table("Run", [
-        ["Started", createdAt.replace("T", " ").replace(/:\d+\.\d+Z$/, " UTC")],
+        ["Started", shownTime(createdAt)],
         ["Time", seconds(timings.totalMs)],
         ["Loading", seconds(timings.loadMs)],
         ["Generating", seconds(timings.generateMs)],
@@ -237,42 +181,11 @@ function tables(run: RunSnapshot): Html {
     </div>`;
 }
 
-function table(caption: string, rows: readonly (readonly [string, string | number | null | undefined])[]): Html {
-  return html`<div class="card">
-    <table>
-      <caption>
-        ${caption}
-      </caption>
-      ${rows.map(([name, value]) =>
-        value === null || value === undefined
-          ? null
-          : html`<tr>
-              <th scope="row">${name}</th>
-              <td>${value}</td>
-            </tr>`,
-      )}
-    </table>
-  </div>`;
-}
-
 function statusText(run: RunSnapshot): string {
   const { status, config } = run.manifest;
   return status === "complete" ? "complete" : `${status}, ${run.candidates.length} of ${config.count}`;
 }
 
-/** Small pictures are enlarged with hard pixel edges. */
-function crisp(image: EmbeddedImage): string {
-  return image.width <= 128 ? "small" : "";
-}
-
 function signed(value: number): string {
   return value < 0 ? `−${format(-value)}` : `+${format(value)}`;
-}
-
-function seconds(milliseconds: number): string {
-  return milliseconds < 100 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
-}
-
-function shorten(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
 }
