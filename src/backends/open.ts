@@ -71,11 +71,12 @@ async function pooled(
         url,
         headers,
         timeoutMs: config.timeout === undefined ? undefined : config.timeout * 1000,
-        retries: config.retries,
+        // where another server can take over, asking the same one again and again only costs time
+        retries: config.retries ?? (urls.length > 1 ? 1 : undefined),
       }),
   );
   const { poolOf } = await import("./pool.js");
-  return poolOf(servers, open, config.rate);
+  return poolOf(servers, open, { concurrency: config.concurrency, rate: config.rate });
 }
 
 async function basicAuthorization(

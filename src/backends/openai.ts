@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { GeneratedGroup, ImageBackend, ImageRequest } from "./contract.js";
 import { drawGroups, type GroupOptions, type SeedGroup } from "./groups.js";
 import type { HttpServer } from "./http/client.js";
+import { HttpError } from "./http/error.js";
 import { bytesOfBase64, decodeReceived, sizeWarning } from "./received.js";
 import { checkRequest } from "./resolve.js";
 
@@ -69,6 +70,16 @@ export function openOpenai(server: HttpServer, options: OpenaiOptions = {}): Ima
         drawGroup(server, options, request, group, watched),
       );
     },
+    async probe(signal) {
+      try {
+        await server.json("models", { signal, timeoutMs: 30_000 });
+        return [`${server.name}: it answers, and takes the key`];
+      } catch (error) {
+        // the list of models is no part of the contract
+        if (!(error instanceof HttpError) || error.status !== 404) throw error;
+        return [`${server.name}: it answers; whether it takes the key shows with the first picture`];
+      }
+    },
     dispose: () => server.close(),
   };
   return backend;
@@ -122,6 +133,7 @@ async function drawGroup(
         image,
         evaluations: 0,
         reportedSeed: null,
+        source: server.name,
         ...(changed ? { revisedPrompt: revised } : {}),
       };
     }),

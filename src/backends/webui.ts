@@ -54,8 +54,8 @@ export async function openWebui(
   options: WebuiOptions = {},
   signal?: AbortSignal,
 ): Promise<ImageBackend> {
-  const ask = async <T>(path: string, schema: z.ZodType<T>): Promise<T> =>
-    parseReply(server, path, schema, await server.json(path, { signal, timeoutMs: 30_000 }));
+  const ask = async <T>(path: string, schema: z.ZodType<T>, asking = signal): Promise<T> =>
+    parseReply(server, path, schema, await server.json(path, { signal: asking, timeoutMs: 30_000 }));
   const [samplers, loaded] = await Promise.all([
     ask("sdapi/v1/samplers", samplersSchema),
     ask("sdapi/v1/options", optionsSchema),
@@ -98,6 +98,10 @@ export async function openWebui(
       yield* drawGroups(request, 1, given, (group, watched) =>
         drawGroup({ server, options, request, inputs }, group, watched),
       );
+    },
+    async probe(asking) {
+      const { sd_model_checkpoint: checkpoint } = await ask("sdapi/v1/options", optionsSchema, asking);
+      return [`${server.name}: ${checkpoint ?? "no checkpoint loaded"}, ${samplers.length} samplers`];
     },
     dispose: () => server.close(),
   };
@@ -213,7 +217,7 @@ async function readReply(
       if (reportedSeed !== null && reportedSeed !== seed) {
         warnings.add(`${server.name}: expected seeds from ${request.seed}, got ${reportedSeed} instead of ${seed}`);
       }
-      return { seed, image, evaluations: 0, reportedSeed };
+      return { seed, image, evaluations: 0, reportedSeed, source: server.name };
     }),
   );
   return { images: drawn, warnings: [...warnings] };

@@ -49,11 +49,13 @@ export interface ScriptedServer {
   readonly seen: readonly SeenRequest[];
   /** The next requests (whose path matches `path`, if given) meet these faults, one each. */
   fail(faults: readonly Fault[], path?: RegExp): void;
+  /** Forgets the faults that nobody met. */
+  unfail(): void;
   close(): Promise<void>;
 }
 
-/** Starts a server on 127.0.0.1. */
-export async function startServer(handler: Handler): Promise<ScriptedServer> {
+/** Starts a server on 127.0.0.1, on a free port or the one given. */
+export async function startServer(handler: Handler, at = 0): Promise<ScriptedServer> {
   const seen: SeenRequest[] = [];
   const script: { readonly fault: Fault; readonly path: RegExp }[] = [];
   const server = createServer((request, response) => {
@@ -107,12 +109,13 @@ export async function startServer(handler: Handler): Promise<ScriptedServer> {
     if (fault.kind === "cut") setTimeout(() => request.socket.destroy(), 20);
   }
 
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(at, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
     seen,
     fail: (faults, path = /^/) => script.push(...faults.map((fault) => ({ fault, path }))),
+    unfail: () => void script.splice(0),
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections();

@@ -21,6 +21,8 @@ export interface WebuiBehaviour {
   otherSize?: boolean;
   /** Draws from other seeds than asked. */
   otherSeeds?: boolean;
+  /** The checkpoint that is loaded. @default tiny.safetensors [abc] */
+  checkpoint?: string;
   /** Asks for `Authorization: Basic`. */
   credentials?: string;
 }
@@ -30,6 +32,8 @@ export interface WebuiServer extends ScriptedServer {
   readonly behaviour: WebuiBehaviour;
   /** Tasks that `/sdapi/v1/interrupt` stopped. */
   readonly stopped: readonly string[];
+  /** Most drawing calls it had at once. */
+  most(): number;
 }
 
 const base64 = z.string().regex(/^[A-Za-z0-9+/]+=*$/);
@@ -71,11 +75,12 @@ const drawSchema = z.strictObject({
   inpaint_full_res: z.literal(false).optional(),
 });
 
-/** Starts a WebUI on a free port. */
-export async function startWebui(behaviour: WebuiBehaviour = {}): Promise<WebuiServer> {
+/** Starts a WebUI, on a free port or the one given. */
+export async function startWebui(behaviour: WebuiBehaviour = {}, port = 0): Promise<WebuiServer> {
   const stopped: string[] = [];
   const running = new Map<string, () => void>();
   let interrupted = false;
+  let most = 0;
 
   const draw = async ({ body, path }: SeenRequest, signal: AbortSignal) => {
     const parsed = drawSchema.safeParse(body);
@@ -89,6 +94,7 @@ export async function startWebui(behaviour: WebuiBehaviour = {}): Promise<WebuiS
     interrupted = false; // a new task begins
     const task = request.force_task_id;
     const stop = new Promise<void>((resolve) => running.set(task, resolve));
+    most = Math.max(most, running.size);
     const gone = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     const done = new Promise<void>((resolve) => setTimeout(resolve, (behaviour.pictureMs ?? 0) * request.batch_size));
     await Promise.race([done, stop, gone.then(() => stop)]);
@@ -137,7 +143,9 @@ export async function startWebui(behaviour: WebuiBehaviour = {}): Promise<WebuiS
           ],
         };
       case "GET /sdapi/v1/options":
-        return { json: { sd_model_checkpoint: "tiny.safetensors [abc]", samples_format: "png" } };
+        return {
+          json: { sd_model_checkpoint: behaviour.checkpoint ?? "tiny.safetensors [abc]", samples_format: "png" },
+        };
       case "GET /sdapi/v1/sd-models":
         return { json: [{ title: "tiny.safetensors [abc]", model_name: "tiny", hash: "abc" }] };
       case "GET /sdapi/v1/progress":
@@ -159,8 +167,8 @@ export async function startWebui(behaviour: WebuiBehaviour = {}): Promise<WebuiS
         return draw(request, signal);
     }
     return { status: 404, json: { detail: "Not Found" } };
-  });
-  return { ...server, behaviour, stopped };
+  }, port);
+  return { ...server, behaviour, stopped, most: () => most };
 }
 
 /** A picture that is a function of its seed: four coloured quarters. */
