@@ -22,7 +22,7 @@ const STARTING_MS = 2000;
 const COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "pink", "white"];
 const SHAPES = ["circle", "square", "triangle", "star"];
 /** What differs between two runs of the same plan: times, names of runs. */
-const VOLATILE = new Set(["run.json"]);
+const VOLATILE = new Set(["run.json", "report.html"]);
 
 export const options = {
   kills: { type: "string", default: "100" },

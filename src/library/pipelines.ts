@@ -89,7 +89,10 @@ export async function finishPipeline(
     const { openRefiners } = await import("./refiners.js");
     const refiners = openRefiners(run, models.reward);
     try {
-      return await runPipeline(run, { ...models, ...options, refiner: refiners.strategyOf });
+      const manifest = await runPipeline(run, { ...models, ...options, refiner: refiners.strategyOf });
+      const { writePipelineReport } = await import("../report/pipeline-report.js");
+      await writePipelineReport(run.directory, manifest, run.plan);
+      return manifest;
     } finally {
       await refiners.close();
     }

@@ -50,6 +50,9 @@ figcaption b { font-weight: 650; } figcaption span { color: var(--soft); font-si
 .rank { position: absolute; top: 8px; left: 8px; min-width: 24px; padding: 1px 7px; border-radius: 999px; text-align: center; font-size: 12px; font-weight: 650; background: rgb(20 23 19 / .62); color: #fff; }
 figure.kept { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); } figure.kept .rank { background: var(--accent); color: var(--accent-ink); }
 figure.best { border-color: var(--gold); box-shadow: 0 0 0 1px var(--gold); } figure.best .rank { background: var(--gold); color: var(--gold-ink); }
+.item { margin-top: 26px; } .item h3 { font-size: 15px; font-weight: 600; margin: 0; overflow-wrap: anywhere; } .item .note { margin: 2px 0 10px; font-size: 13px; overflow-wrap: anywhere; }
+.id { display: inline-block; padding: 0 8px; margin-right: 4px; border: 1px solid var(--line); border-radius: 999px; color: var(--soft); font-size: 12.5px; font-weight: 400; }
+.scroll { overflow-x: auto; } .sweep th, .sweep td { padding-right: 20px; border-top: 1px solid var(--line); } .sweep tr:first-child th { border: 0; } .sweep .first td { font-weight: 650; color: var(--accent); }
 .note { color: var(--soft); margin: 12px 0 0; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 16px; align-items: start; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; font-weight: 650; padding-bottom: 6px; }
