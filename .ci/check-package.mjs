@@ -11,7 +11,17 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** Everything a package may hold, by the start of its path. */
-const SHIPPED = ["dist/", "models/demo/", "configs/", "CHANGELOG.md", "LICENSE", "README.md", "package.json"];
+const SHIPPED = [
+  "dist/",
+  "models/demo/",
+  "configs/",
+  "CHANGELOG.md",
+  "LICENSE",
+  "README.md",
+  "package.json",
+  "pipelines/",
+  "schema/",
+];
 /** Most of a tarball are the demo models; more than this is an accident. */
 const LARGEST_MEGABYTES = 26;
 
