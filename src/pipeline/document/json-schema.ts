@@ -36,7 +36,9 @@ function pipelineSchema(): JsonSchema {
         if (path.length > 0 && part.minProperties === undefined) mayBeTemplate(part, template);
         return;
       }
-      if (values === undefined && (type === undefined || type === "string" || type === "null")) return;
+      // any text may be one already; the names of variables may not
+      const free = part.pattern === undefined || path.at(-1) === "propertyNames";
+      if (values === undefined && free && (type === undefined || type === "string" || type === "null")) return;
       mayBeTemplate(part, template);
     },
   });
