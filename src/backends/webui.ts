@@ -13,6 +13,8 @@ import type { HttpServer } from "./http/client.js";
 import { HttpError } from "./http/error.js";
 import { bytesOfBase64, decodeReceived, sizeWarning } from "./received.js";
 import { checkRequest } from "./resolve.js";
+import { escapePrompt, hasComment } from "./webui-prompt.js";
+import { samplerFields, samplerNames, type WebuiSamplers } from "./webui-samplers.js";
 
 /** How a WebUI is used. */
 export interface WebuiOptions {
@@ -40,6 +42,7 @@ const infoSchema = z.object({
   index_of_first_image: z.number().int().nonnegative().optional(),
 });
 const samplersSchema = z.array(z.object({ name: z.string(), aliases: z.array(z.string()).optional() }));
+const schedulersSchema = z.array(z.object({ label: z.string() }));
 const modelsSchema = z.array(z.object({ title: z.string(), model_name: z.string() }));
 const optionsSchema = z.object({ sd_model_checkpoint: z.string().nullish() });
 const taskSchema = z.object({ active: z.boolean(), progress: z.number().nullish() });
@@ -56,10 +59,12 @@ export async function openWebui(
 ): Promise<ImageBackend> {
   const ask = async <T>(path: string, schema: z.ZodType<T>, asking = signal): Promise<T> =>
     parseReply(server, path, schema, await server.json(path, { signal: asking, timeoutMs: 30_000 }));
-  const [samplers, loaded] = await Promise.all([
+  const [samplers, schedulers, loaded] = await Promise.all([
     ask("sdapi/v1/samplers", samplersSchema),
+    ask("sdapi/v1/schedulers", schedulersSchema).catch(noneBefore19),
     ask("sdapi/v1/options", optionsSchema),
   ]);
+  const known: WebuiSamplers = { samplers, schedules: schedulers.map(({ label }) => label) };
   if (options.model !== undefined) {
     const models = await ask("sdapi/v1/sd-models", modelsSchema);
     const known = models.some(({ title, model_name: name }) => title === options.model || name === options.model);
@@ -80,7 +85,7 @@ export async function openWebui(
       negativePrompt: true,
       steps: true,
       guidance: true,
-      samplers: samplers.flatMap(({ name, aliases = [] }) => [name, ...aliases]),
+      samplers: samplerNames(known),
       size: { multiple: 8, minimum: 64, maximum: MAXIMUM_SIDE },
       maximumBatch: options.maximumBatch ?? 4,
       // the server reads every prompt its own way: what is stated tells the reward how
@@ -96,7 +101,7 @@ export async function openWebui(
       // one queue lock serves all callers: a second call would only wait
       const inputs = await encodeInputs(request);
       yield* drawGroups(request, 1, given, (group, watched) =>
-        drawGroup({ server, options, request, inputs }, group, watched),
+        drawGroup({ server, options, known, request, inputs }, group, watched),
       );
     },
     async probe(asking) {
@@ -112,6 +117,7 @@ export async function openWebui(
 interface Drawing {
   readonly server: HttpServer;
   readonly options: WebuiOptions;
+  readonly known: WebuiSamplers;
   readonly request: ImageRequest;
   /** Fields of an img2img call; undefined for txt2img. */
   readonly inputs: Readonly<Record<string, unknown>> | undefined;
@@ -160,10 +166,17 @@ async function encodeInputs({ init, mask, strength }: ImageRequest): Promise<Dra
   };
 }
 
-function requestBody({ options, request, inputs }: Drawing, group: SeedGroup, task: string): Record<string, unknown> {
+function requestBody(
+  { options, known, request, inputs }: Drawing,
+  group: SeedGroup,
+  task: string,
+): Record<string, unknown> {
+  const plain = request.promptSyntax !== "a1111";
+  const written = (prompt: string | undefined): string | undefined =>
+    plain && prompt !== undefined ? escapePrompt(prompt) : prompt;
   const body: Record<string, unknown> = {
-    prompt: request.prompt,
-    negative_prompt: request.negativePrompt,
+    prompt: written(request.prompt),
+    negative_prompt: written(request.negativePrompt),
     seed: group.seed,
     subseed_strength: 0,
     batch_size: group.count,
@@ -172,23 +185,30 @@ function requestBody({ options, request, inputs }: Drawing, group: SeedGroup, ta
     cfg_scale: request.guidance,
     width: request.width,
     height: request.height,
-    sampler_name: request.sampler,
-    scheduler: options.scheduler,
+    ...samplerFields(request.sampler, options.scheduler, known),
     send_images: true,
     save_images: false,
     do_not_save_samples: true,
     do_not_save_grid: true,
     force_task_id: task,
-    override_settings: overrides(options.model, request.clipSkip),
+    override_settings: overrides(options.model, request, plain),
     ...inputs,
   };
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
 }
 
 /** Settings of the server for one call; undefined for none. */
-function overrides(model: string | undefined, clipSkip: number | undefined): Record<string, unknown> | undefined {
-  if (model === undefined && clipSkip === undefined) return undefined;
-  return { sd_model_checkpoint: model, CLIP_stop_at_last_layers: clipSkip };
+function overrides(
+  model: string | undefined,
+  { prompt, negativePrompt, clipSkip }: ImageRequest,
+  plain: boolean,
+): Record<string, unknown> | undefined {
+  const settings = {
+    ...(model === undefined ? {} : { sd_model_checkpoint: model }),
+    ...(clipSkip === undefined ? {} : { CLIP_stop_at_last_layers: clipSkip }),
+    ...(plain && hasComment(prompt, negativePrompt) ? { enable_prompt_comments: false } : {}),
+  };
+  return Object.keys(settings).length === 0 ? undefined : settings;
 }
 
 /** The pictures of an answer: a grid may come first and control maps last, and `info` is JSON inside a string. */
@@ -290,6 +310,12 @@ async function quietly<T>(
     if (error instanceof HttpError) return undefined;
     throw error;
   }
+}
+
+/** Before version 1.9, and in some forks, schedules are no setting of their own. */
+function noneBefore19(error: unknown): readonly { readonly label: string }[] {
+  if (error instanceof HttpError && error.status === 404) return [];
+  throw error;
 }
 
 function parseJson(server: HttpServer, text: string): unknown {

@@ -4,8 +4,10 @@ import { HttpServer } from "#laurel/backends/http/client";
 import { HttpError } from "#laurel/backends/http/error";
 import { openWebui, type WebuiOptions } from "#laurel/backends/webui";
 import { CancelledError, UsageError } from "#laurel/errors";
+import { parseAttention } from "#laurel/prompts/attention-syntax";
 import { Secret } from "#laurel/util/secret";
 import { backendConformance } from "./conformance.js";
+import { FAULTS, REFUSALS } from "./faults.js";
 import { paint, startWebui, type WebuiBehaviour, type WebuiServer } from "./servers/webui-server.js";
 
 const started: { close(): Promise<void> }[] = [];
@@ -130,20 +132,100 @@ describe("webui", () => {
     expect(server.stopped).toEqual([]);
   });
 
-  it.each([
-    ["a dropped connection", { kind: "drop" }],
-    ["a cut answer", { kind: "cut" }],
-    ["a stalled answer", { kind: "stall-body" }],
-    [
-      "500 as Forge sends it",
-      { kind: "status", status: 500, body: "Internal Server Error", headers: { "content-type": "text/plain" } },
-    ],
-    ["503", { kind: "status", status: 503 }],
-    ["429", { kind: "status", status: 429, headers: { "retry-after": "0" } }],
-  ] as const)("survives %s", async (_, fault) => {
+  it.each(FAULTS)("survives %s", async (_, fault) => {
     const { backend, server } = await open();
     server.fail([fault], /txt2img/);
     expect((await draw(backend)).images).toHaveLength(3);
+  });
+
+  it("survives a slow answer", async () => {
+    const { backend, server } = await open();
+    server.fail([{ kind: "slow", millisecondsPerChunk: 0 }], /txt2img/);
+    expect((await draw(backend, { count: 1 })).images).toHaveLength(1);
+  });
+
+  it.each(REFUSALS)("says what is wrong: %s", async (_, fault, kind, message) => {
+    const { backend, server } = await open();
+    server.fail([fault], /txt2img/);
+    const error: unknown = await draw(backend, { count: 1 }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(HttpError);
+    expect(error).toMatchObject({ fault: kind });
+    expect((error as Error).message).toMatch(message);
+    expect(server.seen.filter(({ path }) => path.endsWith("txt2img"))).toHaveLength(1);
+  });
+
+  it("survives a restart of the server in the middle", async () => {
+    const { backend, server } = await open({ pictureMs: 50 });
+    const drawing = draw(backend, { count: 4, batch: 1 });
+    await expect.poll(() => server.seen.filter(({ path }) => path.endsWith("txt2img")).length).toBe(2);
+    await server.close();
+    const again = await startWebui({}, Number(new URL(server.url).port));
+    started.push(again);
+    expect((await drawing).images.map(({ seed }) => seed)).toEqual([40, 41, 42, 43]);
+  });
+
+  it("is shared by two users without mixing their pictures or stopping each other's", async () => {
+    const { backend, server } = await open({ pictureMs: 40 });
+    const other = await openWebui(new HttpServer({ name: "webui", url: server.url }), { pollMs: 10 });
+    const cancelled = other.generate(request({ seed: 900 }), { signal: AbortSignal.timeout(30) });
+    const both = Promise.all([
+      draw(backend, { batch: 1 }),
+      draw(other, { seed: 90, batch: 1 }),
+      cancelled.next().catch(() => undefined),
+    ]);
+    const [ours, theirs] = await both;
+    await other.dispose();
+    const size = { width: 64, height: 64 };
+    expect(ours.images.map(({ image }) => image)).toEqual([40, 41, 42].map((seed) => paint(seed, size)));
+    expect(theirs.images.map(({ image }) => image)).toEqual([90, 91, 92].map((seed) => paint(seed, size)));
+  });
+
+  it.each(["jpeg", "webp"] as const)("takes pictures as %s", async (format) => {
+    const { backend } = await open({ format });
+    const { images } = await draw(backend, { count: 1 });
+    expect(images[0]?.image).toMatchObject({ width: 64, height: 64 });
+  });
+
+  it.each([
+    ["euler-a", { sampler_name: "Euler a" }],
+    ["dpmpp-2m", { sampler_name: "DPM++ 2M", scheduler: "Uniform" }],
+    ["dpmpp-2m-karras", { sampler_name: "DPM++ 2M", scheduler: "Karras" }],
+    ["DPM++ 2M", { sampler_name: "DPM++ 2M" }],
+    ["k_euler", { sampler_name: "k_euler" }],
+  ])("asks for %s as the server calls it", async (sampler, fields) => {
+    const { backend, server } = await open();
+    await draw(backend, { count: 1, sampler });
+    const asked = server.seen.find(({ path }) => path.endsWith("txt2img"))?.body as Record<string, unknown>;
+    expect({ sampler_name: asked["sampler_name"], scheduler: asked["scheduler"] }).toEqual({
+      scheduler: undefined,
+      ...fields,
+    });
+  });
+
+  it("asks older servers for the sampler that has the schedule in its name", async () => {
+    const { backend, server } = await open({ noSchedules: true });
+    expect(backend.capabilities.samplers).not.toContain("euler-karras");
+    await draw(backend, { count: 1, sampler: "dpmpp-2m-karras" });
+    const asked = server.seen.find(({ path }) => path.endsWith("txt2img"))?.body;
+    expect(asked).toMatchObject({ sampler_name: "DPM++ 2M Karras" });
+    expect(asked).not.toHaveProperty("scheduler");
+  });
+
+  it("writes a plain prompt so that the server reads it as it stands", async () => {
+    const { backend, server } = await open();
+    const prompt = "a cat (black) [old] \\o/ AND a BREAK of day, #1 <lora:x:1>";
+    await draw(backend, { prompt, negativePrompt: "(ugly:1.5)", count: 1 });
+    const asked = server.seen.find(({ path }) => path.endsWith("txt2img"))?.body;
+    expect(asked).toMatchObject({
+      prompt: "a cat \\(black\\) \\[old\\] \\\\o/ and a break of day, #1 <lora :x:1>",
+      negative_prompt: "\\(ugly:1.5\\)",
+      override_settings: { enable_prompt_comments: false },
+    });
+    // Laurel's own reader of that syntax finds the plain words in it, at their usual weight
+    const read = parseAttention((asked as { prompt: string }).prompt);
+    expect(read).toEqual([
+      { kind: "text", text: "a cat (black) [old] \\o/ and a break of day, #1 <lora :x:1>", weight: 1 },
+    ]);
   });
 
   it.each([
@@ -182,7 +264,7 @@ describe("webui", () => {
     await expect(open({}, { model: "huge" })).rejects.toBeInstanceOf(UsageError);
   });
 
-  it("passes prompts on as they are written, and clip skip as the server's setting", async () => {
+  it("passes a1111 prompts on as they are written, and clip skip as the server's setting", async () => {
     const { backend, server } = await open();
     await draw(backend, { prompt: "a (red:1.3) circle", promptSyntax: "a1111", clipSkip: 2, count: 1 });
     const asked = server.seen.find(({ path }) => path.endsWith("txt2img"))?.body;

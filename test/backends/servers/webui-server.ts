@@ -1,5 +1,6 @@
 /** @file A WebUI for tests: speaks the API over real HTTP, strict about what it is asked, and paints a picture from each seed. */
 
+import sharp from "sharp";
 import { z } from "zod";
 import { encodePng } from "#laurel/image/png";
 import type { RgbImage } from "#laurel/image/types";
@@ -17,6 +18,10 @@ export interface WebuiBehaviour {
   interruptions?: number;
   /** Has no `/internal/progress`, as forks. */
   noTasks?: boolean;
+  /** Has no schedules beside the samplers, as before version 1.9. */
+  noSchedules?: boolean;
+  /** Sends this format, as the server's setting says. @default png */
+  format?: "png" | "jpeg" | "webp";
   /** Draws other sizes than asked. */
   otherSize?: boolean;
   /** Draws from other seeds than asked. */
@@ -54,8 +59,8 @@ const drawSchema = z.strictObject({
   cfg_scale: z.number().min(0).max(30).optional(),
   width: side.optional(),
   height: side.optional(),
-  sampler_name: z.enum(["Euler", "DPM++ 2M", "euler", "k_euler"]).optional(),
-  scheduler: z.enum(["Karras", "Automatic"]).optional(),
+  sampler_name: z.enum(["Euler", "Euler a", "DPM++ 2M", "DPM++ 2M Karras", "euler", "k_euler"]).optional(),
+  scheduler: z.enum(["Karras", "Automatic", "Uniform"]).optional(),
   send_images: z.literal(true),
   save_images: z.literal(false),
   do_not_save_samples: z.literal(true),
@@ -64,6 +69,7 @@ const drawSchema = z.strictObject({
   override_settings: z
     .strictObject({
       sd_model_checkpoint: z.string().optional(),
+      enable_prompt_comments: z.literal(false).optional(),
       CLIP_stop_at_last_layers: z.number().int().min(1).max(12).optional(),
     })
     .optional(),
@@ -112,7 +118,9 @@ export async function startWebui(behaviour: WebuiBehaviour = {}, port = 0): Prom
     // another picture to start from gives another picture
     const start = [...(request.init_images?.[0] ?? "")].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
     const pictures = await Promise.all(seeds.map(async (seed) => encodePng(paint(seed + start, size))));
-    const images = pictures.map((png) => Buffer.from(png).toString("base64"));
+    const { format = "png" } = behaviour;
+    const sent = pictures.map(async (png) => (format === "png" ? png : sharp(png).toFormat(format).toBuffer()));
+    const images = (await Promise.all(sent)).map((bytes) => Buffer.from(bytes).toString("base64"));
     if (behaviour.grid === true) images.unshift(Buffer.from(await encodePng(paint(999_999, size))).toString("base64"));
     const info = JSON.stringify({
       all_seeds: seeds,
@@ -139,9 +147,14 @@ export async function startWebui(behaviour: WebuiBehaviour = {}, port = 0): Prom
         return {
           json: [
             { name: "Euler", aliases: ["k_euler", "euler"], options: {} },
+            { name: "Euler a", aliases: ["k_euler_a"] },
             { name: "DPM++ 2M", aliases: [] },
+            ...(behaviour.noSchedules === true ? [{ name: "DPM++ 2M Karras", aliases: [] }] : []),
           ],
         };
+      case "GET /sdapi/v1/schedulers":
+        if (behaviour.noSchedules === true) break;
+        return { json: ["Automatic", "Uniform", "Karras"].map((label) => ({ name: label.toLowerCase(), label })) };
       case "GET /sdapi/v1/options":
         return {
           json: { sd_model_checkpoint: behaviour.checkpoint ?? "tiny.safetensors [abc]", samples_format: "png" },
