@@ -45,7 +45,10 @@ describe("configurations of language models", () => {
   });
 
   it.each([
-    ["chat: openai-compatible\nurl: http://x/v1\nkey: sk-123", /model.yaml:3:6: key: expected a mapping/],
+    [
+      "chat: openai-compatible\nurl: http://x/v1\nkey: sk-123",
+      /model.yaml:3:6: key: expected \{ env: NAME \} or \{ file: PATH \}/,
+    ],
     [
       "chat: openai-compatible\nurl: http://x/v1\nmodell: y",
       /model.yaml:3:1: unknown key modell; did you mean model\?/,

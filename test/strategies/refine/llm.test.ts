@@ -316,12 +316,20 @@ describe("hostile prompts", () => {
 
   it("tells the model which prompts are too long to be read", async () => {
     const unread = async (prompt: string): Promise<string | undefined> =>
-      prompt.length > 20 ? `"${prompt.slice(20)}" would not be read` : undefined;
-    const { server, propose } = await open([answer("a red circle in the middle"), answer("a red disc")], { unread });
+      prompt.length > 30 ? `"${prompt.slice(30)}" would not be read` : undefined;
+    const { server, propose } = await open([answer("a red circle that is in the very middle"), answer("a red disc")], {
+      unread,
+    });
     const result = await propose();
     expect(texts(result)).toEqual(["a red disc"]);
-    expect(result.warnings).toEqual([expect.stringMatching(/left out: "middle" would not be read/)]);
-    expect(server.asked[1]?.messages[3]?.content).toMatch(/"middle" would not be read/);
+    expect(result.warnings).toEqual([expect.stringMatching(/left out: .*middle" would not be read/)]);
+    expect(server.asked[1]?.messages[3]?.content).toMatch(/middle" would not be read/);
+  });
+
+  it("keeps long prompts where the user's own is too long", async () => {
+    const unread = async (): Promise<string> => "it is too long";
+    const { propose } = await open([answer("a red disc")], { unread });
+    expect(await propose()).toMatchObject({ proposals: [{ prompt: "a red disc" }], warnings: [] });
   });
 });
 
