@@ -29,6 +29,7 @@ import { layOut } from "../models.js";
 import type { Target } from "./engine.js";
 import { type Mutate, mutateBytes, mutateJson, mutateLines } from "./mutate.js";
 import { fixture, json, read } from "./seeds.js";
+import { pipelineTargets } from "./pipeline-targets.js";
 import { weightTargets } from "./weight-targets.js";
 
 /** A folder for the inputs of the targets that read files; the caller removes it. */
@@ -40,6 +41,7 @@ export function makeTargets(): { readonly targets: readonly Target[]; readonly d
     ...configTargets(folder),
     ...tokenizerTargets(folder),
     ...runTargets(folder),
+    ...pipelineTargets(folder),
   ];
   return { targets: all, dispose: () => rmSync(folder, { recursive: true, force: true }) };
 }
