@@ -4,7 +4,7 @@ import type { PipelinePlan } from "../pipeline/document/plan.js";
 import type { ItemLine, PipelineManifest, PlacedCandidate } from "../pipeline/execute/manifest.js";
 import { format } from "./distribution.js";
 import { Html, html } from "./html.js";
-import { documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
+import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
 
 /** How the scores of a cell of the matrix came out. */
 export interface CellScores {
@@ -34,6 +34,8 @@ export interface PipelinePageContent {
   readonly cells: readonly CellScores[];
   /** Cells that there are. */
   readonly cellCount: number;
+  /** Pixels of its best picture, for how all are enlarged. */
+  readonly width: number;
 }
 
 /** Selected pictures that are shown of an item. */
@@ -49,7 +51,7 @@ export function pipelinePage(content: PipelinePageContent): string {
   );
 }
 
-function hero({ manifest, plan, best, meanBest }: PipelinePageContent): Html {
+function hero({ manifest, plan, best, meanBest, width }: PipelinePageContent): Html {
   const { items: counts, candidates, models } = manifest;
   const top = best?.best ?? null;
   const facts: [string, string][] = [
@@ -59,7 +61,7 @@ function hero({ manifest, plan, best, meanBest }: PipelinePageContent): Html {
     ["candidates", String(candidates)],
   ];
   return html`<header class="hero">
-    ${top === null ? null : picture(top, `Best candidate, seed ${top.seed}`)}
+    ${top === null ? null : picture(top, width, `Best candidate, seed ${top.seed}`)}
     <div>
       <h1>${manifest.name}</h1>
       <p class="negative">${plan.document.description ?? best?.prompt}</p>
@@ -106,15 +108,15 @@ function sweep({ cells, cellCount }: PipelinePageContent): Html | null {
     ${cellCount > cells.length ? html`<p class="note">The ${cells.length} best of ${cellCount} cells.</p>` : null}`;
 }
 
-function items({ items: shown, manifest }: PipelinePageContent): Html | null {
+function items({ items: shown, manifest, width }: PipelinePageContent): Html | null {
   if (shown.length === 0) return null;
   const left = manifest.items.finished - shown.length;
   return html`<h2>Items</h2>
-    ${shown.map(item)}
+    ${shown.map((line) => item(line, width))}
     ${left > 0 ? html`<p class="note">${left} more items are not shown; all are in <code>items.jsonl</code>.</p>` : null}`;
 }
 
-function item({ id, prompt, drawn, cell, candidates, best, selected }: ItemLine): Html {
+function item({ id, prompt, drawn, cell, candidates, best, selected }: ItemLine, width: number): Html {
   const facts = [
     ...Object.entries(cell).map(([name, value]) => `${name} ${shownValue(value)}`),
     `${candidates} candidates`,
@@ -130,7 +132,7 @@ function item({ id, prompt, drawn, cell, candidates, best, selected }: ItemLine)
       ${selected.slice(0, MOST_SELECTED).map(
         (one, i) =>
           html`<figure>
-            ${picture(one, `Rank ${i + 1}, seed ${one.seed}`)}
+            ${picture(one, width, `Rank ${i + 1}, seed ${one.seed}`)}
             <span class="rank">${i + 1}</span>
             <figcaption>
               <b>${one.score === null ? "no score" : format(one.score)}</b
@@ -143,8 +145,8 @@ function item({ id, prompt, drawn, cell, candidates, best, selected }: ItemLine)
 }
 
 /** Every candidate's path has only letters, digits, `/`, `-` and `.`, see candidateImagePath. */
-function picture({ image }: PlacedCandidate, alt: string): Html {
-  return html`<img src="${image}" class="small" loading="lazy" alt="${alt}" />`;
+function picture({ image }: PlacedCandidate, width: number, alt: string): Html {
+  return html`<img src="${image}" class="${crisp({ width })}" loading="lazy" alt="${alt}" />`;
 }
 
 function settings(manifest: PipelineManifest, { steps, seeds, items: planned }: PipelinePlan): Html {

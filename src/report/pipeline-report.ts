@@ -51,16 +51,18 @@ export async function writePipelineReport(
     for await (const { index, score } of readPipelineCandidates(directory, plan)) cells.addCandidate(index, score);
   sheet = rank(sheet).slice(0, MOST_ON_SHEET);
   const grid = sheet.length === 0 ? undefined : join(directory, RUN_FILES.grid);
+  let width = 0;
   if (grid !== undefined) {
     const images = await Promise.all(
       sheet.map(async ({ image }) => decodeRgb(await readFile(join(directory, image)), image)),
     );
+    width = images[0]?.width ?? 0;
     const labels = sheet.map(({ id, score }) => `${id.slice(0, 12)}  ${score === null ? "no score" : format(score)}`);
     await writeFileAtomic(grid, await contactSheet(images, { columns: Math.ceil(Math.sqrt(sheet.length)), labels }));
   }
   const report = join(directory, RUN_FILES.report);
   const all = cells.scores();
-  const content = { manifest, plan, items, failed, best, meanBest: bests.value };
+  const content = { manifest, plan, items, failed, best, meanBest: bests.value, width };
   await writeFileAtomic(report, pipelinePage({ ...content, cells: all.slice(0, MOST_CELLS), cellCount: all.length }));
   return { report, grid };
 }

@@ -23,6 +23,7 @@ export interface Surroundings {
   readonly backend?: ProceduralOptions;
   readonly reward?: Reward;
   readonly signal?: AbortSignal;
+  readonly stdin?: Terminal["stdin"];
 }
 
 /** Runs `laurel` with `args`. A model folder named `missing` does not exist. */
@@ -33,7 +34,12 @@ export async function laurel(args: readonly string[], surroundings: Surroundings
     if (path?.endsWith("missing") === true) throw new ModelError(`${path}: expected a model, got no such folder`);
   };
   const context: CommandContext = {
-    terminal: { stdout: stdout.stream, stderr: stderr.stream, environment: surroundings.environment ?? {} },
+    terminal: {
+      stdout: stdout.stream,
+      stderr: stderr.stream,
+      environment: surroundings.environment ?? {},
+      ...(surroundings.stdin === undefined ? {} : { stdin: surroundings.stdin }),
+    },
     signal: surroundings.signal ?? new AbortController().signal,
     openSession: async () => ({
       programMs: () => 0,

@@ -38,9 +38,6 @@ export async function createPipelineRun(
   models: PipelineManifest["models"],
   options: StoreOptions = {},
 ): Promise<PipelineRun> {
-  const createdAt = new Date();
-  const { runId, directory } = await makeRunDirectory(resolve(parent), createdAt, plan.name);
-  const lock = await lockRun(directory);
   const perItem = plan.seeds === "shared" ? plan.candidatesPerItem : plan.items.length * plan.candidatesPerItem;
   const highest = MAX_SEED - perItem;
   if (highest < 0)
@@ -52,6 +49,9 @@ export async function createPipelineRun(
       `${plan.file}: seed: expected at most ${highest}, so that every candidate has a seed, got ${plan.seed}`,
     );
   }
+  const createdAt = new Date();
+  const { runId, directory } = await makeRunDirectory(resolve(parent), createdAt, plan.name);
+  const lock = await lockRun(directory);
   const manifest: PipelineManifest = {
     schemaVersion: 1,
     kind: "pipeline",

@@ -147,19 +147,20 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
   }
   await queue.onIdle();
   if (signal.aborted) await Promise.race([Promise.allSettled(leaving), sleep(LEAVING_MS, undefined, { ref: false })]);
+  else await exportResults(run).catch((error: unknown) => (failure = error));
 
   if (options.signal?.aborted === true || failure !== undefined) {
     const error =
       options.signal?.aborted === true ? new CancelledError("the run was cancelled", { cause: failure }) : failure;
     const verdict = verdictOf(error, undefined);
     const status = verdict === "item" ? "failed" : verdict;
+    // on a full disk the manifest stays as it was; the error to tell is the first
     await finish({
       status,
       error: verdict === "cancelled" ? null : redact(error instanceof Error ? error.message : String(error)),
-    });
+    }).catch(() => undefined);
     throw error;
   }
-  await exportResults(run);
   await finish({ status: stopped ? "stopped" : run.manifest.items.failed > 0 ? "partial" : "complete" });
   return run.manifest;
 }
