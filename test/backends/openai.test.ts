@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { GeneratedGroup, ImageBackend, ImageRequest } from "#laurel/backends/contract";
 import { HttpServer } from "#laurel/backends/http/client";
+import { HttpError } from "#laurel/backends/http/error";
 import { openOpenai, type OpenaiOptions } from "#laurel/backends/openai";
 import { resolveRequest } from "#laurel/backends/resolve";
 import { Secret } from "#laurel/util/secret";
 import { backendConformance } from "./conformance.js";
+import { FAULTS, REFUSALS } from "./faults.js";
 import { type OpenaiBehaviour, startOpenai } from "./servers/openai-server.js";
 
 const started: { close(): Promise<void> }[] = [];
@@ -127,6 +129,43 @@ describe("openai", () => {
     const { groups } = await draw(backend, { count: 8, batch: 1 });
     expect(groups.map((one) => one.images[0]?.seed)).toEqual([5, 6, 7, 8, 9, 10, 11, 12]);
     expect(server.most()).toBe(3);
+  });
+
+  it.each(FAULTS)("survives %s", async (_, fault) => {
+    const { backend, server } = await open();
+    server.fail([fault]);
+    expect((await draw(backend)).groups.flatMap(({ images }) => images)).toHaveLength(3);
+  });
+
+  it.each(REFUSALS)("says what is wrong: %s", async (_, fault, kind, message) => {
+    const { backend, server } = await open();
+    server.fail([fault]);
+    const error: unknown = await draw(backend, { count: 1 }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(HttpError);
+    expect(error).toMatchObject({ fault: kind });
+    expect((error as Error).message).toMatch(message);
+    expect(server.seen).toHaveLength(1);
+  });
+
+  it("yields what is under way beside a call that fails, and begins no more", async () => {
+    const { backend, server } = await open({ callMs: 50 }, { concurrency: 3 });
+    server.fail([{ kind: "status", status: 400, body: "no" }]);
+    const { request } = resolveRequest(backend, { prompt: "a cat", seed: 5, count: 9, batch: 1 });
+    const seeds: number[] = [];
+    const drawing = (async () => {
+      for await (const { images } of backend.generate(request)) seeds.push(...images.map(({ seed }) => seed));
+    })();
+    await expect(drawing).rejects.toMatchObject({ fault: "invalid-request" });
+    expect(seeds).toEqual([6, 7]);
+    expect(server.seen).toHaveLength(3);
+  });
+
+  it("says whether it can be reached, for nothing", async () => {
+    const { backend, server } = await open();
+    expect(await backend.probe!()).toEqual([expect.stringContaining("it answers")]);
+    server.fail([{ kind: "status", status: 401, body: JSON.stringify({ error: { message: "bad key" } }) }]);
+    await expect(backend.probe!()).rejects.toMatchObject({ fault: "unauthorised" });
+    expect(server.seen.map(({ method, path }) => `${method} ${path}`)).toEqual(["GET /v1/models", "GET /v1/models"]);
   });
 
   it.each([

@@ -37,7 +37,8 @@ const FAMILIES: readonly (readonly [RegExp, Reason])[] = [
 export function networkReason(error: unknown): Reason | undefined {
   if (!(error instanceof Error)) return undefined;
   const cause = (error.cause ?? error) as NodeJS.ErrnoException & { errors?: NodeJS.ErrnoException[] };
-  const code = cause.code ?? cause.errors?.[0]?.code;
+  // undici gives some of its parser's errors no code
+  const code = cause.code ?? cause.errors?.[0]?.code ?? (cause.name === "HTTPParserError" ? "HPE_UNKNOWN" : undefined);
   if (code === undefined && error.message !== "fetch failed" && error.message !== "terminated") return undefined;
   if (code === "EPRIVATE") return ["bad-response", cause.message];
   return (
