@@ -4,6 +4,7 @@ import { basename, extname } from "node:path";
 import { z } from "zod";
 import { PROMPT_SYNTAXES, type PromptSyntax, promptMeaning } from "../prompts/attention-syntax.js";
 import type { Candidate } from "../strategies/contract.js";
+import { redact } from "../util/secret.js";
 import type { EmbeddingRecord } from "./manifest.js";
 
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
@@ -116,8 +117,8 @@ export function candidateRecord(
       clipSkip: settings.clipSkip ?? null,
     },
     rewardPrompt: rewardPrompt(candidate.prompt, promptSyntax),
-    revisedPrompt: candidate.revisedPrompt ?? null,
-    source: candidate.source ?? null,
+    revisedPrompt: told(candidate.revisedPrompt),
+    source: told(candidate.source),
     embeddings: embeddings.map(({ path, sha256 }) => ({ name: basename(path, extname(path)), sha256 })),
     inputs: { init: inputs.init?.sha256 ?? null, mask: inputs.mask?.sha256 ?? null },
     width: image.width,
@@ -127,6 +128,11 @@ export function candidateRecord(
     score,
     ...sources,
   };
+}
+
+/** What a server said, which may be what it was sent. */
+function told(text: string | undefined): string | null {
+  return text === undefined ? null : redact(text);
 }
 
 /** The prompt as a reward reads it, or null where it reads it as it stands. */
