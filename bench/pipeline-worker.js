@@ -23,8 +23,8 @@ const request = JSON.parse(process.argv[2]);
 await { run: measureRun, write: measureWriting, resume: measureResume }[request.work](request);
 
 /** A run from its plan to its end. */
-async function measureRun({ parent, count, side, items, sample }) {
-  const run = await createPipelineRun(parent, await planOf(parent, count, items), MODELS);
+async function measureRun({ parent, count, side, items, sample, durable = false }) {
+  const run = await createPipelineRun(parent, await planOf(parent, count, items), MODELS, { durable });
   const models = services(side);
   let next = sample ?? Infinity;
   const [startedAt, cpu] = [performance.now(), process.cpuUsage()];
@@ -45,8 +45,9 @@ async function measureWriting({ from, parent }) {
   const lines = (await readFile(join(from, "candidates.jsonl"), "utf8")).split("\n").slice(0, -1);
   const pictures = [];
   for (const line of lines) {
-    const { image, ...record } = JSON.parse(line);
-    for (const name of ["item", "step", "bytes", "sha256"]) delete record[name];
+    const { image, ...known } = JSON.parse(line);
+    const beside = new Set(["item", "step", "bytes", "sha256"]);
+    const record = Object.fromEntries(Object.entries(known).filter(([name]) => !beside.has(name)));
     const png = await readFile(join(from, image));
     pictures.push({ image, line, texts: imageText(record), picture: await decodeRgb(png, image) });
   }

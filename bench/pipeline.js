@@ -1,5 +1,6 @@
 /**
- * @file What a pipeline's run costs beside its models: processor time of the process per candidate, memory over many candidates, resuming.
+ * @file What a pipeline's run costs beside its models: processor time of the process per candidate, syncing, memory over many candidates,
+ * resuming.
  *
  * npm run bench -- pipeline [--candidates 100000] [--overhead 2000] [--folder DIR]
  * Backend and reward cost next to nothing: small pictures made beforehand, and a byte of them as the score.
@@ -24,6 +25,7 @@ export async function run({ candidates, overhead, folder }) {
   const parent = await mkdtemp(join(folder, "laurel-bench-pipeline-"));
   try {
     await overheadPerCandidate(parent, Number(overhead));
+    await syncing(parent, Number(overhead));
     await memoryOverCandidates(parent, Number(candidates));
   } finally {
     await rm(parent, { recursive: true, force: true });
@@ -49,6 +51,20 @@ async function overheadPerCandidate(parent, count) {
     candidates: count,
     ...middle,
   });
+}
+
+/** What `--durable` takes: every picture and every line is synced to the disk that holds `parent`. */
+async function syncing(parent, count) {
+  const request = { work: "run", parent, count, side: 64, items: count / 20 };
+  const plain = await worker(request);
+  const durable = await worker({ ...request, durable: true });
+  const added = (1000 * (durable.seconds - plain.seconds)) / count;
+  report("pipeline, time that --durable adds to a candidate", added, "ms", "", {
+    candidates: count,
+    milliseconds: (1000 * plain.seconds) / count,
+    durableMilliseconds: (1000 * durable.seconds) / count,
+  });
+  for (const { directory } of [plain, durable]) await rm(directory, { recursive: true, force: true });
 }
 
 /** Memory of a run of many tiny pictures, and of resuming it when it is done and when its last items are missing. */
