@@ -26,6 +26,7 @@ import { openWeights } from "#laurel/weights/open";
 import { newRun } from "../../pipeline/runs.js";
 import { bytes } from "../../weights/helpers.js";
 import { layOut } from "../models.js";
+import { chatTargets } from "./chat-targets.js";
 import type { Target } from "./engine.js";
 import { type Mutate, mutateBytes, mutateJson, mutateLines } from "./mutate.js";
 import { fixture, json, read } from "./seeds.js";
@@ -42,6 +43,7 @@ export function makeTargets(): { readonly targets: readonly Target[]; readonly d
     ...tokenizerTargets(folder),
     ...runTargets(folder),
     ...pipelineTargets(folder),
+    ...chatTargets(folder),
   ];
   return { targets: all, dispose: () => rmSync(folder, { recursive: true, force: true }) };
 }
