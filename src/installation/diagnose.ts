@@ -1,10 +1,12 @@
 /** @file All checks of the installation, one after the other. */
 
+import type { BackendConfig } from "../backends/config.js";
 import { EXIT } from "../errors.js";
 import { EMBEDDED_MODELS, EMBEDDED_REFERENCE } from "../pipeline/package-info.js";
 import { type Device, openDevice } from "../runtime/device.js";
 import type { Environment } from "../util/user-folders.js";
 import { type Check, failure } from "./check.js";
+import { checkBackend } from "./check-backend.js";
 import { checkStorage } from "./check-storage.js";
 import { checkCodecs, checkMachine, checkRuntime, checkVersions } from "./check-system.js";
 import {
@@ -24,6 +26,8 @@ export interface DiagnoseOptions {
   readonly environment?: Environment;
   /** The demo models. @default those that ship inside */
   readonly models?: DemoModels;
+  /** A backend to be checked, too. */
+  readonly backend?: BackendConfig | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -31,7 +35,7 @@ const REINSTALL = "a file of the package is damaged or missing: install Laurel a
 
 /** Yields each finding as it is made. What fails is a finding, too; nothing but a cancellation is thrown. */
 export async function* diagnose(options: DiagnoseOptions = {}): AsyncGenerator<Check, void> {
-  const { out = "outputs", environment = process.env, models = EMBEDDED_MODELS, signal } = options;
+  const { out = "outputs", environment = process.env, models = EMBEDDED_MODELS, backend, signal } = options;
   const device = openDevice();
   device.start();
   try {
@@ -41,6 +45,7 @@ export async function* diagnose(options: DiagnoseOptions = {}): AsyncGenerator<C
     yield runtime;
     yield await checkCodecs();
     yield* await checkStorage(out, environment);
+    if (backend !== undefined) yield await checkBackend(backend, signal);
     let reference: SelfTestReference;
     try {
       reference = await readSelfTestReference(EMBEDDED_REFERENCE);

@@ -1,16 +1,28 @@
 /** @file What `laurel doctor` takes. */
 
 import { declare, type FlagsOf } from "../declare.js";
-import { OUT_OPTION, OUTPUT_OPTIONS } from "../options.js";
+import { BACKEND_OPTION, OUT_OPTION, OUTPUT_OPTIONS } from "../options.js";
 
 export const DOCTOR = declare({
   heading: "Installation",
   summary: "check this installation and test it",
   arguments: [],
-  options: { ...OUT_OPTION, ...OUTPUT_OPTIONS },
-  examples: ["laurel doctor", "laurel doctor --out /data/runs", "laurel doctor --json > report.json"],
+  options: {
+    backend: {
+      ...BACKEND_OPTION.backend,
+      help: "a backend to check, too, where that costs nothing: its name, or its YAML file",
+    },
+    ...OUT_OPTION,
+    ...OUTPUT_OPTIONS,
+  },
+  examples: [
+    "laurel doctor",
+    "laurel doctor --out /data/runs",
+    "laurel doctor --backend webui",
+    "laurel doctor --json > report.json",
+  ],
   notes: `Checked are versions, processor, memory, ONNX Runtime, caches, disk and the demo models. The self-test scores a drawn picture and generates one with the models that ship inside, and compares both with what they gave when they were
-recorded. The exit code is 0 unless a check fails: 5 when a model is damaged, 3 when ONNX Runtime does not work, else 1.`,
+recorded. The exit code is 0 unless a check fails: 5 when a model is damaged, 3 when ONNX Runtime or the backend does not work, else 1.`,
 });
 
 /** Options of `laurel doctor`. */

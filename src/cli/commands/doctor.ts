@@ -1,5 +1,6 @@
 /** @file `laurel doctor`: the checks of the installation, each printed as soon as it is done. */
 
+import { loadBackendConfig } from "../../backends/load-config.js";
 import { EXIT } from "../../errors.js";
 import type { Check } from "../../installation/check.js";
 import { diagnose, exitCodeOf } from "../../installation/diagnose.js";
@@ -11,7 +12,8 @@ import type { DoctorFlags } from "./doctor.entry.js";
 export const doctor: Action<DoctorFlags> = async (context, _, flags) => {
   const { terminal, signal } = context;
   const checks: Check[] = [];
-  const findings = diagnose({ out: flags.out, environment: terminal.environment, signal });
+  const backend = flags.backend === undefined ? undefined : await loadBackendConfig(flags.backend);
+  const findings = diagnose({ out: flags.out, environment: terminal.environment, backend, signal });
   for (;;) {
     throwIfAborted(signal, "the check");
     const next = await unlessAborted(findings.next(), signal);

@@ -16,6 +16,9 @@ import type { PipelinePlan } from "../../pipeline/document/plan.js";
 import type { ItemLine } from "../../pipeline/execute/manifest.js";
 import type { PipelineRun } from "../../pipeline/execute/pipeline-run.js";
 import { ItemLines } from "../../pipeline/execute/recover.js";
+import { RUN_FILES } from "../../pipeline/run-store.js";
+import type { Check } from "../../installation/check.js";
+import { checkBackend } from "../../installation/check-backend.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
 import { printItems, shortened } from "../items.js";
@@ -29,7 +32,10 @@ import type { RunPipelineFlags } from "./run.entry.js";
 export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags) => {
   const plan = await loadPipeline(file, changesOf(flags.set));
   if (flags.dryRun === true) {
-    printPlan(context.terminal, plan, flags);
+    const { backend } = plan;
+    const remote = backend.backend !== "local" && backend.backend !== "folder";
+    const check = remote ? await checkBackend(backend, context.signal) : undefined;
+    printPlan(context.terminal, plan, check, flags);
     return EXIT.ok;
   }
   return withPipelineModels(context, plan, async (models) => {
@@ -88,9 +94,11 @@ export async function workOnPipeline(
     signal,
     onProgress: ({ items, candidates, possible }) => {
       if (search) return progress.update({ finished: candidates, total: possible });
+      const finished = items.finished + items.failed;
       return progress.update({
-        finished: items.finished + items.failed,
+        finished,
         total: items.total,
+        underway: Math.max(0, (candidates / possible) * items.total - finished),
         note: `${candidates} candidates${items.failed === 0 ? "" : `, ${items.failed} failed`}`,
       });
     },
@@ -165,7 +173,7 @@ async function printPipeline(
       const { bold } = palette(terminal.stderr, terminal.environment);
       terminal.stderr.write(
         `${bold(`${finished} of ${total} items`)}${failed === 0 ? "" : `, ${failed} failed`}, ${manifest.candidates} candidates in ${duration(manifest.totalMs)} (${rate.toFixed(1)}/s)\n` +
-          `${shownPath(directory)}\n`,
+          `report: ${shownPath(join(directory, RUN_FILES.report))}\n`,
       );
     }
   }
@@ -173,16 +181,16 @@ async function printPipeline(
   return missed > 0 ? EXIT.gate : EXIT.ok;
 }
 
-function printPlan(terminal: Terminal, plan: PipelinePlan, flags: RunPipelineFlags): void {
+function printPlan(terminal: Terminal, plan: PipelinePlan, check: Check | undefined, flags: RunPipelineFlags): void {
   const estimate = estimatePipeline(plan);
   if (flags.json === true) {
     const { name, file, digest, steps, backend, seed, items } = plan;
-    printJson(terminal, { schemaVersion: 1, name, file, digest, steps, backend, seed, items, estimate });
+    printJson(terminal, { schemaVersion: 1, name, file, digest, steps, backend, seed, items, estimate, check });
     return;
   }
   const lines = [
     `pipeline   ${printable(plan.name)}`,
-    `backend    ${plan.backend.backend}`,
+    `backend    ${check === undefined ? plan.backend.backend : printable(check.detail)}`,
     `items      ${plan.promptsFromBackend ? "the prompts of the folder's pictures" : String(estimate.items)}`,
     `steps      ${plan.steps.map((step) => step.kind).join(" -> ")}`,
     `candidates at most ${plan.promptsFromBackend ? `${plan.candidatesPerItem} per prompt` : String(estimate.candidates)}`,
@@ -199,4 +207,9 @@ function printPlan(terminal: Terminal, plan: PipelinePlan, flags: RunPipelineFla
     ...(plan.items.length > 10 ? [`  and ${plan.items.length - 10} more`] : []),
   ];
   terminal.stdout.write(lines.map((line) => `${line}\n`).join(""));
+  if (check?.status === "fail") {
+    terminal.stderr.write(
+      `${warningLine(terminal, `warning: the backend cannot be used now${check.hint === undefined ? "" : `: ${check.hint}`}`)}\n`,
+    );
+  }
 }
