@@ -5,7 +5,7 @@ import { z } from "zod";
 import { PROMPT_SYNTAXES, type PromptSyntax, promptMeaning } from "../prompts/attention-syntax.js";
 import type { Candidate } from "../strategies/contract.js";
 import { redact } from "../util/secret.js";
-import type { EmbeddingRecord } from "./manifest.js";
+import type { EmbeddingRecord, ModelRecord, RunManifest } from "./manifest.js";
 
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
 const index = z.number().int().nonnegative();
@@ -92,11 +92,24 @@ export interface MadeFrom {
   readonly embeddings: readonly EmbeddingRecord[];
 }
 
+/** What records say of the models of a run, and of Laurel. */
+export interface Sources {
+  readonly backend: SourceRecord;
+  readonly reward: SourceRecord;
+  readonly laurel: string;
+}
+
+/** What the records of a run's candidates say of its models. */
+export function sourcesOf({ models, versions }: Pick<RunManifest, "models" | "versions">): Sources {
+  const source = ({ name, model, digest }: ModelRecord): SourceRecord => ({ name, model, digest });
+  return { backend: source(models.backend), reward: source(models.reward), laurel: versions.laurel };
+}
+
 /** The record of a scored candidate. */
 export function candidateRecord(
   candidate: Candidate,
   score: number | null,
-  sources: { readonly backend: SourceRecord; readonly reward: SourceRecord; readonly laurel: string },
+  sources: Sources,
   { inputs, embeddings }: MadeFrom,
 ): CandidateRecord {
   const { settings, image } = candidate;

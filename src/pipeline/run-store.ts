@@ -4,8 +4,7 @@ import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Candidate } from "../strategies/contract.js";
 import { writeFileAtomic } from "../util/files.js";
-import type { CandidateLine, SourceRecord } from "./candidate-record.js";
-import { candidateLineSchema, candidateRecord } from "./candidate-record.js";
+import { type CandidateLine, candidateLineSchema, candidateRecord, sourcesOf } from "./candidate-record.js";
 import { CANDIDATES_FILE, CandidateStore, type StoreOptions } from "./candidate-store.js";
 import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
@@ -167,7 +166,7 @@ export class Run {
 
   /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
   async append(candidate: Candidate, score: number | null): Promise<CandidateLine> {
-    const record = candidateRecord(candidate, score, this.#sources(), this.current);
+    const record = candidateRecord(candidate, score, sourcesOf(this.current), this.current);
     const line = await this.store.append(record, candidate.image);
     this.#candidates.set(line.index, line);
     return line;
@@ -191,12 +190,6 @@ export class Run {
     this.#closed = true;
     await this.store.close();
     await this.lock.release();
-  }
-
-  #sources(): { backend: SourceRecord; reward: SourceRecord; laurel: string } {
-    const { backend, reward } = this.current.models;
-    const source = ({ name, model, digest }: ModelRecord): SourceRecord => ({ name, model, digest });
-    return { backend: source(backend), reward: source(reward), laurel: this.current.versions.laurel };
   }
 }
 

@@ -10,12 +10,11 @@ import type { Candidate } from "../../strategies/contract.js";
 import { writeFileAtomic } from "../../util/files.js";
 import { parseJson, readText } from "../../util/read-file.js";
 import { redact } from "../../util/secret.js";
-import { candidateRecord, type MadeFrom, type SourceRecord } from "../candidate-record.js";
+import { candidateRecord, type MadeFrom, sourcesOf } from "../candidate-record.js";
 import { CandidateStore, type StoreOptions } from "../candidate-store.js";
 import type { PipelinePlan } from "../document/plan.js";
 import { documentSchema } from "../document/schema.js";
 import { lockRun, type RunLock } from "../lock.js";
-import type { ModelRecord } from "../manifest.js";
 import { makeRunDirectory } from "../run-directory.js";
 import { locateRun, RUN_FILES } from "../run-store.js";
 import { changedVersions, runtimeVersions } from "../versions.js";
@@ -220,10 +219,7 @@ export class PipelineRun {
     extra: { item: string; step: number },
     from: MadeFrom,
   ): Promise<PlacedCandidate> {
-    const { backend, reward } = this.#manifest.models;
-    const source = ({ name, model, digest }: ModelRecord): SourceRecord => ({ name, model, digest });
-    const sources = { backend: source(backend), reward: source(reward), laurel: this.#manifest.versions.laurel };
-    const record = candidateRecord(candidate, score, sources, from);
+    const record = candidateRecord(candidate, score, sourcesOf(this.#manifest), from);
     const { index, seed, image, evaluations } = await this.#store.append(record, candidate.image, extra);
     this.#manifest = {
       ...this.#manifest,
