@@ -43,12 +43,13 @@ export async function exportResults(run: PipelineRun): Promise<void> {
     const all = exports.some(({ what }) => what === "all")
       ? await CandidateColumns.read(run.directory, run.plan)
       : undefined;
+    const cleared = new Set<string>();
     for (const step of exports) {
       const candidates =
         step.what === "all"
           ? ({ index }: ItemLine) => all?.ofItem(index) ?? []
           : ({ selected }: ItemLine) => selected.filter(({ index }) => chosen?.has(index) ?? true);
-      await exportStep(run, step, lines, candidates);
+      await exportStep(run, step, lines, candidates, cleared);
     }
   } finally {
     await lines.close();
@@ -67,6 +68,7 @@ async function exportStep(
   step: ExportStep,
   lines: ItemLines,
   candidates: (line: ItemLine) => readonly Shown[],
+  cleared: Set<string>,
 ): Promise<void> {
   const folders = new Map<string, number[]>();
   for await (const line of lines) {
@@ -88,8 +90,10 @@ async function exportStep(
       await writeFileAtomic(join(path, `candidates.${step.format}`), encoded(rows(), step.format, run.plan));
       continue;
     }
-    // those of an earlier export, when less was finished
-    for (const name of await readdir(path)) if (EXPORTED.test(name)) await unlink(join(path, name));
+    // those of an earlier time, when less was finished
+    if (!cleared.has(path))
+      for (const name of await readdir(path)) if (EXPORTED.test(name)) await unlink(join(path, name));
+    cleared.add(path);
     for await (const row of rows()) await copyFileAtomic(join(run.directory, row.image), join(path, nameOf(row)));
   }
 }

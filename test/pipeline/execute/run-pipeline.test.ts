@@ -50,7 +50,7 @@ describe("a pipeline", () => {
     }
     const table = (await readFile(join(directory, "table", "candidates.csv"), "utf8")).trim().split("\r\n");
     expect(table).toHaveLength(1 + 12);
-    expect(table[0]).toBe("item,prompt,drawn,rank,index,seed,score,image");
+    expect(table[0]).toBe("item,prompt,drawn,rank,index,seed,score,image,matrix.steps");
   });
 
   it("gives the same results whatever runs side by side", async () => {
