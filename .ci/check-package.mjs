@@ -1,10 +1,10 @@
 /**
- * @file Packs Laurel as npm would publish it, checks what is inside, installs it into empty projects and uses it there: the command, an example,
+ * @file Packs Laurel as npm would publish it, checks what is inside, installs it into empty projects and uses it there: the command, a pipeline, an example,
  * `require`, and the types under the strictest settings. Expects a built `dist/`.
  */
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,6 +32,7 @@ try {
   run(ROOT, "npx", ["attw", tarball, "--profile", "esm-only"]);
   const project = install(tarball, "project", []);
   useCommand(project);
+  usePipeline(project);
   useExample(project);
   useRequire(project);
   useTypes(project);
@@ -76,6 +77,17 @@ function useCommand(/** @type {string} */ project) {
   const { best, warnings } = JSON.parse(run(project, "npx", args));
   expect(resolve(best.path).startsWith(join(project, "outputs")), `a picture in the project, got ${best.path}`);
   expect(warnings.length === 0, `no warnings, got ${warnings.join("; ")}`);
+}
+
+function usePipeline(/** @type {string} */ project) {
+  run(project, "npx", ["laurel", "init", "best-of-n", "--out", "jobs/mine.yaml"]);
+  const [modeline = ""] = readFileSync(join(project, "jobs/mine.yaml"), "utf8").split("\n");
+  const schema = resolve(project, "jobs", modeline.replace(/^.*schema=/, ""));
+  expect(schema.startsWith(join(project, "node_modules/laurel/schema/")), `the installed schema, got ${modeline}`);
+  expect(existsSync(schema), `a schema at ${schema}`);
+  const args = ["laurel", "run", "jobs/mine.yaml", "--set", "n=2", "--set", "keep=1", "--json"];
+  const { status, candidates } = JSON.parse(run(project, "npx", args));
+  expect(status === "complete" && candidates === 4, `4 candidates, got ${candidates}, ${status}`);
 }
 
 function useExample(/** @type {string} */ project) {
