@@ -19,5 +19,6 @@ export async function openChat(
   const key = config.key === undefined ? undefined : await readSecret(config.key, "chat: key", environment);
   const headers = key === undefined ? {} : { authorization: new Secret(`Bearer ${key.reveal()}`) };
   const server = new HttpServer({ name: `chat ${url}`, url, headers, timeoutMs: timeout * 1000, retries });
-  return openOpenaiChat(server, { model, extra });
+  const missing = config.key?.env === undefined ? undefined : `${config.key.env} is not set`;
+  return openOpenaiChat(server, { model, extra, missingKey: key === undefined ? missing : undefined });
 }

@@ -13,6 +13,8 @@ export interface OpenaiChatOptions {
   readonly model?: string | undefined;
   /** Further fields of the request, as the server documents them. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined;
+  /** Where a key was looked for and not found, for the message of a server that wants one. */
+  readonly missingKey?: string | undefined;
 }
 
 const PATH = "chat/completions";
@@ -43,6 +45,14 @@ export function openOpenaiChat(server: HttpServer, options: OpenaiChatOptions = 
           accepted = trying;
           return { ...reply, warnings: dropped(server, trying, wanted) };
         } catch (error) {
+          if (error instanceof HttpError && error.fault === "unauthorised" && options.missingKey !== undefined) {
+            const { fault, status } = error;
+            throw new HttpError(
+              `${error.message}; no key was sent: ${options.missingKey}`,
+              { fault, status },
+              { cause: error },
+            );
+          }
           const next = refused(error) ? less(trying, wanted, error.message) : undefined;
           if (next === undefined) throw error;
           trying = next;

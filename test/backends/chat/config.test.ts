@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { chatConfigSchema, loadChatConfig } from "#laurel/backends/chat/config";
+import { loadChatConfig } from "#laurel/backends/chat/config";
 import { openChat } from "#laurel/backends/chat/open";
 import { shippedConfigs } from "#laurel/backends/shipped";
 import { startChat } from "../servers/chat-server.js";
@@ -67,11 +67,22 @@ describe("configurations of language models", () => {
     await expect(loadChatConfig(await written(text))).rejects.toThrow(message);
   });
 
-  it("refuses an address with a password in it, without repeating it", async () => {
-    const config = chatConfigSchema.parse({ chat: "openai-compatible", url: "http://me:secret-word@x/v1" });
-    const error = await openChat(config).catch((reason: unknown) => reason as Error);
-    expect(error).toMatchObject({ message: expect.stringMatching(/give them as a secret/) });
+  it.each([
+    ["url: http://me:secret-word@x/v1", /model.yaml:2:6: url: expected an address without user or password in it/],
+    ["url: http://x/v1\nextra: { api_key: secret-word }", /expected no secret among the further fields/],
+  ])("refuses a secret in the clear, without repeating it: %s", async (yaml, message) => {
+    const error = await loadChatConfig(await written(`chat: openai-compatible\n${yaml}`)).catch(
+      (reason: unknown) => reason as Error,
+    );
+    expect(error).toMatchObject({ message: expect.stringMatching(message) });
     expect((error as Error).message).not.toContain("secret-word");
+  });
+
+  it("looks for the file of a key beside the configuration", async () => {
+    const config = await loadChatConfig(
+      await written("chat: openai-compatible\nurl: http://x/v1\nkey: { file: key.txt }"),
+    );
+    expect(config.key).toEqual({ file: join(folder, "key.txt") });
   });
 
   it("sends the key that the environment holds", async () => {
@@ -83,8 +94,13 @@ describe("configurations of language models", () => {
     try {
       expect((await chat.complete([{ role: "user", content: "hi" }], { maxTokens: 9 })).text).toBe("hello");
       expect(JSON.stringify(config)).not.toContain("from-environment");
-    } finally {
       await chat.dispose();
+      const without = await openChat(config, {});
+      await expect(without.complete([{ role: "user", content: "hi" }], { maxTokens: 9 })).rejects.toThrow(
+        /401: Incorrect API key provided; no key was sent: CHAT_KEY is not set/,
+      );
+      await without.dispose();
+    } finally {
       await server.close();
     }
   });
