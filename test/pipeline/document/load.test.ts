@@ -236,6 +236,7 @@ steps: [generate:]`;
       const path = join(folder, "p.yaml");
       const plan = await loadPipeline(path);
       expect(plan.reward.model).toBe(join(folder, "sub/r.pt"));
+      expect(plan.seed).toBe(0); // the first picture of the folder
       expect(plan.out).toBe(join(folder, "sub/runs"));
       expect(plan.backend).toMatchObject({ path: ["pictures", "pictures/x.png", "other"].map((p) => join(folder, p)) });
       const set = await loadPipeline(path, { folder: "here" });
