@@ -195,9 +195,14 @@ describe("rerun and resume of a pipeline", () => {
     const { out, ids } = await runsOf("resume", ["run", file]);
     const directory = join(out, ids[0] ?? "");
     await rm(join(directory, "images/00/0005-6.png"));
+    // another picture of the same size in bytes
+    const other = join(directory, "images/00/0001-6.png");
+    const whole = await readFile(other);
+    await writeFile(other, Uint8Array.from(whole).fill(0, whole.byteLength - 40, whole.byteLength - 20));
     const { exitCode, stdout } = await laurel(["resume", directory, "--json"]);
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ status: "complete", candidates: 8, items: [{ id: "0" }, { id: "1" }] });
     expect(await readdir(join(directory, "images/00"))).toContain("0005-6.png");
+    expect(await readFile(other)).toEqual(whole);
   });
 });

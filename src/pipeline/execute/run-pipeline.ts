@@ -98,7 +98,9 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
     leaving.add(end);
     void end.finally(() => leaving.delete(end));
   };
+  let stopped = false;
   const work = async (item: PlanItem): Promise<void> => {
+    if ((stopped ||= spent())) return;
     try {
       const models = shared.for(item.index);
       const line = await executeItem({
@@ -132,14 +134,12 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
 
   await run.update({ status: "running", sessions: run.manifest.sessions + 1, finishedAt: null, error: null });
   progress();
-  let stopped = false;
   for (const item of plan.items) {
     if (run.isFinished(item.index)) continue;
     await queue.onSizeLessThan(1);
-    if (signal.aborted) break;
-    if ((stopped = spent())) break;
+    if (signal.aborted || stopped) break;
     queue
-      .add(() => work(item), { priority: -item.index })
+      .add(() => work(item))
       .catch((error: unknown) => {
         failure ??= error;
         stop.abort(error);
