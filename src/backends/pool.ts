@@ -185,6 +185,8 @@ class Members {
     for (;;) {
       const now = performance.now();
       const left = this.#all.filter((one) => !tried.has(one) && one.restsUntil !== Infinity);
+      if (left.length === 0)
+        throw new HttpError("expected a server that can take part, got none", { fault: "unavailable" });
       const up = left.filter(({ restsUntil = 0 }) => restsUntil <= now);
       const free = (up.length > 0 ? up : left)
         .filter(({ busy, restsUntil }) => busy < (restsUntil === undefined ? this.#each : 1))

@@ -92,11 +92,12 @@ describe("a pool", () => {
   });
 
   it("passes over a server that fails, tells so, and takes it up again after its rest", async () => {
-    const { backend, servers } = await open([{}, {}], { restMs: 1000 });
+    const { backend, servers } = await open([{ pictureMs: 20 }, { pictureMs: 20 }], { restMs: 1000 });
     servers[0]!.fail([{ kind: "drop" }], /txt2img/);
     const { seeds, warnings } = await draw(backend, { count: 6 });
     expect(seeds).toEqual(SEEDS.slice(0, 6));
     expect(drawn(servers[0])).toHaveLength(1); // the one that failed
+    expect(servers[1]!.most()).toBe(1); // it does not get the other's work on top
     expect(warnings).toEqual([expect.stringMatching(/connection closed .*; another server draws instead/)]);
     await new Promise((resolve) => setTimeout(resolve, 1050));
     await draw(backend, { count: 6 });

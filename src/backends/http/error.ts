@@ -71,7 +71,7 @@ export function waitOfBody(bytes: Uint8Array): number | undefined {
   if (bytes.byteLength > 65_536) return undefined;
   try {
     const { estimated_time: seconds } = (JSON.parse(new TextDecoder().decode(bytes)) ?? {}) as Record<string, unknown>;
-    return typeof seconds === "number" && seconds >= 0 ? seconds * 1000 : undefined;
+    return typeof seconds === "number" && seconds >= 0 && Number.isFinite(seconds) ? seconds * 1000 : undefined;
   } catch {
     return undefined;
   }
