@@ -40,7 +40,11 @@ export const init: Action<InitFlags> = async ({ terminal }, [given = "best-of-n"
   const modeline = `# yaml-language-server: $schema=${relative(folder, schema).replaceAll("\\", "/")}`;
   await unlessThere(
     path,
-    writeFile(path, text.replace(/^# yaml-language-server:.*$/m, () => modeline), { flag: force ? "w" : "wx" }),
+    writeFile(
+      path,
+      text.replace(/^# yaml-language-server:.*$/m, () => modeline),
+      { flag: force ? "w" : "wx" },
+    ),
   );
   if (installed === undefined) {
     // the same for every pipeline of a folder
