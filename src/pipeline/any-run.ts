@@ -1,6 +1,5 @@
 /** @file Runs of any kind for reading: what they say of themselves, and their candidates. */
 
-import { join } from "node:path";
 import { UsageError } from "../errors.js";
 import { parseJson, readText } from "../util/read-file.js";
 import type { CandidateLine } from "./candidate-record.js";
@@ -9,7 +8,7 @@ import type { PipelineManifest } from "./execute/manifest.js";
 import { readPipelineManifest, readPlan } from "./execute/pipeline-run.js";
 import type { PipelinePlan } from "./document/plan.js";
 import { type RunManifest, readManifest } from "./manifest.js";
-import { locateRun, readRun, RUN_FILES } from "./run-store.js";
+import { locateRun, readRun } from "./run-store.js";
 
 /** A run of `laurel generate`, or of a pipeline. */
 export type AnyRun =
@@ -32,9 +31,8 @@ export async function kindOfRun(path: string): Promise<AnyRun["kind"]> {
 /** Reads what a run says of itself; it may be running. @throws UsageError naming what is wrong */
 export async function readAnyRun(path: string): Promise<AnyRun> {
   const kind = await kindOfRun(path);
-  const { directory } = await locateRun(path);
-  if (kind === "generate")
-    return { kind, directory, manifest: await readManifest(join(directory, RUN_FILES.manifest)) };
+  const { directory, manifest: manifestPath } = await locateRun(path);
+  if (kind === "generate") return { kind, directory, manifest: await readManifest(manifestPath) };
   const manifest = await readPipelineManifest(directory);
   return { kind, directory, manifest, plan: await readPlan(directory, manifest) };
 }

@@ -76,7 +76,8 @@ test.each(SHELLS.filter((shell) => installed.get(shell)))(
     const expected: [line: string, words: string[]][] = [
       ["laurel ", [...commands, "help"].sort()],
       ["laurel gen", ["generate"]],
-      ["laurel demo ", ["evaluate", "train"]],
+      ["laurel demo ", ["evaluate", "refine", "train"]],
+      ["laurel runs ", ["diff", "list", "rm", "show"]],
       ["laurel demo train ", ["autoencoder", "denoiser", "judge", "reward"]],
       ["laurel completion ", ["bash", "fish", "zsh"]],
       ["laurel help dem", ["demo"]],
