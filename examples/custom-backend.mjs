@@ -16,7 +16,7 @@ const painter = {
   name: "painter",
   model: { name: "random shapes", path: undefined },
   capabilities: {
-    deterministic: true,
+    seeds: "exact",
     textToImage: true,
     imageToImage: false,
     inpainting: false,

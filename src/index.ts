@@ -80,12 +80,35 @@ export {
 export { createLocalBackend } from "./backends/local.js";
 export { checkRequest, type OpenRequest, resolveRequest } from "./backends/resolve.js";
 
+// Servers as backends, and pipelines: what `laurel run` does.
+export type { BackendConfig, BackendKind } from "./backends/config.js";
+export { loadBackendConfig } from "./backends/load-config.js";
+export { type OpenContext, openConfigured } from "./backends/open.js";
+export {
+  estimatePipeline,
+  finishPipeline,
+  type FinishPipelineOptions,
+  type PipelineEstimate,
+  repeatPipeline,
+  startPipeline,
+} from "./library/pipelines.js";
+export { loadPipeline } from "./pipeline/document/load.js";
+export type { OpenSettings, PipelinePlan, PlanFile, PlanItem, PlanStep } from "./pipeline/document/plan.js";
+export type { PipelineDocument } from "./pipeline/document/schema.js";
+export type { MadeFrom } from "./pipeline/candidate-record.js";
+export type { ItemLine, PipelineManifest, PlacedCandidate } from "./pipeline/execute/manifest.js";
+export { openPipelineRun, PipelineRun } from "./pipeline/execute/pipeline-run.js";
+export type { RecordedCandidate } from "./pipeline/execute/recover.js";
+export type { PipelineProgress, RunPipelineOptions } from "./pipeline/execute/run-pipeline.js";
+
 // Strategies: ways to spend a budget of candidates.
 export { bestOfN } from "./strategies/best-of-n.js";
 export type {
   Budget,
   Candidate,
+  Finished,
   Lineage,
+  Refinement,
   Scored,
   StopReason,
   Strategy,

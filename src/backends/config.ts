@@ -98,7 +98,9 @@ export const backendConfigSchema = z.discriminatedUnion("backend", [
   folderSchema,
 ]);
 
+/** How a backend is configured: one form per kind, told apart by `backend`. */
 export type BackendConfig = z.infer<typeof backendConfigSchema>;
+/** A kind of backend. */
 export type BackendKind = BackendConfig["backend"];
 
 /** The names of the backends. */

@@ -57,7 +57,7 @@ export type PlanStep =
       readonly kind: "img2img";
       /** Candidates per selected picture. */
       readonly count: number;
-      /** Its strength is that of the settings, else {@link IMG2IMG_STRENGTH}. */
+      /** Its strength is that of the settings, else `IMG2IMG_STRENGTH`. */
       readonly settings: OpenSettings;
     }
   | {

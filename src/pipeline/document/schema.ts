@@ -217,4 +217,5 @@ export const documentSchema = z
   })
   .describe("A pipeline of Laurel");
 
+/** A pipeline as its YAML says it, with defaults filled in. */
 export type PipelineDocument = z.infer<typeof documentSchema>;

@@ -23,8 +23,11 @@ export interface RunPipelineOptions {
   /** The strategy that a refine step stands for, for one item. */
   readonly refiner: (step: Extract<PlanStep, { kind: "refine" }>, item: number) => Promise<Strategy>;
   readonly signal?: AbortSignal | undefined;
+  /** Called with each stored candidate and each finished item. */
   readonly onProgress?: ((progress: PipelineProgress) => void) | undefined;
+  /** Called with each warning when it comes up; the manifest has them all. */
   readonly onWarning?: ((message: string) => void) | undefined;
+  /** Called with each item that is done, failed ones included. */
   readonly onItem?: ((line: ItemLine) => void) | undefined;
 }
 
