@@ -14,6 +14,7 @@ import { PIPELINE_FILES, type PipelineManifest } from "../pipeline/execute/manif
 import { createPipelineRun, type PipelineRun } from "../pipeline/execute/pipeline-run.js";
 import { runPipeline, type RunPipelineOptions } from "../pipeline/execute/run-pipeline.js";
 import { RUN_FILES } from "../pipeline/run-store.js";
+import { checkRefiners, openRefiners } from "./refiners.js";
 import { expectModels, modelRecords, type Models } from "./models.js";
 
 /** How {@link finishPipeline} works. */
@@ -56,6 +57,7 @@ export async function startPipeline(
 ): Promise<PipelineRun> {
   const filled = plan.promptsFromBackend ? { ...plan, items: await itemsOfBackend(plan, models.backend) } : plan;
   checkPlan(filled, models.backend);
+  await checkRefiners(filled);
   return createPipelineRun(parent, filled, await modelRecords(models), options);
 }
 
@@ -86,7 +88,6 @@ export async function finishPipeline(
   try {
     await expectModels(join(run.directory, RUN_FILES.manifest), run.manifest.models, models);
     await expectPlanFiles(run.plan, join(run.directory, PIPELINE_FILES.plan));
-    const { openRefiners } = await import("./refiners.js");
     const refiners = openRefiners(run, models.reward);
     try {
       const manifest = await runPipeline(run, { ...models, ...options, refiner: refiners.strategyOf });

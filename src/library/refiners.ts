@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
+import type { ChatConfig } from "../backends/chat/config.js";
 import { UsageError } from "../errors.js";
 import type { PipelinePlan, PlanStep } from "../pipeline/document/plan.js";
 import type { PipelineRun } from "../pipeline/execute/pipeline-run.js";
@@ -10,6 +11,7 @@ import { isTruncationWarning } from "../prompts/truncation.js";
 import type { Reward } from "../rewards/contract.js";
 import type { Strategy } from "../strategies/contract.js";
 import type { Refiner } from "../strategies/refine/contract.js";
+import type { Vocabulary } from "../strategies/refine/vocabulary.js";
 import { closest } from "../util/closest.js";
 
 type RefineStep = Extract<PlanStep, { kind: "refine" }>;
@@ -43,6 +45,15 @@ export function openRefiners(run: PipelineRun, reward: Reward): Refiners {
   };
 }
 
+/** Reads what the refine steps of `plan` name. @throws UsageError for a vocabulary or a language model that there is none of, or that is wrong */
+export async function checkRefiners(plan: PipelinePlan): Promise<void> {
+  for (const step of plan.steps) {
+    if (step.kind !== "refine") continue;
+    if (step.refiner === "evolve") await vocabularyOf(plan, step);
+    else await chatConfigOf(plan, step);
+  }
+}
+
 interface OpenRefiner {
   readonly forItem: (item: number) => Refiner;
   readonly close?: () => Promise<void>;
@@ -51,21 +62,29 @@ interface OpenRefiner {
 async function openRefiner(run: PipelineRun, reward: Reward, step: RefineStep): Promise<OpenRefiner> {
   if (step.refiner === "llm") return openLlm(run, reward, step);
   const { createEvolve } = await import("../strategies/refine/evolve.js");
-  const { readVocabulary } = await import("../strategies/refine/vocabulary.js");
-  const vocabulary = await readVocabulary(vocabularyFile(step.vocabulary ?? defaultVocabulary(run.plan)));
+  const vocabulary = await vocabularyOf(run.plan, step);
   return { forItem: () => createEvolve(vocabulary) };
 }
 
-async function openLlm(run: PipelineRun, reward: Reward, step: RefineStep): Promise<OpenRefiner> {
-  const { chat: name, tokens } = step;
-  if (name === undefined) {
-    throw new UsageError(`${run.plan.file}: refiner llm: expected chat, the name of a language model, got none`);
+async function vocabularyOf(plan: PipelinePlan, step: RefineStep): Promise<Vocabulary> {
+  const { readVocabulary } = await import("../strategies/refine/vocabulary.js");
+  return readVocabulary(vocabularyFile(step.vocabulary ?? defaultVocabulary(plan)));
+}
+
+async function chatConfigOf(plan: PipelinePlan, { chat }: RefineStep): Promise<ChatConfig> {
+  if (chat === undefined) {
+    throw new UsageError(`${plan.file}: refiner llm: expected chat, the name of a language model, got none`);
   }
   const { loadChatConfig } = await import("../backends/chat/config.js");
+  return loadChatConfig(chat);
+}
+
+async function openLlm(run: PipelineRun, reward: Reward, step: RefineStep): Promise<OpenRefiner> {
+  const { tokens } = step;
   const { openChat } = await import("../backends/chat/open.js");
   const { ProposalLines } = await import("../pipeline/execute/proposals.js");
   const { createLlmRefiner } = await import("../strategies/refine/llm.js");
-  const config = await loadChatConfig(name);
+  const config = await chatConfigOf(run.plan, step);
   const { maxTokens, temperature, price, budget } = config;
   const chat = await openChat(config);
   const lines = await ProposalLines.open(run.directory, (item) => run.isFinished(item));

@@ -2,6 +2,7 @@
 
 import { EXIT, LaurelError } from "../../errors.js";
 import { estimatePipeline } from "../../library/pipelines.js";
+import { checkRefiners } from "../../library/refiners.js";
 import { loadPipeline } from "../../pipeline/document/load.js";
 import { DocumentError } from "../../util/yaml/located.js";
 import type { Action } from "../context.js";
@@ -40,7 +41,9 @@ export const check: Action<CheckFlags> = async ({ terminal }, files, flags) => {
 
 async function checkFile(file: string, set: Readonly<Record<string, string>>): Promise<CheckResult> {
   try {
-    const { items, candidates } = estimatePipeline(await loadPipeline(file, set));
+    const plan = await loadPipeline(file, set);
+    await checkRefiners(plan);
+    const { items, candidates } = estimatePipeline(plan);
     return { file, ok: true, faults: [], items, candidates };
   } catch (error) {
     if (!(error instanceof LaurelError)) throw error;

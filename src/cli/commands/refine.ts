@@ -6,6 +6,7 @@ import { loadBackendConfig } from "../../backends/load-config.js";
 import { UsageError } from "../../errors.js";
 import { startPipeline } from "../../library/pipelines.js";
 import { planRefinement } from "../../library/refine.js";
+import { checkRefiners } from "../../library/refiners.js";
 import type { Action } from "../context.js";
 import type { RefineFlags } from "./refine.entry.js";
 import { withPipelineModels, workOnPipeline } from "./run.js";
@@ -37,6 +38,7 @@ export const refine: Action<RefineFlags> = async (context, [prompt = ""], flags)
   const settings = { negative, promptSyntax, steps, guidance, sampler, width, height, batch };
   const asked = { prompt, budget, refiner, vocabulary, chat, tokens, seed, rewardModel, settings };
   const plan = await planRefinement({ ...asked, backend: drawing });
+  await checkRefiners(plan);
   return withPipelineModels(context, plan, async (models) => {
     const run = await startPipeline(flags.out, plan, models, { durable: flags.durable });
     return workOnPipeline(context, run, models, flags);

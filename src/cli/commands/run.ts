@@ -11,6 +11,7 @@ import {
 } from "../../library/pipelines.js";
 import type { Models } from "../../library/models.js";
 import { isRefinement } from "../../library/refine.js";
+import { checkRefiners } from "../../library/refiners.js";
 import { loadPipeline } from "../../pipeline/document/load.js";
 import type { PipelinePlan } from "../../pipeline/document/plan.js";
 import type { ItemLine } from "../../pipeline/execute/manifest.js";
@@ -31,6 +32,7 @@ import type { RunPipelineFlags } from "./run.entry.js";
 
 export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags) => {
   const plan = await loadPipeline(file, changesOf(flags.set));
+  await checkRefiners(plan);
   if (flags.dryRun === true) {
     const { backend } = plan;
     const remote = backend.backend !== "local" && backend.backend !== "folder";
