@@ -67,6 +67,35 @@ test("what a kill left is finished by resume, with the same result", async () =>
   }
 });
 
+test("the pipeline that ships searches for every prompt, then draws what it found", async () => {
+  const out = await temporaryFolder();
+  const args = [
+    "run",
+    "pipelines/prompt-refinement.yaml",
+    "--set",
+    "budget=16",
+    "--set",
+    "n=2",
+    "--out",
+    out,
+    "--json",
+  ];
+  const { exitCode, stdout } = await laurel(args);
+  expect(exitCode).toBe(0);
+  const result = JSON.parse(stdout) as {
+    readonly directory: string;
+    readonly items: readonly { readonly drawn: string }[];
+  };
+  expect(result.items).toHaveLength(2);
+  const lines = (await readFile(join(result.directory, "candidates.jsonl"), "utf8")).trim().split("\n");
+  const candidates = lines.map((line) => pipelineCandidateSchema.parse(JSON.parse(line)));
+  for (const [item, { drawn }] of result.items.entries()) {
+    const own = candidates.filter((one) => one.item === String(item));
+    expect(own.filter(({ step }) => step === 0)).toHaveLength(16);
+    expect(own.filter(({ step }) => step === 1).map(({ prompt }) => prompt)).toEqual([drawn, drawn]);
+  }
+});
+
 test("prints a table of the prompts, the verdict on stderr", async () => {
   const { exitCode, stdout, stderr } = await laurel([...ARGS, "--out", await temporaryFolder()]);
   expect(exitCode).toBe(0);

@@ -1,4 +1,5 @@
 import { readdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { shippedVocabularies, vocabularyFile } from "#laurel/library/refiners";
 import type { PromptRecord, RefineState } from "#laurel/strategies/refine/contract";
@@ -188,6 +189,26 @@ filler: [please]
       "vocabulary: expected general, shapes or a YAML file, got shape; did you mean shapes?",
     );
     expect(() => vocabularyFile("../prompts/shapes")).toThrow(/^vocabulary: expected/);
+  });
+
+  test("of shapes was written without the sentences that refinement is measured on, and the refiner without the demo world", async () => {
+    const shapes = await readFile("configs/prompts/shapes.yaml", "utf8");
+    const heldOut = [
+      "can be seen",
+      "drawing",
+      "draw ",
+      "then",
+      "positioned",
+      "we see",
+      "nothing but",
+      "itself",
+      "in front",
+      "canvas",
+    ];
+    for (const words of heldOut) expect(shapes).not.toContain(words);
+    for (const name of readdirSync("src/strategies/refine")) {
+      expect(await readFile(`src/strategies/refine/${name}`, "utf8")).not.toMatch(/from "[^"]*demo/u);
+    }
   });
 
   test("a pattern with many ways to match gives up in good time", () => {
