@@ -11,6 +11,7 @@ import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { Strategy } from "../strategies/contract.js";
 import { conclude, type Draw } from "../strategies/refine/conclusion.js";
+import { parseJson } from "../util/read-file.js";
 import { bootstrap, type Interval, mean } from "../util/statistics.js";
 import { generate } from "./generate.js";
 import type { Models } from "./models.js";
@@ -123,6 +124,7 @@ function holds(description: Description, image: RgbImage | undefined): boolean {
   return image !== undefined && judge(description, image).verdict === "holds";
 }
 
+/** What `file` holds; a line that a kill tore is ended, so that the next one stands for itself, and left out. */
 async function readMeasured(file: string): Promise<MeasuredPhrasing[]> {
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "";
@@ -130,15 +132,13 @@ async function readMeasured(file: string): Promise<MeasuredPhrasing[]> {
       cause: error,
     });
   });
-  // a last line without its break is torn
-  return text
-    .split("\n")
-    .slice(0, -1)
-    .map((line, i) => {
-      const parsed = measuredSchema.safeParse(JSON.parse(line));
-      if (parsed.success) return parsed.data;
-      throw new UsageError(`${file}:${i + 1}: expected a measured phrasing, got ${line.slice(0, 60)}`);
-    });
+  if (text !== "" && !text.endsWith("\n")) await appendFile(file, "\n");
+  return text.split("\n").flatMap((line, i) => {
+    if (!line.endsWith("}")) return [];
+    const parsed = measuredSchema.safeParse(parseJson(line, `${file}:${i + 1}`, UsageError));
+    if (parsed.success) return [parsed.data];
+    throw new UsageError(`${file}:${i + 1}: expected a measured phrasing, got ${line.slice(0, 60)}`);
+  });
 }
 
 /** Shares of phrasings or pictures, with 95 % intervals by bootstrap over the distinct descriptions. */

@@ -20,11 +20,12 @@ test("measures what its file lacks; both sides draw as many candidates", async (
     measureRefinement({ models, strategy, vocabulary: "shapes", phrasings, budget: 16, split: "held-out", file });
   const first = await measure(2);
   expect(candidates).toBe(2 * 2 * 16);
+  await appendFile(file, '{"index":2,"torn');
   const more = await measure(3);
   expect(candidates).toBe(3 * 2 * 16);
   expect(more.slice(0, 2)).toEqual(first);
   await appendFile(file, '{"index":9}\n');
-  await expect(measure(3)).rejects.toThrow(/measured\.jsonl:4: expected a measured phrasing/);
+  await expect(measure(3)).rejects.toThrow(/measured\.jsonl:5: expected a measured phrasing/);
 });
 
 test("figures are paired, over distinct descriptions", () => {
