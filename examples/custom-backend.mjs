@@ -17,6 +17,7 @@ const painter = {
   model: { name: "random shapes", path: undefined },
   capabilities: {
     seeds: "exact",
+    cancel: "none",
     textToImage: true,
     imageToImage: false,
     inpainting: false,
