@@ -17,7 +17,7 @@ const painter = {
   model: { name: "random shapes", path: undefined },
   capabilities: {
     seeds: "exact",
-    cancel: "none",
+    cancel: "drawing",
     textToImage: true,
     imageToImage: false,
     inpainting: false,
