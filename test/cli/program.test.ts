@@ -59,9 +59,15 @@ test.each(Object.entries(COMMANDS))("laurel %s --help has examples and every opt
 
 test("the commands are listed under headings, a group with its own help", async () => {
   const { stdout } = await laurel(["--help"]);
-  expect(stdout.match(/^[A-Z].*:$/gm)).toEqual(
-    ["Options:", "Pictures:", "Pipelines:", "Installation:", "Demo models:", "Commands:", "Examples:"],
-  );
+  expect(stdout.match(/^[A-Z].*:$/gm)).toEqual([
+    "Options:",
+    "Pictures:",
+    "Pipelines:",
+    "Installation:",
+    "Demo models:",
+    "Commands:",
+    "Examples:",
+  ]);
   const group = await laurel(["demo", "--help"]);
   expect([group.exitCode, group.stderr]).toEqual([0, ""]);
   expect(group.stdout).toContain("Examples:\n  laurel demo ");
