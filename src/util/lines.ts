@@ -1,8 +1,9 @@
 /** @file Files of lines that are appended to: read one after the other, in little memory, whatever is in them. */
 
 import { type FileHandle, open } from "node:fs/promises";
+import { UsageError } from "../errors.js";
 import { readInto } from "./files.js";
-import { isMissing } from "./read-file.js";
+import { isMissing, OPEN_FLAGS, statusFault } from "./read-file.js";
 
 /** A line with its line break, which is how one tells that all of it was written. */
 export interface Line {
@@ -16,17 +17,20 @@ export interface Line {
 const CHUNK = 1 << 16;
 const BREAK = 0x0a;
 
-/** The lines of a file as it is when reading begins; none when it is missing. What follows the last line break is left out. */
+/** The lines of a file as it is when reading begins; none when it is missing. What follows the last line break is left out. @throws UsageError when it is no regular file */
 export async function* completeLines(path: string, longest: number): AsyncGenerator<Line, void> {
   let handle: FileHandle;
   try {
-    handle = await open(path, "r");
+    handle = await open(path, OPEN_FLAGS);
   } catch (error) {
     if (isMissing(error)) return;
     throw error;
   }
   try {
-    const { size } = await handle.stat();
+    const status = await handle.stat();
+    const actual = statusFault(status);
+    if (actual !== undefined) throw new UsageError(`${path}: expected a file of lines, got ${actual}`);
+    const { size } = status;
     /** What is read of the line that begins at `offset`; the rest of one that is too long is only counted. */
     let begun = Buffer.alloc(0);
     let offset = 0;

@@ -24,7 +24,7 @@ type ErrorClass = new (message: string, options?: ErrorOptions) => LaurelError;
 
 const DEFAULT_LIMIT = 16 << 20;
 /** Opening a pipe that nobody writes to would wait forever. Windows has no such flag. */
-const OPEN_FLAGS = constants.O_RDONLY | ((constants as Partial<typeof constants>).O_NONBLOCK ?? 0);
+export const OPEN_FLAGS = constants.O_RDONLY | ((constants as Partial<typeof constants>).O_NONBLOCK ?? 0);
 /** JSON nested deeper is an attack: recursive code that meets it would overflow the stack. */
 const MAX_JSON_DEPTH = 64;
 
@@ -53,14 +53,15 @@ export function isMissing(error: unknown): boolean {
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-interface Status {
+/** What is asked of a file's status. */
+export interface Status {
   readonly size: number;
   isFile(): boolean;
   isDirectory(): boolean;
 }
 
 /** Why a file of this status cannot be read, or undefined. */
-function statusFault(status: Status): string | undefined {
+export function statusFault(status: Status): string | undefined {
   if (status.isFile()) return undefined;
   return status.isDirectory() ? "a folder" : "a special file (a pipe or a device)";
 }

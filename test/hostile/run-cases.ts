@@ -81,7 +81,7 @@ export const RUNS: Table = {
     text("not UTF-8", Buffer.from([0x7b, 0xff, 0x7d]).toString("latin1"), /expected JSON/),
     {
       name: "candidates.jsonl that is a folder",
-      message: /expected the candidates of a run, got a folder/,
+      message: /expected a file of lines, got a folder/,
       exit: "usage",
       at: "candidates.jsonl",
       open: readRun,
