@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -105,4 +105,10 @@ test("an unexpected error says so", async () => {
 test("control characters in a message cannot reach the terminal", async () => {
   const { stderr } = await laurel(["generate", "p", "--model", "/\u001b[2Jmissing"]);
   expect(stderr).toBe("error: /\\x1b[2Jmissing: expected a model, got no such folder\n");
+});
+
+// a rebuilt file loses the mode that npm gave it when it linked the command, and npx does not link again
+test.skipIf(process.platform === "win32")("a build leaves the command executable", async () => {
+  const { mode } = await stat(new URL("../../dist/cli/main.js", import.meta.url));
+  expect((mode & 0o111).toString(8)).toBe("111");
 });
