@@ -9,7 +9,7 @@ import { readGenerationData } from "../image/metadata.js";
 import { throwIfAborted } from "../util/abort.js";
 import { readBytes, readTextIfThere } from "../util/read-file.js";
 import type { GeneratedGroup, GeneratedImage, GenerateOptions, ImageBackend, ImageRequest } from "./contract.js";
-import { checkRequest } from "./resolve.js";
+import { checkRequest, NO_DEFAULTS } from "./resolve.js";
 
 /** Where prompts of pictures are looked for. */
 export type PromptOrigin = "metadata" | "sidecar" | "any";
@@ -59,14 +59,7 @@ export async function openFolder(
       imageToImage: false,
       inpainting: false,
     },
-    defaults: {
-      steps: undefined,
-      guidance: undefined,
-      sampler: undefined,
-      width: undefined,
-      height: undefined,
-      batch: 16,
-    },
+    defaults: { ...NO_DEFAULTS, batch: 16 },
     generate: (request, options = {}) => generate(backend, entries, request, options),
     async *prompts() {
       yield* new Set(entries.flatMap(({ prompt }) => prompt ?? []));

@@ -13,7 +13,7 @@ import type { HttpReply, HttpServer } from "./http/client.js";
 import { type Answer, isCompleted, isUnderway, type Job, readAnswer } from "./huggingface-answer.js";
 import { checkOptions, findRoute, HUB, type HuggingfaceOptions, type Route, TASK } from "./huggingface-route.js";
 import { bytesOfBase64, decodeReceived, sizeWarning } from "./received.js";
-import { checkRequest } from "./resolve.js";
+import { checkRequest, NO_DEFAULTS } from "./resolve.js";
 
 const ROUTER_HOST = "router.huggingface.co";
 const MAXIMUM_SIDE = 4096;
@@ -55,14 +55,7 @@ export function openHuggingface(server: HttpServer, options: HuggingfaceOptions)
       imageToImage: false,
       inpainting: false,
     },
-    defaults: {
-      steps: undefined,
-      guidance: undefined,
-      sampler: undefined,
-      width: undefined,
-      height: undefined,
-      batch: 1,
-    },
+    defaults: NO_DEFAULTS,
     async *generate(request, given = {}) {
       checkRequest(backend, request);
       throwIfAborted(given.signal);

@@ -6,7 +6,7 @@ import { drawGroups, type GroupOptions, type SeedGroup } from "./groups.js";
 import type { HttpServer } from "./http/client.js";
 import { HttpError } from "./http/error.js";
 import { bytesOfBase64, decodeReceived, sizeWarning } from "./received.js";
-import { checkRequest } from "./resolve.js";
+import { checkRequest, NO_DEFAULTS } from "./resolve.js";
 
 /** How such a server is used. */
 export interface OpenaiOptions {
@@ -56,14 +56,7 @@ export function openOpenai(server: HttpServer, options: OpenaiOptions = {}): Ima
       imageToImage: false,
       inpainting: false,
     },
-    defaults: {
-      steps: undefined,
-      guidance: undefined,
-      sampler: undefined,
-      width: undefined,
-      height: undefined,
-      batch: 1,
-    },
+    defaults: NO_DEFAULTS,
     async *generate(request, given = {}) {
       checkRequest(backend, request);
       yield* drawGroups(request, options.concurrency ?? 4, given, (group, watched) =>

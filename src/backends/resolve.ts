@@ -8,6 +8,16 @@ import type { ImageBackend, ImageRequest } from "./contract.js";
 /** A request whose settings may still be open. */
 export type OpenRequest = Omit<DiffusionRequest, "eta"> & Pick<ImageRequest, "count">;
 
+/** The defaults of a backend that says nothing of its own: every setting is its choice, and pictures are drawn one by one. */
+export const NO_DEFAULTS: ImageBackend["defaults"] = {
+  steps: undefined,
+  guidance: undefined,
+  sampler: undefined,
+  width: undefined,
+  height: undefined,
+  batch: 1,
+};
+
 /** Fills in the backend's defaults; a setting the backend cannot honour becomes undefined and a warning. @throws UsageError */
 export function resolveRequest(
   backend: ImageBackend,

@@ -155,9 +155,11 @@ describe("webui", () => {
   });
 
   it("survives a restart of the server in the middle", async () => {
-    const { backend, server } = await open({ pictureMs: 50 });
+    const { backend, server } = await open({ pictureMs: 300 });
     const drawing = draw(backend, { count: 4, batch: 1 });
-    await expect.poll(() => server.seen.filter(({ path }) => path.endsWith("txt2img")).length).toBe(2);
+    await expect
+      .poll(() => server.seen.filter(({ path }) => path.endsWith("txt2img")).length)
+      .toBeGreaterThanOrEqual(2);
     await server.close();
     const again = await startWebui({}, Number(new URL(server.url).port));
     started.push(again);

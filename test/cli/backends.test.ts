@@ -93,10 +93,8 @@ describe("generate --backend", () => {
   it("is taken up again and repeated with the same server, and refused when its checkpoint is another", async () => {
     const { server, config, out } = await webui();
     const drops = Array.from({ length: 9 }, () => ({ kind: "status", status: 503 }) as const);
-    const first = generate(config, out, "--batch", "2");
-    await expect.poll(() => server.seen.filter(({ path }) => path.endsWith("txt2img")).length).toBeGreaterThan(0);
-    server.fail(drops, /txt2img/);
-    const broken = await first;
+    server.fail([{ kind: "none" }, ...drops], /txt2img/);
+    const broken = await generate(config, out, "--batch", "2");
     expect(broken.exitCode).toBe(3);
     expect(broken.stderr).toMatch(/go on with: laurel resume/);
     server.unfail();

@@ -14,6 +14,8 @@ export interface SeenRequest {
 
 /** What to do with one request instead of answering it well. */
 export type Fault =
+  /** Answers well after all: the faults that follow are for later requests. */
+  | { readonly kind: "none" }
   /** Closes the connection without a word. */
   | { readonly kind: "drop" }
   /** Never answers. */
@@ -78,7 +80,8 @@ export async function startServer(handler: Handler, at = 0): Promise<ScriptedSer
     };
     seen.push(one);
     const at = script.findIndex(({ path }) => path.test(one.path));
-    const fault = at < 0 ? undefined : script.splice(at, 1)[0]!.fault;
+    const met = at < 0 ? undefined : script.splice(at, 1)[0]!.fault;
+    const fault = met?.kind === "none" ? undefined : met;
     if (fault?.kind === "drop") return void request.socket.destroy();
     if (fault?.kind === "stall") return;
     if (fault?.kind === "status") {
