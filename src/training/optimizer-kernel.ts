@@ -12,14 +12,19 @@ import { zeros } from "../tensor/tensor.js";
 /** What is kept beside a parameter. */
 export type Slot = "gradient" | "sum" | "moment1" | "moment2" | "average";
 
-/** The bound-tensor name of a parameter's slot. */
-export function slot(kind: Slot, parameter: string): string {
-  return `${kind}/${parameter}`;
+/**
+ * The bound-tensor name of a parameter's slot.
+ * @param owner whose moments they are, where several optimizers share parameters. @default ""
+ */
+export function slot(kind: Slot, parameter: string, owner = ""): string {
+  return owner === "" ? `${kind}/${parameter}` : `${owner}/${kind}/${parameter}`;
 }
 
 /** One AdamW update. */
 export interface StepRequest {
   readonly kind: "step";
+  /** Whose moments are used. */
+  readonly owner: string;
   readonly parameters: readonly string[];
   /** Parameters to which weight decay applies. */
   readonly decayed: readonly string[];
@@ -40,9 +45,16 @@ export interface StepRequest {
 
 /** What the device process is asked to do. */
 export type KernelRequest =
-  | { readonly kind: "start"; readonly parameters: readonly string[]; readonly average: boolean }
+  | {
+      readonly kind: "start";
+      readonly owner: string;
+      readonly parameters: readonly string[];
+      readonly average: boolean;
+    }
   | { readonly kind: "accumulate"; readonly parameters: readonly string[]; readonly first: boolean }
   | StepRequest
+  /** Parameters and averages change places. */
+  | { readonly kind: "swap"; readonly parameters: readonly string[] }
   | { readonly kind: "read"; readonly names: readonly string[] }
   | { readonly kind: "write"; readonly tensors: Readonly<Record<string, Tensor>> }
   | { readonly kind: "drop"; readonly names: readonly string[] };
@@ -62,7 +74,7 @@ export default function kernel(context: { tensors: Map<string, Tensor> }, args: 
       for (const name of request.parameters) {
         const parameter = require(tensors, name);
         for (const kind of ["moment1", "moment2"] as const)
-          tensors.set(slot(kind, name), zeros("float32", parameter.shape));
+          tensors.set(slot(kind, name, request.owner), zeros("float32", parameter.shape));
         if (request.average) {
           tensors.set(slot("average", name), { ...parameter, data: floats(parameter, name).slice() });
         }
@@ -73,6 +85,13 @@ export default function kernel(context: { tensors: Map<string, Tensor> }, args: 
       return undefined;
     case "step":
       return step(tensors, request);
+    case "swap":
+      for (const name of request.parameters) {
+        const [parameter, average] = [require(tensors, name), require(tensors, slot("average", name))];
+        tensors.set(name, average);
+        tensors.set(slot("average", name), parameter);
+      }
+      return undefined;
     case "read":
       return Object.fromEntries(request.names.map((name) => [name, require(tensors, name)]));
     case "write":
@@ -165,8 +184,8 @@ function updateParameter(
 ): void {
   const p = floats(require(tensors, name), name);
   const g = floats(require(tensors, slot(source, name)), name);
-  const m = floats(require(tensors, slot("moment1", name)), name);
-  const v = floats(require(tensors, slot("moment2", name)), name);
+  const m = floats(require(tensors, slot("moment1", name, request.owner)), name);
+  const v = floats(require(tensors, slot("moment2", name, request.owner)), name);
   const { beta1, beta2, epsilon } = request;
   const rate = request.learningRate / (1 - beta1 ** request.step);
   const unbias = 1 / Math.sqrt(1 - beta2 ** request.step);
