@@ -168,7 +168,7 @@ export type { Attributes, Dim, Graph, Node, OpType, Shape, Value, ValueSource, V
 export { verify } from "./graph/verify.js";
 export { gradient, type Seed } from "./autodiff/gradient.js";
 export { encodeModel, type EncodeOptions } from "./onnx/encode.js";
-export { type NetworkMode, rootScope, type Scope } from "./nn/scope.js";
+export { type Adapter, type NetworkMode, rootScope, type RootScopeOptions, type Scope } from "./nn/scope.js";
 export type { CompileOptions } from "./runtime/device.js";
 export type { Port, Program, RunOptions } from "./runtime/program.js";
 

@@ -1,21 +1,43 @@
 /** @file Linear layers and embeddings. */
 
-import { gather, gemm, reshape } from "../graph/builder.js";
+import { add, gather, gemm, mul, reshape } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { staticSize, toRows } from "./dimension.js";
-import type { Scope } from "./scope.js";
+import type { Adapter, Scope } from "./scope.js";
 
 /**
  * y = x W^T + b with PyTorch's weight `[outFeatures, inFeatures]`, for `x` of `[..., inFeatures]`.
  * One Gemm(transB=1) over all rows: the weight is used as it lies in the file. Rows in, rows out: `[rows, in]` needs no reshape.
+ * The scope's adapters are added: A `[rank, inFeatures]`, B `[outFeatures, rank]`.
  * @default options.bias true
  */
 export function linear(scope: Scope, x: Value, outFeatures: number, options: { bias?: boolean } = {}): Value {
   const inFeatures = staticSize(x, -1, scope.prefix);
   const weight = scope.parameter("weight", [outFeatures, inFeatures]);
   const bias = (options.bias ?? true) ? scope.parameter("bias", [outFeatures]) : undefined;
-  const rows = gemm(toRows(x, scope.prefix), weight, bias, { transB: true });
+  const input = toRows(x, scope.prefix);
+  let rows = gemm(input, weight, bias, { transB: true });
+  for (const adapter of scope.adapters) {
+    const up = loraUp(scope, adapter, [outFeatures, adapter.rank]);
+    rows = add(rows, gemm(loraInner(scope, adapter, input), up, undefined, { transB: true }));
+  }
   return x.shape.length === 2 ? rows : reshape(rows, [...x.shape.slice(0, -1), outFeatures]);
+}
+
+/** scale * A x: the adapter's narrow middle, `[rows, rank]`, for `rows` `[rows, inFeatures]`. */
+export function loraInner(scope: Scope, adapter: Adapter, rows: Value): Value {
+  const down = loraDown(scope, adapter, [adapter.rank, staticSize(rows, -1, scope.prefix)]);
+  return mul(gemm(rows, down, undefined, { transB: true }), adapter.scale);
+}
+
+/** The parameter A of an adapter of the layer at `scope`. */
+export function loraDown(scope: Scope, adapter: Adapter, shape: readonly number[]): Value {
+  return scope.parameter(`lora_A.${adapter.name}.weight`, shape);
+}
+
+/** The parameter B of an adapter of the layer at `scope`. */
+export function loraUp(scope: Scope, adapter: Adapter, shape: readonly number[]): Value {
+  return scope.parameter(`lora_B.${adapter.name}.weight`, shape);
 }
 
 /** Rows of the table `weight` `[count, width]` for int64 `ids` of any shape: `[...ids, width]`. */

@@ -1,4 +1,4 @@
-/** @file Scopes: where a layer's parameters live in a checkpoint, and whether the network is built to be differentiated. */
+/** @file Scopes: where a layer's parameters live in a checkpoint, what is added to them, and whether the network is built to be differentiated. */
 
 import { InternalError } from "../errors.js";
 import { parameter } from "../graph/builder.js";
@@ -11,30 +11,68 @@ import type { Value } from "../graph/types.js";
  */
 export type NetworkMode = "inference" | "training";
 
+/**
+ * A low-rank addition to a layer (LoRA): where it applies, y = W x + b becomes W x + b + B (scale * A x). A and B are the layer's parameters
+ * `lora_A.<name>.weight` and `lora_B.<name>.weight`.
+ */
+export interface Adapter {
+  /** Unlike that of any other adapter of the layer, without dots. */
+  readonly name: string;
+  /** Rows of A and columns of B. */
+  readonly rank: number;
+  /** float32 `[]`: multiplies the low-rank term. */
+  readonly scale: Value;
+}
+
 /** A place in a checkpoint's tree of names. A parameter's name is its checkpoint key: the scope's path joined by dots. */
 export interface Scope {
   /** The path so far; "" at the root. */
   readonly prefix: string;
   readonly mode: NetworkMode;
+  /** What a layer at this place adds to its weights' result. */
+  readonly adapters: readonly Adapter[];
   /** The scope below: `scope.at("blocks", 3, "attn")`. */
   at(...names: (string | number)[]): Scope;
   /** The float32 parameter `name` of this place. Asked for twice, it is the same value. @throws InternalError if the shapes differ. */
   parameter(name: string, shape: readonly number[]): Value;
 }
 
-/** The scope at the root of a network. `prefix` stands before every key, without its final dot. @default prefix "" */
-export function rootScope(options: { prefix?: string; mode: NetworkMode }): Scope {
-  const parameters = new Map<string, Value>();
-  return scopeAt(options.prefix ?? "", options.mode, parameters);
+/** What a root scope is made from. */
+export interface RootScopeOptions {
+  /** Stands before every key, without its final dot. @default "" */
+  readonly prefix?: string;
+  readonly mode: NetworkMode;
+  /** The adapters of the layer at `module`, its path below the prefix: `mid_block.attentions.0.proj_in`. @default none */
+  readonly adapters?: (module: string) => readonly Adapter[];
 }
 
-function scopeAt(prefix: string, mode: NetworkMode, parameters: Map<string, Value>): Scope {
+/** The scope at the root of a network. */
+export function rootScope(options: RootScopeOptions): Scope {
+  const { prefix = "", mode, adapters = () => [] } = options;
+  const parameters = new Map<string, Value>();
+  const below = prefix === "" ? 0 : prefix.length + 1;
+  return scopeAt(prefix, { mode, parameters, adapters: (path) => adapters(path.slice(below)) });
+}
+
+/** What all scopes of a network share. */
+interface Shared {
+  readonly mode: NetworkMode;
+  readonly parameters: Map<string, Value>;
+  /** By path with the prefix. */
+  readonly adapters: (path: string) => readonly Adapter[];
+}
+
+function scopeAt(prefix: string, shared: Shared): Scope {
+  const { mode, parameters } = shared;
   const join = (names: readonly (string | number)[]): string =>
     [...(prefix === "" ? [] : [prefix]), ...names].join(".");
   return {
     prefix,
     mode,
-    at: (...names) => scopeAt(join(names), mode, parameters),
+    get adapters() {
+      return shared.adapters(prefix);
+    },
+    at: (...names) => scopeAt(join(names), shared),
     parameter(name, shape) {
       const key = join([name]);
       const known = parameters.get(key);
