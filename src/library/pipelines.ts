@@ -8,7 +8,7 @@ import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { expectPlanFiles } from "../pipeline/document/files.js";
 import { itemsOf } from "../pipeline/document/load.js";
 import { candidatesPerItem, type PipelinePlan } from "../pipeline/document/plan.js";
-import type { PromptEntry } from "../pipeline/document/prompts.js";
+import type { PromptEntry } from "../prompts/prompt-file.js";
 import { checkPlan } from "../pipeline/execute/check-plan.js";
 import { PIPELINE_FILES, type PipelineManifest } from "../pipeline/execute/manifest.js";
 import { createPipelineRun, type PipelineRun } from "../pipeline/execute/pipeline-run.js";

@@ -3,7 +3,7 @@
 import { UsageError } from "../../errors.js";
 import { DocumentError, type Fault } from "../../util/yaml/located.js";
 import type { PlanItem } from "./plan.js";
-import { type PromptEntry, promptFault } from "./prompts.js";
+import { type PromptEntry, promptFault } from "../../prompts/prompt-file.js";
 import { type PipelineDocument, SETTING_NAMES } from "./schema.js";
 import { fillTemplate } from "./variables.js";
 

@@ -16,7 +16,7 @@ import { planFiles } from "./files.js";
 import { includeFragments } from "./fragments.js";
 import { type FaultAt, itemsFor } from "./items.js";
 import { candidatesPerItem, type PipelinePlan, type PlanItem, type PlanStep } from "./plan.js";
-import { type PromptEntry, promptFault, readPrompts } from "./prompts.js";
+import { type PromptEntry, promptFault, readPrompts } from "../../prompts/prompt-file.js";
 import { documentSchema, type PipelineDocument, STEP_SCHEMAS } from "./schema.js";
 import { substitute } from "./variables.js";
 

@@ -3,17 +3,14 @@
 import { z } from "zod";
 import { backendConfigSchema, BACKEND_KINDS } from "../../backends/config.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
+import { MAXIMUM_ID, MAXIMUM_PROMPT } from "../../prompts/prompt-file.js";
 import { SAMPLER_NAMES } from "../../samplers/names.js";
 import { isSecretName } from "../../util/secret.js";
 
 const count = z.number().int().min(1).max(10_000);
 const side = z.number().int().min(8).max(4096);
 const text = z.string().min(1);
-/** Longest prompt, in characters; the longest of ImageReward's data set has 1,364. */
-export const MAXIMUM_PROMPT = 10_000;
 const prompt = z.string().min(1).max(MAXIMUM_PROMPT);
-/** Longest name of an item. */
-export const MAXIMUM_ID = 200;
 
 /** Settings of a picture that a matrix may vary. */
 const scalarSettings = {

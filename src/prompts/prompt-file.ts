@@ -2,11 +2,16 @@
 
 import { basename, extname } from "node:path";
 import { CsvError, parse as parseCsv } from "csv-parse/sync";
-import { UsageError } from "../../errors.js";
-import { closest } from "../../util/closest.js";
-import { parseJson, readText } from "../../util/read-file.js";
-import { DocumentError, type Fault, type Place } from "../../util/yaml/located.js";
-import { MAXIMUM_ID, MAXIMUM_PROMPT } from "./schema.js";
+import { UsageError } from "../errors.js";
+import { closest } from "../util/closest.js";
+import { parseJson, readText } from "../util/read-file.js";
+import { parseStrictJson } from "../util/strict-json.js";
+import { DocumentError, type Fault, type Place } from "../util/yaml/located.js";
+
+/** Longest prompt, in characters; the longest of ImageReward's data set has 1,364. */
+export const MAXIMUM_PROMPT = 10_000;
+/** Longest name of a prompt. */
+export const MAXIMUM_ID = 200;
 
 /** One prompt with what its file says beside it. */
 export interface PromptEntry {
@@ -34,11 +39,22 @@ const MAXIMUM_FAULTS = 20;
 /** Columns that are taken for the prompt when none is named, in this order. */
 const PROMPT_COLUMNS = ["prompt", "text", "caption"];
 
+/** A prompt, and where its file has it. */
+export interface PlacedPrompt {
+  readonly entry: PromptEntry;
+  readonly place: Place;
+}
+
+/** Reads prompts. @throws as {@link readPlacedPrompts} */
+export async function readPrompts(source: PromptFile): Promise<PromptEntry[]> {
+  return (await readPlacedPrompts(source)).map(({ entry }) => entry);
+}
+
 /**
- * Reads prompts.
+ * Reads prompts with their places.
  * @throws UsageError when the file cannot be read or is of another form; DocumentError naming every row that has no prompt, or one that is too long
  */
-export async function readPrompts(source: PromptFile): Promise<PromptEntry[]> {
+export async function readPlacedPrompts(source: PromptFile): Promise<PlacedPrompt[]> {
   const { file, column, offset = 0 } = source;
   const format = source.format ?? formatOf(file);
   const options = { expected: "a file of prompts", limit: MAXIMUM_BYTES, as: UsageError };
@@ -49,10 +65,10 @@ export async function readPrompts(source: PromptFile): Promise<PromptEntry[]> {
     throw new UsageError(`${file}: expected prompts${offset > 0 ? ` from number ${offset} on` : ""}, got ${before}`);
   }
   const faults: Fault[] = [];
-  const entries: PromptEntry[] = [];
+  const entries: PlacedPrompt[] = [];
   for (const { value, place } of chosen) {
     const entry = entryOf(value, column);
-    if (typeof entry !== "string") entries.push(entry);
+    if (typeof entry !== "string") entries.push({ entry, place });
     else if (faults.push({ place, message: entry }) >= MAXIMUM_FAULTS) break;
   }
   if (faults.length > 0) throw new DocumentError(faults);
@@ -91,7 +107,7 @@ const READERS: Readonly<Record<NonNullable<PromptFile["format"]>, Reader>> = {
     return rows;
   },
   json: (text, file) => {
-    const list = parseJson(text, file, UsageError);
+    const list = parseList(text, file);
     if (!Array.isArray(list)) throw new UsageError(`${file}: expected a list of prompts, got ${kindOf(list)}`);
     return list.map((value: unknown, i) => ({ value, place: { file: `${file}: entry ${i}`, line: 0, column: 0 } }));
   },
@@ -114,6 +130,32 @@ const READERS: Readonly<Record<NonNullable<PromptFile["format"]>, Reader>> = {
     }
   },
 };
+
+/** JSON, with the line of what is wrong with it. */
+function parseList(text: string, file: string): unknown {
+  try {
+    return parseJson(text, file, UsageError);
+  } catch (error) {
+    const at = faultPosition(text);
+    if (at === undefined) throw error;
+    const before = text.slice(0, at).split("\n");
+    const place = { file, line: before.length, column: (before.at(-1) ?? "").length + 1 };
+    const message = (error as Error).message.slice(`${file}: `.length);
+    throw new DocumentError([{ place, message }], { cause: error });
+  }
+}
+
+/** Where JSON goes wrong; undefined where it is merely empty or nested too deep. */
+function faultPosition(text: string): number | undefined {
+  if (text.trim() === "") return undefined;
+  try {
+    parseStrictJson(text);
+    return undefined;
+  } catch (error) {
+    const position = /^at character (\d+):/.exec((error as Error).message)?.[1];
+    return position === undefined ? undefined : Number(position);
+  }
+}
 
 /** The entry of a row, or what is wrong with it. */
 function entryOf(value: unknown, column: string | undefined): PromptEntry | string {
