@@ -109,22 +109,30 @@ export class ClipScore implements Reward {
     { signal }: RewardOptions = {},
   ): Promise<RewardResult> {
     if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
-    const { tokenizer, length, config, batch } = this.#parts;
+    const { tokenizer, length } = this.#parts;
     const { ids, truncated } = tokenizer.encode(prompt);
     const warnings = truncationWarnings(this.name, length, truncated);
     if (images.length === 0) return { scores: [], warnings };
     // others may wait for the same prompt: aborting stops the waiting, not the run
     const text = await unlessAborted(this.#embedText(prompt, ids), signal);
+    const embeddings = await this.embedImages(images, signal === undefined ? {} : { signal });
+    const scores = embeddings.map((embedding) => cosine(text, embedding));
+    return { scores, warnings };
+  }
+
+  /** The images' projected embeddings, of any length; the cosine of two tells how alike the images are. @throws as `score` */
+  async embedImages(
+    images: readonly (RgbImage | SourceImage)[],
+    { signal }: RewardOptions = {},
+  ): Promise<Float32Array[]> {
+    const { config, batch } = this.#parts;
     const program = await this.#image.get();
-    const scores = await inBatches(images, { size: config.vision.imageSize, batch, signal }, async (pixels) => {
+    return inBatches(images, { size: config.vision.imageSize, batch, signal }, async (pixels) => {
       const outputs = await program.run({ pixels }, signal === undefined ? {} : { signal });
       const rows = outputs["embedding"]!.data as Float32Array;
-      const width = text.length;
-      return Array.from({ length: rows.length / width }, (_, i) =>
-        cosine(text, rows.subarray(i * width, (i + 1) * width)),
-      );
+      const width = rows.length / pixels.shape[0]!;
+      return Array.from({ length: pixels.shape[0]! }, (_, i) => rows.subarray(i * width, (i + 1) * width));
     });
-    return { scores, warnings };
   }
 
   async dispose(): Promise<void> {

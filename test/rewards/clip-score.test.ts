@@ -22,6 +22,17 @@ describe("CLIP score", () => {
     expect(errorOfSpread(result.scores, scores)).toBeLessThanOrEqual(1e-3);
   });
 
+  test("an image's embedding does not depend on its batch, and an image is most like itself", async () => {
+    const images = await goldenImages();
+    const embeddings = await reward.embedImages(images);
+    expect(embeddings).toHaveLength(images.length);
+    expect(await reward.embedImages(images.slice(-1))).toEqual(embeddings.slice(-1));
+    const cosine = (a: Float32Array, b: Float32Array): number =>
+      a.reduce((sum, value, i) => sum + value * b[i]!, 0) / (Math.hypot(...a) * Math.hypot(...b));
+    expect(cosine(embeddings[0]!, embeddings[0]!)).toBeCloseTo(1, 12);
+    expect(Math.max(...embeddings.slice(1).map((one) => cosine(embeddings[0]!, one)))).toBeLessThan(0.9999);
+  });
+
   test("a folder that is none is refused", async () => {
     await expect(openClipScore(fixturePath("image-reward"), device)).rejects.toThrow(
       /config\.json: expected a CLIP model's configuration/,
