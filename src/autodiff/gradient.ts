@@ -29,6 +29,19 @@ export function gradient(
   rules: RuleTable = RULES,
 ): Value[] {
   const seeds = isSeeds(output) ? output : [{ value: output, upstream: scalarSeed(output) }];
+  return gradientsWhereReached(seeds, targets, rules).map((sum, index) => {
+    if (sum !== undefined) return sum;
+    const target = describe(targets[index] as Value);
+    throw new UsageError(`gradient: expected an output that depends on ${target}, got one that does not`);
+  });
+}
+
+/** As `gradient`, with undefined for a target that no seed depends on. */
+export function gradientsWhereReached(
+  seeds: readonly Seed[],
+  targets: readonly Value[],
+  rules: RuleTable = RULES,
+): (Value | undefined)[] {
   for (const target of targets) {
     if (!isFloat(target.dtype)) {
       throw new UsageError(`gradient: expected float targets, got ${describe(target)} of ${target.dtype}`);
@@ -57,13 +70,7 @@ export function gradient(
     if (upstreams.every((upstream) => upstream === undefined)) continue;
     applyRule(node, upstreams, active, rules, collected);
   }
-  return targets.map((target) => {
-    const sum = total(target);
-    if (sum === undefined) {
-      throw new UsageError(`gradient: expected an output that depends on ${describe(target)}, got one that does not`);
-    }
-    return sum;
-  });
+  return targets.map(total);
 }
 
 /** Calls the rule of one node, checks what it returns and hands the parts to the node's inputs. */
@@ -137,7 +144,7 @@ function topologicalOrder(values: readonly Value[]): Node[] {
 }
 
 /** Ids of the float values through which a gradient can reach a target: the targets and all that is computed from them. */
-function activeValues(nodes: readonly Node[], targets: readonly Value[]): Set<number> {
+export function activeValues(nodes: readonly Node[], targets: readonly Value[]): Set<number> {
   const active = new Set(targets.map((target) => target.id));
   for (const node of nodes) {
     if (!node.inputs.some((value) => value !== undefined && active.has(value.id))) continue;
@@ -160,7 +167,8 @@ function requireLike(part: Value, value: Value, where: string): void {
   }
 }
 
-function scalarSeed(output: Value): Value {
+/** The upstream gradient of a loss: one. @throws UsageError when it is not a float of one element */
+export function scalarSeed(output: Value): Value {
   if (!isFloat(output.dtype) || output.shape.some((dim) => dim !== 1)) {
     throw new UsageError(
       `gradient: expected a float output of one element or seeds, got ${output.dtype}${formatShape(output.shape)}`,

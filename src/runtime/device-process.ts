@@ -82,6 +82,7 @@ async function run(request: Extract<Request, { kind: "run" }>): Promise<{ result
     tensors.set(name, tensor);
     return [name, tensor.dtype, tensor.shape];
   });
+  for (const name of request.free) tensors.delete(name);
   const fetched = request.fetch.map((name) => [name, fromOrt(results[name] as ort.OnnxValue)] as const);
   return { result: { outputs: Object.fromEntries(fetched), held }, ms };
 }

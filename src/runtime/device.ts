@@ -151,6 +151,7 @@ export class Device implements ProgramHost {
       const { outputs, held } = await ask(request, (time) => (ms = time));
       this.runMs += ms;
       this.#note(held);
+      for (const name of request.free) this.#bound.delete(name);
       return { outputs, ms };
     });
   }

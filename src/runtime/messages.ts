@@ -24,6 +24,8 @@ export type Request =
       readonly fetch: readonly string[];
       /** Output name and the name it is bound to. */
       readonly hold: readonly (readonly [output: string, bound: string])[];
+      /** Bound tensors to forget after the run. */
+      readonly free: readonly string[];
     }
   | { readonly kind: "bind"; readonly name: string; readonly tensor: Tensor }
   | { readonly kind: "fetch"; readonly name: string }

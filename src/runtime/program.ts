@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly fetch?: readonly string[] | undefined;
   /** Outputs to leave in the device process as bound tensors: output name -> bound name. */
   readonly hold?: Readonly<Record<string, string>> | undefined;
+  /** Bound tensors that the device process forgets after the run, which gives their memory back. */
+  readonly free?: readonly string[] | undefined;
 }
 
 const ports = (values: ReadonlyMap<string, ValueType>): Port[] =>
@@ -65,7 +67,7 @@ export class Program {
    */
   async run(feeds: Readonly<Record<string, Tensor>>, options: RunOptions = {}): Promise<Record<string, Tensor>> {
     const where = this.#where();
-    const { signal, hold = {} } = options;
+    const { signal, hold = {}, free = [] } = options;
     const fetch = options.fetch ?? [...this.#outputs.keys()].filter((name) => !Object.hasOwn(hold, name));
     const unknown = [...fetch, ...Object.keys(hold)].filter((name) => !this.#outputs.has(name));
     if (unknown.length > 0) {
@@ -83,6 +85,7 @@ export class Program {
         bound: checkFeeds(where, this.#feeds, feeds, bound),
         fetch,
         hold: Object.entries(hold),
+        free,
       }),
       signal,
     );
