@@ -268,19 +268,33 @@ function judgeWith(description: Description, reading: Reading, a?: ReadShape, b?
   return facts;
 }
 
-/** Judges `description` by a reading; of the ways to match shapes to names, the one with most facts true counts. */
-export function judgeReading(description: Description, reading: Reading): Judgement {
+/** A description's facts beside the shapes they were read from, in the order in which it names them; undefined where there is none. */
+export interface MatchedShapes {
+  readonly facts: readonly Fact[];
+  readonly shapes: readonly (ReadShape | undefined)[];
+}
+
+/** Finds the shapes that `description` names; of the ways to match shapes to names, the one with most facts true counts. */
+export function matchShapes(description: Description, reading: Reading): MatchedShapes {
   const { shapes } = reading;
   const trueFacts = (facts: readonly Fact[]): number => facts.filter((fact) => fact.holds === true).length;
-  let best: Fact[] | undefined;
+  let best: MatchedShapes | undefined;
   for (let i = 0; i < Math.max(1, shapes.length); i++) {
     for (let j = 0; j < Math.max(1, shapes.length); j++) {
       if (i === j && shapes.length > 1) continue;
-      const facts = judgeWith(description, reading, shapes[i], i === j ? undefined : shapes[j]);
-      if (best === undefined || trueFacts(facts) > trueFacts(best)) best = facts;
+      const [a, b] = [shapes[i], i === j ? undefined : shapes[j]];
+      const facts = judgeWith(description, reading, a, b);
+      if (best === undefined || trueFacts(facts) > trueFacts(best.facts)) {
+        best = { facts, shapes: description.pair === undefined ? [a] : [a, b] };
+      }
     }
   }
-  const facts = best ?? [];
+  return best ?? { facts: [], shapes: [] };
+}
+
+/** Judges `description` by a reading, its shapes matched as {@link matchShapes} does. */
+export function judgeReading(description: Description, reading: Reading): Judgement {
+  const { facts } = matchShapes(description, reading);
   if (facts.some((fact) => fact.holds === false)) return { verdict: "fails", facts };
   return { verdict: facts.every((fact) => fact.holds === true) ? "holds" : "unreadable", facts };
 }

@@ -28,6 +28,18 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
+/**
+ * Entropy in bits of what was counted, with the correction of Miller and Madow (1955) for small samples: (values seen - 1) / (2 n) nats are
+ * added. 0 for no counts.
+ */
+export function entropyBits(counts: readonly number[]): number {
+  const seen = counts.filter((count) => count > 0);
+  const total = seen.reduce((sum, count) => sum + count, 0);
+  if (total === 0) return 0;
+  const plain = seen.reduce((sum, count) => sum - (count / total) * Math.log2(count / total), 0);
+  return plain + (seen.length - 1) / (2 * total * Math.LN2);
+}
+
 /** A 32-bit generator (mulberry32) returning numbers in [0, 1): for resampling, not for noise that must match another library. */
 export function smallRandom(seed: number): () => number {
   let state = seed >>> 0;
