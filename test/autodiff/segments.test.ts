@@ -22,15 +22,15 @@ const total = (x: g.Value) =>
 
 /** Runs the steps over one table of kept values, as a device does, and returns what is left. Every graph passes the verifier. */
 async function runSteps(request: SegmentRequest, feeds: Feeds): Promise<Feeds> {
-  const kept: Feeds = { ...feeds };
+  const kept = new Map(Object.entries(feeds));
   const results: Feeds = {};
   for (const { graph, fetch, hold, free } of segmentGradient(request)) {
-    const outputs = await evaluate(verify(graph), kept);
+    const outputs = await evaluate(verify(graph), Object.fromEntries(kept));
     for (const name of fetch) results[name] = outputs[name]!;
-    for (const [output, name] of Object.entries(hold)) kept[name] = outputs[output]!;
-    for (const name of free) delete kept[name];
+    for (const [output, name] of Object.entries(hold)) kept.set(name, outputs[output]!);
+    for (const name of free) kept.delete(name);
   }
-  const left = Object.entries(kept).filter(([name]) => !Object.hasOwn(feeds, name));
+  const left = [...kept].filter(([name]) => !Object.hasOwn(feeds, name));
   return { ...results, ...Object.fromEntries(left) };
 }
 
