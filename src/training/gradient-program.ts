@@ -5,11 +5,11 @@ import { gradient } from "../autodiff/gradient.js";
 import { graph } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import type { Device } from "../runtime/device.js";
-import type { Program } from "../runtime/program.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { WeightRef } from "../weights/types.js";
-import { readBound } from "./optimizer.js";
+import { dropBound, readBound } from "./optimizer.js";
 import { slot } from "./optimizer-kernel.js";
+import { compileSegments, type SegmentedProgram } from "./segmented-program.js";
 
 /** A loss to be minimised. */
 export interface Objective {
@@ -20,7 +20,15 @@ export interface Objective {
   /** Start values of the trained parameters; all others of the graph come from `frozen`. */
   readonly parameters: ReadonlyMap<string, Tensor>;
   readonly frozen?: ReadonlyMap<string, WeightRef>;
+  /** Outputs of the networks that the loss is made of: where it is cut to save memory. @default none */
+  readonly cuts?: readonly Value[];
 }
+
+/** How much memory a gradient may take: one program, one a network, or blocks of networks; less memory takes more time. */
+export const MEMORY_MODES = ["fast", "balanced", "low"] as const;
+
+/** How much memory a gradient may take. */
+export type MemoryMode = (typeof MEMORY_MODES)[number];
 
 /** The numbers of one run. */
 export interface GradientRun {
@@ -50,9 +58,45 @@ export async function createGradientProgram(
   device: Device,
   name: string,
   objective: Objective,
-): Promise<GradientProgram & { readonly program: Program }> {
-  const { loss, metrics = {}, frozen = new Map<string, WeightRef>() } = objective;
+  memory: MemoryMode = "fast",
+): Promise<GradientProgram> {
   const parameters = trainedParameters(name, objective);
+  const names = [...parameters.keys()];
+  const compiled =
+    memory === "fast"
+      ? await compileWhole(device, name, objective, parameters)
+      : await compileSegments(device, name, {
+          loss: objective.loss,
+          metrics: objective.metrics ?? {},
+          targets: parameters,
+          weights: objective.frozen ?? new Map<string, WeightRef>(),
+          cuts: objective.cuts ?? [],
+          memory,
+        });
+  return {
+    parameters,
+    async run(feeds, where) {
+      const result = await compiled.run(feeds);
+      await requireFinite(device, where, result.loss, names);
+      return result;
+    },
+    async dispose() {
+      await compiled.dispose();
+      await dropBound(
+        device,
+        names.map((key) => slot("gradient", key)),
+      );
+    },
+  };
+}
+
+/** Loss and gradients in one program. */
+async function compileWhole(
+  device: Device,
+  name: string,
+  { loss, metrics = {}, frozen = new Map<string, WeightRef>() }: Objective,
+  parameters: ReadonlyMap<string, Value>,
+): Promise<SegmentedProgram> {
   const names = [...parameters.keys()];
   const gradients = gradient(loss, [...parameters.values()]);
   const outputs = Object.fromEntries(names.map((key, i) => [slot("gradient", key), gradients[i]!]));
@@ -61,13 +105,13 @@ export async function createGradientProgram(
   const hold = Object.fromEntries(Object.keys(outputs).map((key) => [key, key]));
   const fetch = ["loss", ...Object.keys(metrics)];
   return {
-    parameters,
-    program,
-    async run(feeds, where) {
+    async run(feeds) {
       const results = await program.run(feeds, { fetch, hold });
-      const [lossValue, ...others] = fetch.map((key) => Number(results[key]?.data[0]));
-      await requireFinite(device, where, lossValue!, names);
-      return { loss: lossValue!, metrics: Object.fromEntries(Object.keys(metrics).map((key, i) => [key, others[i]!])) };
+      const number = (key: string): number => Number(results[key]?.data[0]);
+      return {
+        loss: number("loss"),
+        metrics: Object.fromEntries(Object.keys(metrics).map((key) => [key, number(key)])),
+      };
     },
     dispose: () => program.dispose(),
   };

@@ -2,11 +2,9 @@
 
 import { LaurelError } from "../errors.js";
 import type { Device } from "../runtime/device.js";
-import type { Program } from "../runtime/program.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { createGradientProgram, type Objective } from "./gradient-program.js";
 import { createOptimizer, dropBound, type OptimizerSettings, readBound, writeBound } from "./optimizer.js";
-import { slot } from "./optimizer-kernel.js";
 
 export type { Objective } from "./gradient-program.js";
 export type { OptimizerSettings } from "./optimizer.js";
@@ -33,7 +31,6 @@ export interface Trainer {
   restore(tensors: ReadonlyMap<string, Tensor>): Promise<void>;
   /** The parameters, or their moving average where there is one. */
   trained(): Promise<Map<string, Tensor>>;
-  readonly program: Program;
   /** Frees the program and its tensors in the device process. */
   dispose(): Promise<void>;
 }
@@ -51,7 +48,6 @@ export async function createTrainer(
   const optimizer = await createOptimizer(device, name, gradients.parameters, settings);
   const wanted = [...names, ...optimizer.slots];
   return {
-    program: gradients.program,
     async update(batches, step, steps) {
       const sums: Record<string, number> = {};
       for (const [index, feeds] of batches.entries()) {
@@ -78,7 +74,7 @@ export async function createTrainer(
     trained: () => optimizer.trained(),
     async dispose() {
       await optimizer.dispose();
-      await dropBound(device, [...names, ...names.map((key) => slot("gradient", key))]);
+      await dropBound(device, names);
       await gradients.dispose();
     },
   };
