@@ -52,7 +52,17 @@ export { infotext } from "./pipeline/infotext.js";
 export { writeReport } from "./report/report.js";
 
 // Rewards: scores and their gradients.
-export type { DifferentiableReward, Reward, RewardGradient, RewardOptions, RewardResult } from "./rewards/contract.js";
+export {
+  type DifferentiableReward,
+  inputName,
+  type Reward,
+  type RewardGradient,
+  type RewardNetwork,
+  type RewardOptions,
+  type RewardResult,
+  type TextFeeds,
+} from "./rewards/contract.js";
+export { type ImageSize, preprocessImage } from "./rewards/preprocess-graph.js";
 export { ImageReward, type ImageRewardOptions, openImageReward } from "./rewards/image-reward.js";
 export { ClipScore, type ClipScoreOptions, openClipScore } from "./rewards/clip-score.js";
 export type { ImageRewardConfig } from "./models/image-reward-config.js";

@@ -4,7 +4,7 @@
  */
 
 import { toRgb } from "./convert.js";
-import { resizeBicubic } from "./resize.js";
+import { resizeBicubic, type Window } from "./resize.js";
 import type { RgbImage, SourceImage } from "./types.js";
 
 /** CLIP's channel means, of RGB in [0, 1]. */
@@ -25,10 +25,25 @@ export function shortSideTo(size: number, width: number, height: number): { widt
     : { width: Math.trunc((size * width) / height), height: size };
 }
 
+/** `Resize(size)` and `CenterCrop(size)`: what an image becomes, and the part of it that is kept. */
+export function centreSquare(size: number, from: { width: number; height: number }): Resized {
+  const { width, height } = shortSideTo(size, from.width, from.height);
+  return {
+    width,
+    height,
+    window: { left: halfToEven(width - size), top: halfToEven(height - size), width: size, height: size },
+  };
+}
+
+interface Resized {
+  readonly width: number;
+  readonly height: number;
+  readonly window: Window;
+}
+
 /** `Resize(size, BICUBIC)`, `CenterCrop(size)`, `convert("RGB")`: the 8-bit square a reward looks at. */
 export function cropForClip(image: SourceImage | RgbImage, size: number): RgbImage {
-  const { width, height } = shortSideTo(size, image.width, image.height);
-  const window = { left: halfToEven(width - size), top: halfToEven(height - size), width: size, height: size };
+  const { width, height, window } = centreSquare(size, image);
   return toRgb(resizeBicubic(image, width, height, window));
 }
 

@@ -150,16 +150,28 @@ function lanczos(x: number): number {
 
 const LANCZOS: Filter = { support: 3, weight: lanczos };
 
-/** The kernel of `count` output pixels from `first` on, of the `outSize` that `size` become. */
-function filterKernel(filter: Filter, size: number, outSize: number, first: number, count: number): Kernel {
+/** Which source pixels make each output pixel, and with which weights; they sum to 1. */
+export interface ResampleWeights {
+  /** Weights per output pixel, padded to this many. */
+  readonly taps: number;
+  readonly starts: Int32Array;
+  readonly counts: Int32Array;
+  readonly weights: Float64Array;
+}
+
+/** Pillow's antialiased bicubic along one axis: the weights of `count` output pixels from `first` on, of the `outSize` that `size` become. */
+export function bicubicWeights(size: number, outSize: number, first: number, count: number): ResampleWeights {
+  return filterWeights(BICUBIC, size, outSize, first, count);
+}
+
+function filterWeights(filter: Filter, size: number, outSize: number, first: number, count: number): ResampleWeights {
   const scale = size / outSize;
   const filterScale = Math.max(1, scale);
   const support = filter.support * filterScale;
   const taps = Math.ceil(support) * 2 + 1;
   const starts = new Int32Array(count);
   const counts = new Int32Array(count);
-  const weights = new Int32Array(count * taps);
-  const exact = new Float64Array(taps);
+  const weights = new Float64Array(count * taps);
   for (let i = 0; i < count; i++) {
     const center = (first + i + 0.5) * scale;
     const start = Math.max(0, Math.trunc(center - support + 0.5));
@@ -167,17 +179,21 @@ function filterKernel(filter: Filter, size: number, outSize: number, first: numb
     let total = 0;
     for (let t = 0; t < length; t++) {
       const weight = filter.weight((t + start - center + 0.5) * (1 / filterScale));
-      exact[t] = weight;
+      weights[i * taps + t] = weight;
       total += weight;
     }
-    for (let t = 0; t < length; t++) {
-      const weight = total === 0 ? (exact[t] as number) : (exact[t] as number) / total;
-      weights[i * taps + t] = Math.trunc((weight < 0 ? -0.5 : 0.5) + weight * 2 ** PRECISION_BITS);
-    }
+    for (let t = 0; t < length && total !== 0; t++) weights[i * taps + t]! /= total;
     starts[i] = start;
     counts[i] = length;
   }
   return { taps, starts, counts, weights };
+}
+
+/** {@link filterWeights} in fixed point. */
+function filterKernel(filter: Filter, size: number, outSize: number, first: number, count: number): Kernel {
+  const exact = filterWeights(filter, size, outSize, first, count);
+  const rounded = (weight: number): number => Math.trunc((weight < 0 ? -0.5 : 0.5) + weight * 2 ** PRECISION_BITS);
+  return { ...exact, weights: Int32Array.from(exact.weights, rounded) };
 }
 
 /** One axis of a resize: the source pixels that its window needs, and how they make it; no kernel where the size is kept. */

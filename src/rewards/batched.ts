@@ -6,6 +6,7 @@ import type { RgbImage, SourceImage } from "../image/types.js";
 import { truncationWarning } from "../prompts/truncation.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32 } from "../tensor/tensor.js";
+import type { Encoding, Tokenizer } from "../tokenizers/types.js";
 
 /** Images scored together unless asked otherwise; it changes the speed and the memory, never a score. */
 export const DEFAULT_BATCH = 8;
@@ -45,16 +46,28 @@ export async function inBatches<T>(
   return results;
 }
 
-/** `row` repeated `count` times. */
-export function repeatRow(row: readonly number[], count: number): Tensor<"int64"> {
-  const data = new BigInt64Array(count * row.length);
-  const one = BigInt64Array.from(row, BigInt);
-  for (let i = 0; i < count; i++) data.set(one, i * row.length);
-  return { dtype: "int64", shape: [count, row.length], data };
+/** Each prompt as the tokenizer reads it; one that repeats is read once. @throws UsageError for a prompt that is no text */
+export function encodePrompts(tokenizer: Tokenizer, prompts: readonly string[]): Encoding[] {
+  const known = new Map<string, Encoding>();
+  return prompts.map((prompt) => {
+    if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
+    const encoding = known.get(prompt) ?? tokenizer.encode(prompt);
+    known.set(prompt, encoding);
+    return encoding;
+  });
 }
 
-/** The warning for a prompt that did not fit; none when it did. */
-export function truncationWarnings(name: string, length: number, truncated: string | undefined): string[] {
-  if (truncated === undefined) return [];
-  return [truncationWarning(`${name}: the prompt is longer than the ${length} tokens it reads`, truncated)];
+/** Rows of `length` whole numbers as one int64 tensor `[rows, length]`. */
+export function stackRows(rows: readonly (readonly number[])[], length: number): Tensor<"int64"> {
+  const data = new BigInt64Array(rows.length * length);
+  rows.forEach((row, i) => data.set(BigInt64Array.from(row, BigInt), i * length));
+  return { dtype: "int64", shape: [rows.length, length], data };
+}
+
+/** The warnings for prompts that did not fit, once for each prompt; none when all did. */
+export function truncationWarnings(name: string, length: number, encodings: readonly Encoding[]): string[] {
+  const what = `${name}: the prompt is longer than the ${length} tokens it reads`;
+  return [...new Set(encodings)].flatMap(({ truncated }) =>
+    truncated === undefined ? [] : [truncationWarning(what, truncated)],
+  );
 }

@@ -1,33 +1,36 @@
 /** @file CLIP score: the cosine between the embeddings of prompt and image (Hessel et al., arXiv 2104.08718, without its factor 2.5). */
 
 import { basename, join, resolve } from "node:path";
-import { ModelError, UsageError } from "../errors.js";
+import { ModelError } from "../errors.js";
 import { graph, input } from "../graph/builder.js";
-import type { Graph } from "../graph/types.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { ClipConfig } from "../models/clip.js";
-import {
-  buildClipImageEmbedding,
-  buildClipTextEmbedding,
-  CLIP_IGNORED_KEYS,
-  CLIP_KEYS_BEYOND_IMAGE,
-  CLIP_KEYS_BEYOND_TEXT,
-  parseClipConfig,
-} from "../models/clip.js";
+import { buildClipImageEmbedding, buildClipTextEmbedding, CLIP_IGNORED_KEYS, parseClipConfig } from "../models/clip.js";
 import { rootScope } from "../nn/scope.js";
 import type { Device } from "../runtime/device.js";
 import { LazyProgram } from "../runtime/lazy-program.js";
-import { int64 } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
-import type { ClipTokenizer } from "../tokenizers/types.js";
 import { unlessAborted } from "../util/abort.js";
 import { parseJson, readText } from "../util/read-file.js";
 import type { ModelIdentity } from "../weights/identity.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
-import type { WeightSource } from "../weights/types.js";
-import { checkBatch, DEFAULT_BATCH, inBatches, truncationWarnings } from "./batched.js";
-import type { Reward, RewardOptions, RewardResult } from "./contract.js";
+import { checkBatch, DEFAULT_BATCH, inBatches } from "./batched.js";
+import { buildClipCosine, ClipNetwork } from "./clip-network.js";
+import type {
+  DifferentiableReward,
+  RewardGradient,
+  RewardNetwork,
+  RewardOptions,
+  RewardResult,
+  TextFeeds,
+} from "./contract.js";
+import { PixelGradient, scoreGraph } from "./pixel-gradient.js";
+
+const NAME = "clip-score";
+/** The scale of the training's logits: the cosine does without. */
+const LOGIT_SCALE = /^logit_scale$/;
 
 /** How much is scored together. */
 export interface ClipScoreOptions {
@@ -57,50 +60,52 @@ export async function openClipScore(
       `${root}: tokenizer: expected at most ${maxPositions} tokens of ${vocabulary} (config.json), got ${length} of ${tokenizer.vocabularySize}`,
     );
   }
-  return new ClipScore({ device, config, source, tokenizer, batch, length, path: root });
+  const { imageSize } = config.vision;
+  const build: ClipNetwork["build"] = (scope, pixels) => buildClipCosine(scope, config, length, pixels);
+  const whole = scoreGraph(NAME, { imageSize, build }, "inference");
+  const ignore = [...CLIP_IGNORED_KEYS, LOGIT_SCALE];
+  const weights = resolveWeights(whole.parameters, source, { where: "CLIPModel", ignore });
+  return new ClipScore(device, { network: new ClipNetwork(config, tokenizer, weights), batch, path: root });
 }
 
 interface Parts {
-  readonly device: Device;
-  readonly config: ClipConfig;
-  readonly source: WeightSource;
-  readonly tokenizer: ClipTokenizer;
+  readonly network: ClipNetwork;
   readonly batch: number;
-  readonly length: number;
   readonly path: string;
 }
 
 /** A CLIP dual encoder on a device, giving cosines. */
-export class ClipScore implements Reward {
-  readonly name = "clip-score";
+export class ClipScore implements DifferentiableReward {
+  readonly name = NAME;
   readonly range = [-1, 1] as const;
+  readonly imageSize: number;
   readonly model: ModelIdentity;
+  readonly network: RewardNetwork;
   /** Its architecture. */
   readonly config: ClipConfig;
   readonly #parts: Parts;
   readonly #text: LazyProgram;
   readonly #image: LazyProgram;
+  readonly #gradient: PixelGradient;
   #latest: { readonly prompt: string; readonly embedding: Promise<Float32Array> } | undefined;
 
-  /** Use {@link openClipScore}. @throws ModelError listing every tensor that does not fit @internal */
-  constructor(parts: Parts) {
+  /** Use {@link openClipScore}. @internal */
+  constructor(device: Device, parts: Parts) {
+    const { network, path } = parts;
+    const { config, weights, imageSize, tokenizer } = network;
     this.#parts = parts;
-    this.config = parts.config;
-    this.model = { name: basename(parts.path), path: parts.path };
-    const { device, config, source, length } = parts;
-    const where = "CLIPModel";
+    this.network = network;
+    this.config = config;
+    this.imageSize = imageSize;
+    this.model = { name: basename(path), path };
     const scope = () => rootScope({ mode: "inference" });
-    const ids = input("ids", "int64", ["N", length]);
+    const ids = input("ids", "int64", ["N", tokenizer.maxLength]);
     const text = graph("clip-text", { embedding: buildClipTextEmbedding(scope(), config, ids) });
-    const side = config.vision.imageSize;
-    const pixels = input("pixels", "float32", ["N", 3, side, side]);
+    const pixels = input("pixels", "float32", ["N", 3, imageSize, imageSize]);
     const image = graph("clip-image", { embedding: buildClipImageEmbedding(scope(), config, pixels) });
-    const program = (network: Graph, label: string, beyond: readonly RegExp[]): LazyProgram => {
-      const weights = resolveWeights(network.parameters, source, { where, ignore: [...CLIP_IGNORED_KEYS, ...beyond] });
-      return new LazyProgram(device, () => network, { weights, label });
-    };
-    this.#text = program(text, "clip text encoder", CLIP_KEYS_BEYOND_TEXT);
-    this.#image = program(image, "clip image encoder", CLIP_KEYS_BEYOND_IMAGE);
+    this.#text = new LazyProgram(device, () => text, { weights, label: "clip text encoder" });
+    this.#image = new LazyProgram(device, () => image, { weights, label: "clip image encoder" });
+    this.#gradient = new PixelGradient(device, NAME, network);
   }
 
   async score(
@@ -108,13 +113,11 @@ export class ClipScore implements Reward {
     images: readonly (RgbImage | SourceImage)[],
     { signal }: RewardOptions = {},
   ): Promise<RewardResult> {
-    if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
-    const { tokenizer, length } = this.#parts;
-    const { ids, truncated } = tokenizer.encode(prompt);
-    const warnings = truncationWarnings(this.name, length, truncated);
+    const { network } = this.#parts;
+    const { feeds, warnings } = network.textFeeds("", [prompt]);
     if (images.length === 0) return { scores: [], warnings };
     // others may wait for the same prompt: aborting stops the waiting, not the run
-    const text = await unlessAborted(this.#embedText(prompt, ids), signal);
+    const text = await unlessAborted(this.#embedText(prompt, feeds), signal);
     const embeddings = await this.embedImages(images, signal === undefined ? {} : { signal });
     const scores = embeddings.map((embedding) => cosine(text, embedding));
     return { scores, warnings };
@@ -125,9 +128,9 @@ export class ClipScore implements Reward {
     images: readonly (RgbImage | SourceImage)[],
     { signal }: RewardOptions = {},
   ): Promise<Float32Array[]> {
-    const { config, batch } = this.#parts;
+    const { batch } = this.#parts;
     const program = await this.#image.get();
-    return inBatches(images, { size: config.vision.imageSize, batch, signal }, async (pixels) => {
+    return inBatches(images, { size: this.imageSize, batch, signal }, async (pixels) => {
       const outputs = await program.run({ pixels }, signal === undefined ? {} : { signal });
       const rows = outputs["embedding"]!.data as Float32Array;
       const width = rows.length / pixels.shape[0]!;
@@ -135,16 +138,20 @@ export class ClipScore implements Reward {
     });
   }
 
+  gradient(prompt: string, pixels: Tensor<"float32">, options: RewardOptions = {}): Promise<RewardGradient> {
+    return this.#gradient.run(prompt, pixels, options);
+  }
+
   async dispose(): Promise<void> {
-    await Promise.all([this.#text.dispose(), this.#image.dispose()]);
+    await Promise.all([this.#text.dispose(), this.#image.dispose(), this.#gradient.dispose()]);
   }
 
   /** The prompt's embedding; that of the latest prompt is kept. */
-  #embedText(prompt: string, ids: readonly number[]): Promise<Float32Array> {
+  #embedText(prompt: string, feeds: TextFeeds["feeds"]): Promise<Float32Array> {
     if (this.#latest?.prompt === prompt) return this.#latest.embedding;
     const embedding = (async () => {
       const program = await this.#text.get();
-      const outputs = await program.run({ ids: int64([1, ids.length], ids) });
+      const outputs = await program.run(feeds);
       return outputs["embedding"]!.data as Float32Array;
     })();
     this.#latest = { prompt, embedding };

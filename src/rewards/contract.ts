@@ -1,8 +1,11 @@
 /** @file The Reward contract: how well images suit a prompt, as numbers with warnings. */
 
+import type { Value } from "../graph/types.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
+import type { Scope } from "../nn/scope.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ModelIdentity } from "../weights/identity.js";
+import type { WeightEntry } from "../weights/types.js";
 
 /** What {@link Reward.score} gives. */
 export interface RewardResult {
@@ -41,8 +44,42 @@ export interface RewardGradient {
   readonly warnings: string[];
 }
 
+/** What {@link RewardNetwork.textFeeds} gives. */
+export interface TextFeeds {
+  /** A row a prompt, by the names of the graph's text inputs. */
+  readonly feeds: Readonly<Record<string, Tensor>>;
+  /** What of the prompts could not be read, once a prompt. */
+  readonly warnings: string[];
+}
+
+/** A reward's network as a part of a larger, differentiable graph. */
+export interface RewardNetwork {
+  /** Side in pixels of the square images it reads. */
+  readonly imageSize: number;
+  /** Mean of each channel, red first, of colours in [0, 1]. */
+  readonly mean: readonly [number, number, number];
+  /** Standard deviation of each channel. */
+  readonly std: readonly [number, number, number];
+  /** Where its weights lie, by parameter name below the scope's prefix. */
+  readonly weights: ReadonlyMap<string, WeightEntry>;
+  /**
+   * Pixels float32 `[N, 3, imageSize, imageSize]`, normalised, to scores `[N]`, without mixing rows. Declares its text inputs as graph inputs
+   * named {@link inputName}`(scope.prefix, input)`; they have N rows. Only differentiable ops when `scope.mode` is "training".
+   */
+  build(scope: Scope, pixels: Value): Value;
+  /** Feeds of the text inputs of a network built under `prefix`. @throws UsageError for a prompt it cannot read */
+  textFeeds(prefix: string, prompts: readonly string[]): TextFeeds;
+}
+
+/** Name of an input of a network built under `prefix`: `reward.clip-score.ids`; the name alone at the root. */
+export function inputName(prefix: string, name: string): string {
+  return prefix === "" ? name : `${prefix}.${name}`;
+}
+
 /** A reward that can be differentiated through to its pixels. */
 export interface DifferentiableReward extends Reward {
+  /** For graphs that go on from the score, or lead to the pixels. */
+  readonly network: RewardNetwork;
   /** Side in pixels of the square images the network reads. */
   readonly imageSize: number;
   /**

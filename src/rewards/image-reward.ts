@@ -2,27 +2,27 @@
 
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { gradient } from "../autodiff/gradient.js";
-import { ModelError, UsageError } from "../errors.js";
-import { graph, input, reduceSum } from "../graph/builder.js";
+import { ModelError } from "../errors.js";
 import type { Graph } from "../graph/types.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { ImageRewardConfig } from "../models/image-reward.js";
-import { buildImageReward, IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "../models/image-reward.js";
-import { rootScope, type NetworkMode } from "../nn/scope.js";
+import { IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "../models/image-reward.js";
+import type { NetworkMode } from "../nn/scope.js";
 import type { Device } from "../runtime/device.js";
 import { LazyProgram } from "../runtime/lazy-program.js";
-import { float32, type Tensor } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { openBertTokenizer } from "../tokenizers/bert.js";
-import type { BertTokenizer } from "../tokenizers/types.js";
 import type { ModelIdentity } from "../weights/identity.js";
 import { describeSystemError, parseJson, readText, readTextIfThere } from "../util/read-file.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
-import { checkBatch, DEFAULT_BATCH, inBatches, repeatRow, truncationWarnings } from "./batched.js";
-import type { DifferentiableReward, RewardGradient, RewardOptions, RewardResult } from "./contract.js";
+import { checkBatch, DEFAULT_BATCH, inBatches } from "./batched.js";
+import type { DifferentiableReward, RewardGradient, RewardNetwork, RewardOptions, RewardResult } from "./contract.js";
+import { buildImageRewardFrom, ImageRewardNetwork } from "./image-reward-network.js";
+import { PixelGradient, scoreGraph } from "./pixel-gradient.js";
 
+const NAME = "image-reward";
 /** Files tried in a folder before any other weight file. */
 const FILE_NAMES = ["ImageReward.safetensors", "ImageReward.pt"];
 
@@ -56,7 +56,9 @@ export async function openImageReward(
   ]);
   const shapes = new Map([...source.entries].map(([key, entry]) => [key, entry.shape]));
   const config = imageRewardConfig(shapes, med, own, file);
-  const scorer = scoreGraph(config, "inference");
+  const { imageSize } = config.vision;
+  const build: ImageRewardNetwork["build"] = (scope, pixels) => buildImageRewardFrom(scope, config, pixels);
+  const scorer = scoreGraph(NAME, { imageSize, build }, "inference");
   const weights = resolveWeights(scorer.parameters, source, {
     where: "ImageReward",
     ignore: IMAGE_REWARD_IGNORED_KEYS,
@@ -68,23 +70,22 @@ export async function openImageReward(
       `${options.tokenizer ?? directory}: expected a vocabulary of ${config.text.vocabulary} tokens as in ${file}, got ${tokenizer.vocabularySize}`,
     );
   }
-  return new ImageReward(device, { config, scorer, weights, tokenizer, batch, path: resolve(path) });
+  const network = new ImageRewardNetwork(config, tokenizer, weights);
+  return new ImageReward(device, { network, scorer, batch, path: resolve(path) });
 }
 
 /** What an open ImageReward is made of. */
 interface Parts {
-  readonly config: ImageRewardConfig;
+  readonly network: ImageRewardNetwork;
   /** In inference mode. */
   readonly scorer: Graph;
-  readonly weights: ReadonlyMap<string, WeightEntry>;
-  readonly tokenizer: BertTokenizer;
   readonly batch: number;
   readonly path: string;
 }
 
 /** ImageReward on a device. Scores are roughly standard normal for natural prompts and images. */
 export class ImageReward implements DifferentiableReward {
-  readonly name = "image-reward";
+  readonly name = NAME;
   readonly range = [-2.5, 2.5] as const;
   readonly imageSize: number;
   readonly model: ModelIdentity;
@@ -92,23 +93,22 @@ export class ImageReward implements DifferentiableReward {
   readonly config: ImageRewardConfig;
   /** Where its weights lie, by parameter name. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
+  readonly network: RewardNetwork;
   readonly #parts: Parts;
   readonly #scorer: LazyProgram;
-  readonly #differentiator: LazyProgram;
+  readonly #gradient: PixelGradient;
 
   /** Use {@link openImageReward}. @internal */
   constructor(device: Device, parts: Parts) {
+    const { network } = parts;
     this.#parts = parts;
-    this.config = parts.config;
-    this.imageSize = parts.config.vision.imageSize;
+    this.network = network;
+    this.config = network.config;
+    this.imageSize = network.imageSize;
     this.model = { name: basename(parts.path), path: parts.path };
-    this.weights = parts.weights;
-    const { weights } = parts;
-    this.#scorer = new LazyProgram(device, () => parts.scorer, { weights, label: this.name });
-    this.#differentiator = new LazyProgram(device, () => gradientGraph(parts.config), {
-      weights,
-      label: `${this.name} gradient`,
-    });
+    this.weights = network.weights;
+    this.#scorer = new LazyProgram(device, () => parts.scorer, { weights: network.weights, label: NAME });
+    this.#gradient = new PixelGradient(device, NAME, network);
   }
 
   /**
@@ -116,20 +116,16 @@ export class ImageReward implements DifferentiableReward {
    * Its parameters are `weights`.
    */
   graph(mode: NetworkMode): Graph {
-    return mode === "inference" ? this.#parts.scorer : scoreGraph(this.#parts.config, mode);
+    return mode === "inference" ? this.#parts.scorer : scoreGraph(NAME, this.network, mode);
   }
 
   /** The prompt's tokens as the network reads them, int64 [count, L] each, the same in every row. */
   tokens(prompt: string, count: number): { ids: Tensor<"int64">; mask: Tensor<"int64">; warnings: string[] } {
-    if (typeof prompt !== "string") throw new UsageError(`prompt: expected text, got ${typeof prompt}`);
-    const { ids, mask, truncated } = this.#parts.tokenizer.encode(prompt);
-    const { vocabulary } = this.#parts.config.text;
-    const unknown = ids.find((id) => id >= vocabulary);
-    if (unknown !== undefined) {
-      throw new UsageError(`prompt: expected tokens below ${vocabulary} (the network's vocabulary), got ${unknown}`);
-    }
-    const warnings = truncationWarnings(this.name, this.#parts.config.maxTextLength, truncated);
-    return { ids: repeatRow(ids, count), mask: repeatRow(mask, count), warnings };
+    const { feeds, warnings } = this.#parts.network.textFeeds(
+      "",
+      Array.from({ length: count }, () => prompt),
+    );
+    return { ids: feeds["ids"] as Tensor<"int64">, mask: feeds["mask"] as Tensor<"int64">, warnings };
   }
 
   async score(
@@ -137,40 +133,24 @@ export class ImageReward implements DifferentiableReward {
     images: readonly (RgbImage | SourceImage)[],
     { signal }: RewardOptions = {},
   ): Promise<RewardResult> {
-    const { warnings } = this.tokens(prompt, 0);
+    const { warnings } = this.network.textFeeds("", [prompt]);
     if (images.length === 0) return { scores: [], warnings };
     const program = await this.#scorer.get();
     const scores = await inBatches(
       images,
       { size: this.imageSize, batch: this.#parts.batch, signal },
       async (pixels) => {
-        const { ids, mask } = this.tokens(prompt, pixels.shape[0]!);
-        const outputs = await program.run({ pixels, ids, mask }, signal === undefined ? {} : { signal });
+        const rows = Array.from({ length: pixels.shape[0]! }, () => prompt);
+        const { feeds } = this.network.textFeeds("", rows);
+        const outputs = await program.run({ ...feeds, pixels }, signal === undefined ? {} : { signal });
         return Array.from(outputs["score"]!.data as Float32Array);
       },
     );
     return { scores, warnings };
   }
 
-  async gradient(prompt: string, pixels: Tensor<"float32">, { signal }: RewardOptions = {}): Promise<RewardGradient> {
-    const [count, ...rest] = pixels.shape;
-    const expected = [3, this.imageSize, this.imageSize];
-    if (count === undefined || count < 1 || rest.join() !== expected.join()) {
-      throw new UsageError(`pixels: expected [N,${expected.join(",")}], got [${pixels.shape.join(",")}]`);
-    }
-    const program = await this.#differentiator.get();
-    const { ids, mask, warnings } = this.tokens(prompt, 1);
-    const plane = pixels.data.length / count;
-    const scores: number[] = [];
-    const slopes = new Float32Array(pixels.data.length);
-    // one at a time: primitive products of several rows round differently, and the inner tensors of a backward pass are large
-    for (let i = 0; i < count; i++) {
-      const own = float32([1, ...expected], pixels.data.slice(i * plane, (i + 1) * plane));
-      const outputs = await program.run({ pixels: own, ids, mask }, signal === undefined ? {} : { signal });
-      scores.push((outputs["score"]!.data as Float32Array)[0]!);
-      slopes.set(outputs["gradient"]!.data as Float32Array, i * plane);
-    }
-    return { scores, gradient: float32(pixels.shape, slopes), warnings };
+  gradient(prompt: string, pixels: Tensor<"float32">, options: RewardOptions = {}): Promise<RewardGradient> {
+    return this.#gradient.run(prompt, pixels, options);
   }
 
   /** Compiles what `score` needs ahead of its first use. */
@@ -179,25 +159,8 @@ export class ImageReward implements DifferentiableReward {
   }
 
   async dispose(): Promise<void> {
-    await Promise.all([this.#scorer.dispose(), this.#differentiator.dispose()]);
+    await Promise.all([this.#scorer.dispose(), this.#gradient.dispose()]);
   }
-}
-
-/** `score` and the gradient of each with respect to its own pixels. */
-function gradientGraph(config: ImageRewardConfig): Graph {
-  const forward = scoreGraph(config, "training");
-  const score = forward.outputs.get("score")!;
-  // rows do not mix, so the gradient of the sum holds each score's own
-  const [pixels] = gradient(reduceSum(score, [0], { keepDims: false }), [forward.inputs.get("pixels")!]);
-  return graph("image-reward-gradient", { score, gradient: pixels! });
-}
-
-function scoreGraph(config: ImageRewardConfig, mode: NetworkMode): Graph {
-  const { imageSize } = config.vision;
-  const pixels = input("pixels", "float32", ["N", 3, imageSize, imageSize]);
-  const ids = input("ids", "int64", ["N", config.maxTextLength]);
-  const mask = input("mask", "int64", ["N", config.maxTextLength]);
-  return graph("image-reward", { score: buildImageReward(rootScope({ mode }), config, { pixels, ids, mask }) });
 }
 
 /** The weight file and the folder its companions are looked for in. */

@@ -1,0 +1,61 @@
+/** @file ImageReward's network as a part of larger graphs: from pixels and the prompt's WordPiece tokens to the score. */
+
+import { UsageError } from "../errors.js";
+import { input } from "../graph/builder.js";
+import type { Value } from "../graph/types.js";
+import { CLIP_MEAN, CLIP_STD } from "../image/preprocess.js";
+import { buildImageReward, type ImageRewardConfig } from "../models/image-reward.js";
+import { batchOf } from "../nn/dimension.js";
+import type { Scope } from "../nn/scope.js";
+import type { BertTokenizer } from "../tokenizers/types.js";
+import type { WeightEntry } from "../weights/types.js";
+import { encodePrompts, stackRows, truncationWarnings } from "./batched.js";
+import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
+
+/** Its text inputs are `ids` and `mask`, int64 `[N, maxTextLength]`. */
+export class ImageRewardNetwork implements RewardNetwork {
+  readonly imageSize: number;
+  readonly mean = CLIP_MEAN;
+  readonly std = CLIP_STD;
+
+  constructor(
+    readonly config: ImageRewardConfig,
+    readonly tokenizer: BertTokenizer,
+    readonly weights: ReadonlyMap<string, WeightEntry>,
+  ) {
+    this.imageSize = config.vision.imageSize;
+  }
+
+  build(scope: Scope, pixels: Value): Value {
+    return buildImageRewardFrom(scope, this.config, pixels);
+  }
+
+  textFeeds(prefix: string, prompts: readonly string[]): TextFeeds {
+    const { vocabulary } = this.config.text;
+    const encodings = encodePrompts(this.tokenizer, prompts);
+    const unknown = encodings.flatMap(({ ids }) => ids).find((id) => id >= vocabulary);
+    if (unknown !== undefined) {
+      throw new UsageError(`prompt: expected tokens below ${vocabulary} (the network's vocabulary), got ${unknown}`);
+    }
+    const length = this.config.maxTextLength;
+    const feeds = {
+      [inputName(prefix, "ids")]: stackRows(
+        encodings.map(({ ids }) => ids),
+        length,
+      ),
+      [inputName(prefix, "mask")]: stackRows(
+        encodings.map(({ mask }) => mask),
+        length,
+      ),
+    };
+    return { feeds, warnings: truncationWarnings("image-reward", length, encodings) };
+  }
+}
+
+/** The score `[N]` of `pixels`, with inputs for the prompt's tokens under the scope's prefix. */
+export function buildImageRewardFrom(scope: Scope, config: ImageRewardConfig, pixels: Value): Value {
+  const shape = [batchOf(pixels), config.maxTextLength];
+  const ids = input(inputName(scope.prefix, "ids"), "int64", shape);
+  const mask = input(inputName(scope.prefix, "mask"), "int64", shape);
+  return buildImageReward(scope, config, { pixels, ids, mask });
+}
