@@ -2,6 +2,7 @@
 
 import { mean } from "../util/statistics.js";
 import { Html, html } from "./html.js";
+import { niceScale, px } from "./scale.js";
 
 /** A candidate as the chart shows it. */
 export interface ChartPoint {
@@ -132,24 +133,7 @@ function pointClass(point: ChartPoint): string {
   return ["point", ...(point.kept ? ["kept"] : []), ...(point.best ? ["best"] : [])].join(" ");
 }
 
-/** Round ticks (1, 2 or 5 times a power of ten) around [low, high]; equal values get a scale one unit wide. */
-function niceScale(low: number, high: number): { low: number; high: number; ticks: number[]; digits: number } {
-  const span = high > low ? high - low : 1;
-  const centre = (low + high) / 2;
-  const rough = span / 7;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const unit = ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10) * power;
-  const first = Math.floor((centre - span / 2 - span * 0.02) / unit);
-  const last = Math.ceil((centre + span / 2 + span * 0.02) / unit);
-  const ticks = Array.from({ length: last - first + 1 }, (_, i) => (first + i) * unit);
-  return { low: first * unit, high: last * unit, ticks, digits: Math.max(0, -Math.floor(Math.log10(unit) + 1e-9)) };
-}
-
 /** A score as people read it. */
 export function format(score: number): string {
   return score.toFixed(3);
-}
-
-function px(value: number): string {
-  return String(Math.round(value * 10) / 10);
 }

@@ -4,17 +4,9 @@ import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
 import { mean } from "../util/statistics.js";
 import { distributionChart, format } from "./distribution.js";
+import type { EmbeddedImage } from "./embed.js";
 import { Html, html } from "./html.js";
 import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
-
-/** A picture as the page embeds it. */
-export interface EmbeddedImage {
-  /** A `data:` URI. */
-  readonly uri: string;
-  /** Pixels of the candidate itself. */
-  readonly width: number;
-  readonly height: number;
-}
 
 /** The pictures the run started from; undefined for one that there is none of. */
 export interface EmbeddedInputs {

@@ -27,10 +27,14 @@ const LEAF = new Html(
     .join("")}</svg>`,
 );
 
-/** A whole page. `pictures` is where its pictures may come from: `data:` for a page that holds them. */
+/**
+ * A whole page. `pictures` is where its pictures may come from: `data:` for a page that holds them.
+ * @param footer @default how to make the run's images again
+ */
 export function documentPage(
   { title, runId, status, pictures }: Readonly<Record<"title" | "runId" | "status" | "pictures", string>>,
   content: Html,
+  footer: Html = html`Make the same images again: <code>laurel rerun ${runId}/run.json</code>`,
 ): string {
   const page = html`<!doctype html>
     <html lang="en">
@@ -52,7 +56,7 @@ export function documentPage(
             ${LEAF}<span><strong>Laurel</strong> · ${runId}</span><span class="status">${status}</span>
           </div>
           ${content}
-          <footer>Make the same images again: <code>laurel rerun ${runId}/run.json</code></footer>
+          <footer>${footer}</footer>
         </main>
       </body>
     </html> `;

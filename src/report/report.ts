@@ -11,14 +11,12 @@ import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import { RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { writeFileAtomic } from "../util/files.js";
 import { format } from "./distribution.js";
-import { type EmbeddedImage, type EmbeddedInputs, reportPage } from "./page.js";
+import { embed, type EmbeddedImage } from "./embed.js";
+import { type EmbeddedInputs, reportPage } from "./page.js";
 
 /** Most pictures on the page, and on the contact sheet. */
 const MOST_ON_PAGE = 200;
 const MOST_ON_SHEET = 36;
-
-/** Wider pictures are embedded as thumbnails, the best one excepted. */
-const THUMBNAIL_WIDTH = 384;
 
 /** Writes `grid.png` and `report.html` into the run's folder; returns their absolute paths. A run without candidates gets no grid. */
 export async function writeReport(
@@ -51,21 +49,4 @@ async function embedInputs({ directory, manifest: { inputs } }: RunSnapshot): Pr
   const shown = async (image: RgbImage | undefined, record: InputRecord | null): Promise<EmbeddedImage | undefined> =>
     image === undefined || record === null ? undefined : embed(join(directory, record.path), image, true);
   return { init: await shown(init, inputs.init), mask: await shown(mask, inputs.mask) };
-}
-
-/** A PNG of the given size. */
-async function embed(
-  path: string,
-  { width, height }: { readonly width: number; readonly height: number },
-  thumbnail: boolean,
-): Promise<EmbeddedImage> {
-  const png = await readFile(path);
-  if (!thumbnail || width <= THUMBNAIL_WIDTH) return { uri: dataUri("image/png", png), width, height };
-  const { default: sharp } = await import("sharp");
-  const small = await sharp(png).resize({ width: THUMBNAIL_WIDTH }).webp({ quality: 85 }).toBuffer();
-  return { uri: dataUri("image/webp", small), width, height };
-}
-
-function dataUri(type: string, bytes: Buffer): string {
-  return `data:${type};base64,${bytes.toString("base64")}`;
 }

@@ -6,11 +6,13 @@ export const STYLE = `
   color-scheme: light dark;
   --page: #f6f5f1; --card: #ffffff; --ink: #1d211c; --soft: #626a5f; --line: #dedcd3; --accent: #3f7d3a; --accent-ink: #ffffff;
   --point: #b9bdb3; --gold: #c8921a; --gold-ink: #ffffff; --warn: #fff4d6; --warn-ink: #6b4a00; --well: #ecebe4;
+  --held: #2f6fa8; --alert: #b23a26;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #141713; --card: #1d211c; --ink: #e9ebe4; --soft: #9aa394; --line: #30362e; --accent: #7fbf74; --accent-ink: #10140f;
     --point: #525a4e; --gold: #e5b84a; --gold-ink: #1d1500; --warn: #3a2f12; --warn-ink: #f3dda2; --well: #262b24;
+    --held: #7db4e3; --alert: #f0907c;
   }
 }
 * { box-sizing: border-box; }
@@ -38,6 +40,22 @@ h2 { font-size: 17px; font-weight: 650; margin: 44px 0 14px; }
 .chart text { fill: var(--soft); font-size: 12px; text-anchor: middle; font-variant-numeric: tabular-nums; }
 .chart .axis { stroke: var(--line); } .chart .mean { stroke: var(--soft); stroke-dasharray: 3 4; }
 .chart .point { fill: var(--point); } .chart .kept { fill: var(--accent); } .chart .best { fill: var(--gold); }
+.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 16px; }
+.curve { padding: 14px 18px 12px; } .curve h3 { font-size: 14px; font-weight: 650; margin: 0; } .curve .note { margin: 0 0 8px; font-size: 12.5px; }
+.chart .end { text-anchor: end; } .chart .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .chart .band { stroke: none; opacity: .16; }
+.chart .line.plain { stroke: var(--ink); } .chart .band.plain, .chart circle.plain { fill: var(--ink); }
+.chart .line.guide { stroke: var(--accent); } .chart .band.guide, .chart circle.guide { fill: var(--accent); }
+.chart .line.held { stroke: var(--held); } .chart .band.held, .chart circle.held { fill: var(--held); }
+.chart .level { stroke: var(--soft); stroke-dasharray: 3 4; }
+.chart line.kept { stroke: var(--gold); stroke-width: 1.5; } .chart line.alarm { stroke: var(--alert); stroke-width: 1.5; }
+.chart text.kept { fill: var(--gold); font-weight: 650; } .chart text.alarm { fill: var(--alert); font-weight: 650; }
+.legend .guide::before { background: var(--accent); } .legend .held::before { background: var(--held); } .legend .plain::before { background: var(--ink); }
+.verdict { margin-top: 28px; border-left: 4px solid var(--accent); } .verdict.alarmed { border-left-color: var(--alert); }
+.verdict strong { font-size: 16px; } .verdict p { margin: 4px 0 0; } .verdict ul { margin: 8px 0 0; padding-left: 20px; } .verdict li { overflow-wrap: anywhere; } .verdict .alarm { color: var(--alert); }
+.pairs { display: grid; gap: 10px; min-width: 560px; align-items: center; } .pairs > b { font-size: 13px; text-align: center; } .pairs > b.kept { color: var(--gold); }
+.pairs p { margin: 0; font-size: 13.5px; overflow-wrap: anywhere; } .pairs p span { display: block; color: var(--soft); font-size: 12px; }
+.pairs figure { border-radius: 8px; } .pairs figcaption { padding: 3px 8px 4px; font-size: 12px; justify-content: center; } .pairs .none { color: var(--soft); text-align: center; }
+.commands { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 12.5px/1.8 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; color: var(--soft); font-size: 13px; margin-top: 8px; }
 .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px; background: var(--point); }
 .legend .kept::before { background: var(--accent); } .legend .best::before { background: var(--gold); }

@@ -52,3 +52,25 @@ export const gridPlaceSchema = z.object({
 
 /** One picture of a validation that is kept. */
 export type GridPlace = z.infer<typeof gridPlaceSchema>;
+
+/** `training.json` as far as others read it; `config` and `models` as they were written. */
+export const trainingManifestSchema = z.looseObject({
+  format: z.literal(1),
+  kind: z.literal("training"),
+  id: z.string(),
+  method: z.string(),
+  status: z.enum(["running", "finished", "stopped", "failed"]),
+  config: z.record(z.string(), z.unknown()),
+  models: z.unknown(),
+  versions: z.record(z.string(), z.unknown()),
+  startedAt: z.string(),
+  finishedAt: z.string().nullable(),
+  /** Updates that were asked for, and that were made. */
+  steps: z.number().int().nonnegative(),
+  step: z.number().int().nonnegative(),
+  /** Why it ended before its last step. */
+  stop: z.object({ reason: z.string(), step: z.number().int() }).nullable(),
+});
+
+/** What `training.json` says. */
+export type TrainingManifest = z.infer<typeof trainingManifestSchema>;

@@ -1,0 +1,190 @@
+/** @file A line over the steps of a training run as an inline SVG: curves with bands, levels, marked steps. */
+
+import { mean, quantile } from "../util/statistics.js";
+import { type Html, html } from "./html.js";
+import { niceScale, px, type Scale } from "./scale.js";
+
+/** A value at a step, with the ends of its band where it has one. */
+export interface CurvePoint {
+  readonly x: number;
+  readonly y: number;
+  readonly low?: number | undefined;
+  readonly high?: number | undefined;
+}
+
+/** A curve of a chart. */
+export interface Curve {
+  readonly name: string;
+  /** Its colour: what training follows, what it never sees, or neither. */
+  readonly tone: "guide" | "held" | "plain";
+  readonly points: readonly CurvePoint[];
+  /** A dot at every point, for a few that were measured one by one. */
+  readonly dots?: boolean;
+}
+
+/** What a chart shows. */
+export interface LineChart {
+  readonly title: string;
+  /** What the numbers are, in a few words. */
+  readonly note: string;
+  readonly curves: readonly Curve[];
+  /** Horizontal lines: the base, a floor, a limit. */
+  readonly levels?: readonly { readonly y: number; readonly label: string }[];
+  /** Vertical lines: the kept checkpoint, an alarm. */
+  readonly steps?: readonly { readonly x: number; readonly label: string; readonly kind: "kept" | "alarm" }[];
+  /** The last step of the axis. */
+  readonly last: number;
+  /** A logarithmic axis, where all values are positive. */
+  readonly logarithmic?: boolean;
+}
+
+const WIDTH = 520;
+const HEIGHT = 230;
+const MARGIN = { left: 58, right: 14, top: 22, bottom: 28 };
+/** More points than this are drawn as means of bins with a band. */
+const MOST_POINTS = 160;
+
+/** Means of equal stretches of steps with a band from the 10th to the 90th percentile; as they are, when there are few. Values that are no numbers are left out. */
+export function condensed(points: readonly CurvePoint[], most: number = MOST_POINTS): CurvePoint[] {
+  const known = points.filter(({ y }) => Number.isFinite(y));
+  const [first, last] = [known[0], known.at(-1)];
+  if (first === undefined || last === undefined || known.length <= most) return known;
+  const bins: CurvePoint[][] = Array.from({ length: most }, () => []);
+  const width = (last.x - first.x) / most;
+  for (const point of known) bins[Math.min(most - 1, Math.floor((point.x - first.x) / width))]?.push(point);
+  return bins.flatMap((bin) => {
+    if (bin.length === 0) return [];
+    const values = bin.map(({ y }) => y);
+    return { x: mean(bin.map(({ x }) => x)), y: mean(values), low: quantile(values, 0.1), high: quantile(values, 0.9) };
+  });
+}
+
+/** A card with the chart; null where no curve has a point. */
+export function lineChart(chart: LineChart): Html | null {
+  const logarithmic = chart.logarithmic === true && everyValue(chart).every((value) => value > 0);
+  const place = (value: number): number => (logarithmic ? Math.log10(value) : value);
+  const curves = chart.curves
+    .map((curve) => ({ ...curve, points: curve.dots === true ? finite(curve.points) : condensed(curve.points) }))
+    .filter(({ points }) => points.length > 0);
+  const values = everyValue({ ...chart, curves }).map(place);
+  if (curves.length === 0) return null;
+  const scale = logarithmic
+    ? logScale(Math.min(...values), Math.max(...values))
+    : niceScale(Math.min(...values), Math.max(...values), 5);
+  const [right, floor] = [WIDTH - MARGIN.right, HEIGHT - MARGIN.bottom];
+  const x = (step: number): number => MARGIN.left + (step / Math.max(1, chart.last)) * (right - MARGIN.left);
+  const y = (value: number): number =>
+    floor - ((place(value) - scale.low) / (scale.high - scale.low)) * (floor - MARGIN.top);
+  return html`<figure class="card curve">
+    <h3>${chart.title}</h3>
+    <p class="note">${chart.note}</p>
+    <svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${chart.title}: ${spoken(curves)}">
+      ${verticalAxis(scale, logarithmic, floor)} ${horizontalAxis(chart.last, x, floor)}
+      ${(chart.levels ?? []).map(
+        (level) =>
+          html`<line
+              class="level"
+              x1="${MARGIN.left}"
+              x2="${right}"
+              y1="${px(y(level.y))}"
+              y2="${px(y(level.y))}"
+            /><text class="end" x="${right}" y="${px(y(level.y) - 4)}">${level.label}</text>`,
+      )}
+      ${(chart.steps ?? []).map(
+        (mark) =>
+          html`<line
+              class="${mark.kind}"
+              x1="${px(x(mark.x))}"
+              x2="${px(x(mark.x))}"
+              y1="${MARGIN.top - 4}"
+              y2="${floor}"
+            /><text
+              class="${mark.kind}"
+              x="${px(Math.min(Math.max(x(mark.x), MARGIN.left + 14), right - 14))}"
+              y="${MARGIN.top - 9}"
+              >${mark.label}</text
+            >`,
+      )}
+      ${curves.map((curve) => drawn(curve, x, y))}
+    </svg>
+    ${curves.length < 2 ? null : html`<div class="legend">${curves.map(({ name, tone }) => html`<span class="${tone}">${name}</span>`)}</div>`}
+  </figure>`;
+}
+
+function finite(points: readonly CurvePoint[]): CurvePoint[] {
+  return points.filter(({ y }) => Number.isFinite(y));
+}
+
+/** Every number that must fit on the vertical axis. */
+function everyValue({ curves, levels = [] }: Pick<LineChart, "curves" | "levels">): number[] {
+  const drawn = curves.flatMap(({ points }) => points.flatMap(({ y, low = y, high = y }) => [y, low, high]));
+  return [...drawn, ...levels.map(({ y }) => y)].filter(Number.isFinite);
+}
+
+function drawn({ tone, points, dots }: Curve, x: (step: number) => number, y: (value: number) => number): Html {
+  const at = (point: CurvePoint, value: number): string => `${px(x(point.x))} ${px(y(value))}`;
+  const banded = points.filter(({ low, high }) => Number.isFinite(low) && Number.isFinite(high));
+  const upper = banded.map((point) => at(point, point.high ?? point.y));
+  const lower = banded.map((point) => at(point, point.low ?? point.y)).reverse();
+  return html`${banded.length < 2 ? null : html`<path class="band ${tone}" d="M${[...upper, ...lower].join("L")}Z" />`}
+    <path class="line ${tone}" d="M${points.map((point) => at(point, point.y)).join("L")}" />
+    ${
+      dots !== true && points.length > 1
+        ? null
+        : points.map(
+            (point) =>
+              html`<circle class="${tone}" cx="${px(x(point.x))}" cy="${px(y(point.y))}" r="3"
+                ><title>step ${point.x}: ${tickLabel(point.y, 4)}</title></circle
+              >`,
+          )
+    }`;
+}
+
+function verticalAxis({ low, high, ticks }: Scale, logarithmic: boolean, floor: number): Html {
+  const right = WIDTH - MARGIN.right;
+  return html`${ticks.map((tick) => {
+    const y = floor - ((tick - low) / (high - low)) * (floor - MARGIN.top);
+    return html`<line class="axis" x1="${MARGIN.left}" x2="${right}" y1="${px(y)}" y2="${px(y)}" /><text
+        class="end"
+        x="${MARGIN.left - 7}"
+        y="${px(y + 4)}"
+        >${tickLabel(logarithmic ? 10 ** tick : tick)}</text
+      >`;
+  })}`;
+}
+
+function horizontalAxis(last: number, x: (step: number) => number, floor: number): Html {
+  const ticks = niceScale(0, Math.max(1, last), 5).ticks.filter((tick) => tick >= 0 && tick <= last && Number.isInteger(tick)); // prettier-ignore
+  return html`${ticks.map((tick) => html`<text x="${px(x(tick))}" y="${floor + 19}">${tick}</text>`)}`;
+}
+
+/** Decades, and 2 and 5 between them where there are few; in powers of ten. */
+function logScale(low: number, high: number): Scale {
+  const [first, last] = [Math.floor(low), Math.max(Math.ceil(high), Math.floor(low) + 1)];
+  const decades = Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  if (last - first > 2) {
+    const every = Math.ceil((last - first) / 6);
+    return { low: first, high: last, ticks: decades.filter((_, i) => i % every === 0), digits: 0 };
+  }
+  const fine = decades.flatMap((decade) => [1, 2, 5].map((factor) => decade + Math.log10(factor)));
+  const start = Math.max(first, ...fine.filter((tick) => tick <= low));
+  const end = Math.min(last, ...fine.filter((tick) => tick >= high && tick > start));
+  return { low: start, high: end, ticks: fine.filter((tick) => tick >= start && tick <= end), digits: 0 };
+}
+
+/** A number in few characters: `0.05`, `250`, `1e-5`. */
+function tickLabel(value: number, digits = 3): string {
+  const rounded = Number(value.toPrecision(digits));
+  const size = Math.abs(rounded);
+  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return rounded.toExponential().replace("e+", "e");
+  return String(Number(rounded.toFixed(6)));
+}
+
+function spoken(curves: readonly Curve[]): string {
+  return curves
+    .map(
+      ({ name, points }) =>
+        `${name} from ${tickLabel(points[0]?.y ?? Number.NaN)} to ${tickLabel(points.at(-1)?.y ?? Number.NaN)}`,
+    ) // prettier-ignore
+    .join(", ");
+}
