@@ -21,6 +21,8 @@ export const ACTIONS: {
   "runs show": async () => (await import("./commands/runs-show.js")).runsShow,
   "runs diff": async () => (await import("./commands/runs-diff.js")).runsDiff,
   "runs rm": async () => (await import("./commands/runs-rm.js")).runsRm,
+  "export preferences": async () => (await import("./commands/export-preferences.js")).exportPreferences,
+  "export images": async () => (await import("./commands/export-images.js")).exportImages,
   models: async () => (await import("./commands/models.js")).models,
   doctor: async () => (await import("./commands/doctor.js")).doctor,
   completion: async () => (await import("./commands/completion.js")).completion,

@@ -6,6 +6,8 @@ import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_REFINE } from "./commands/demo-refine.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { DOCTOR } from "./commands/doctor.entry.js";
+import { EXPORT_IMAGES } from "./commands/export-images.entry.js";
+import { EXPORT_PREFERENCES } from "./commands/export-preferences.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
 import { INIT } from "./commands/init.entry.js";
 import { MODELS } from "./commands/models.entry.js";
@@ -36,6 +38,8 @@ export const COMMANDS = {
   "runs show": RUNS_SHOW,
   "runs diff": RUNS_DIFF,
   "runs rm": RUNS_RM,
+  "export preferences": EXPORT_PREFERENCES,
+  "export images": EXPORT_IMAGES,
   models: MODELS,
   doctor: DOCTOR,
   completion: COMPLETION,
@@ -53,6 +57,14 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
     heading: "Pictures",
     summary: "list, show, compare and remove runs",
     examples: ["laurel runs list", "laurel runs diff RUN OTHER", "laurel runs rm --older-than 30d"],
+  },
+  export: {
+    heading: "Pictures",
+    summary: "write datasets out of runs",
+    examples: [
+      "laurel export preferences RUN OTHER --margin 0.5 --out pairs.parquet",
+      "laurel export images RUN --top-k 4 --out good",
+    ],
   },
   demo: {
     heading: "Demo models",

@@ -48,7 +48,8 @@ export async function copyFileAtomic(from: string, to: string): Promise<void> {
   }
 }
 
-function temporaryName(path: string): string {
+/** A hidden name beside `path` for what is being written; {@link isTemporaryName} knows it. */
+export function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
 }
 
