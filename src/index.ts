@@ -135,6 +135,7 @@ export type { InitLatents } from "./diffusion/init-state.js";
 export type {
   DiffusionDefaults,
   DiffusionRequest,
+  LoraRequest,
   ResolvedRequest,
   SettingLimits,
   SizeRule,
@@ -146,6 +147,7 @@ export type {
   DiffusionProgress,
   Trajectory,
 } from "./diffusion/trajectory.js";
+export type { NetworkLora, RequestLoras, ScaledLora } from "./diffusion/lora.js";
 export type { LinearForm, NoisingWeights, Sampler, StepCoefficients } from "./samplers/contract.js";
 export { SAMPLER_NAMES, type SamplerMethod, type SamplerName } from "./samplers/names.js";
 
@@ -185,7 +187,10 @@ export type { Port, Program, RunOptions } from "./runtime/program.js";
 // Checkpoints, used in place.
 export { openSafetensorsIndex, openWeights } from "./weights/open.js";
 export { type ExpectedParameter, resolveWeights, type ResolveOptions } from "./weights/resolve.js";
-export { openSafetensors, saveSafetensors } from "./weights/safetensors.js";
+export { type DeferredTensor, openSafetensors, saveSafetensors, type TensorSource } from "./weights/safetensors.js";
+export { openLora } from "./weights/lora/open.js";
+export { type LoraUpdate, type LoraUpdates, saveLora, type SaveLoraOptions } from "./weights/lora/save.js";
+export type { LoraComponent, LoraFile, LoraLayer, LoraLayers, LoraNaming } from "./weights/lora/types.js";
 export { openTorchCheckpoint } from "./weights/torch-checkpoint.js";
 export type { WeightEntry, WeightRef, WeightSource } from "./weights/types.js";
 

@@ -18,7 +18,7 @@ import type { ClipTextConfig } from "../models/clip-text.js";
 import { buildClipText, CLIP_TEXT_IGNORED_KEYS, parseClipTextConfig } from "../models/clip-text.js";
 import type { UnetConfig } from "../models/unet-2d-condition.js";
 import { buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
-import { rootScope } from "../nn/scope.js";
+import { rootScope, type RootScopeOptions, type Scope } from "../nn/scope.js";
 import { openWeights } from "../weights/open.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { resolveWeights } from "../weights/resolve.js";
@@ -82,8 +82,14 @@ export const PLAIN_TEXT: TextVariant = { skippedLayers: 0, replacing: false };
 /**
  * `ids` int64 [N, length] -> `lastHiddenState` [N, length, width]; where `replacing`, also `given` bool [N, length, 1] and `vectors`
  * [N, length, width]: the embeddings of the tokens for which `given` holds.
+ * @param adapters of the layers
  */
-export function textEncoderGraph(config: ClipTextConfig, length: number, variant: TextVariant = PLAIN_TEXT): Graph {
+export function textEncoderGraph(
+  config: ClipTextConfig,
+  length: number,
+  variant: TextVariant = PLAIN_TEXT,
+  adapters?: RootScopeOptions["adapters"],
+): Graph {
   const ids = input("ids", "int64", ["N", length]);
   const replacement = variant.replacing
     ? {
@@ -91,7 +97,7 @@ export function textEncoderGraph(config: ClipTextConfig, length: number, variant
         vectors: input("vectors", "float32", ["N", length, config.width]),
       }
     : undefined;
-  const scope = rootScope({ mode: "inference" });
+  const scope = inferenceScope(adapters);
   const { skippedLayers } = variant;
   const { lastHiddenState } = buildClipText(scope, config, ids, { skippedLayers, replacement });
   return graph("text-encoder", { lastHiddenState });
@@ -101,8 +107,14 @@ export function textEncoderGraph(config: ClipTextConfig, length: number, variant
  * `sample` [N, C, h, w], `timestep` [N], `conditioning` [P, L, width] and `row` int64 [N] (which conditioning each sample has)
  * -> `prediction` [N, C, h, w]. The few different conditionings are passed once and not repeated for each sample. A distilled denoiser also reads
  * `guidance` [N, timeConditionWidth], the embedded guidance scale.
+ * @param adapters of the layers
  */
-export function denoiserGraph(config: UnetConfig, size: LatentSize, length: number): Graph {
+export function denoiserGraph(
+  config: UnetConfig,
+  size: LatentSize,
+  length: number,
+  adapters?: RootScopeOptions["adapters"],
+): Graph {
   const sample = input("sample", "float32", ["N", config.inChannels, size.height, size.width]);
   const timestep = input("timestep", "float32", ["N"]);
   const conditioning = input("conditioning", "float32", ["P", length, config.crossAttentionWidth]);
@@ -111,9 +123,13 @@ export function denoiserGraph(config: UnetConfig, size: LatentSize, length: numb
     config.timeConditionWidth === undefined
       ? undefined
       : input("guidance", "float32", ["N", config.timeConditionWidth]);
-  const scope = rootScope({ mode: "inference" });
+  const scope = inferenceScope(adapters);
   const inputs = { sample, timestep, encoderHiddenStates, timeCondition };
   return graph("denoiser", { prediction: buildUnet(scope, config, inputs) });
+}
+
+function inferenceScope(adapters: RootScopeOptions["adapters"]): Scope {
+  return rootScope({ mode: "inference", ...(adapters === undefined ? {} : { adapters }) });
 }
 
 /** `latents` [N, C, h, w], already divided by the scaling factor -> `image` [N, 3, H, W], about [-1, 1]. */

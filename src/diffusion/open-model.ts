@@ -7,6 +7,7 @@ import type { Device } from "../runtime/device.js";
 import { SAMPLER_NAMES } from "../samplers/sampler.js";
 import { openClipTokenizer } from "../tokenizers/clip.js";
 import { InitEncoder } from "./init-encoder.js";
+import { LoraStore } from "./lora.js";
 import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
 import type { NetworkConfigs } from "./networks.js";
 import {
@@ -31,6 +32,7 @@ export interface ModelParts {
   readonly limits: SettingLimits & { readonly size: SizeRule };
   readonly programs: DiffusionPrograms;
   readonly text: TextConditioner;
+  readonly loras: LoraStore;
   readonly initEncoder: InitEncoder;
 }
 
@@ -58,7 +60,7 @@ export async function openModelParts(directory: string, device: Device): Promise
   };
   const weights = await resolveNetworkWeights(folder, graphs);
   const programs = new DiffusionPrograms(device, { configs, weights, window: length, graphs, size });
-  const text = new TextConditioner(tokenizer, (variant) => programs.text(variant), configs.text.width);
+  const text = new TextConditioner(tokenizer, (variant, loras) => programs.text(variant, loras), configs.text.width);
   const { inpainting } = configs;
   const limits = {
     textToImage: !inpainting,
@@ -69,10 +71,11 @@ export async function openModelParts(directory: string, device: Device): Promise
     promptSyntaxes: PROMPT_SYNTAXES,
     clipSkip: configs.text.layers,
     embeddings: true,
+    loras: true,
     distilledGuidance: configs.unet.timeConditionWidth !== undefined,
   };
   const initEncoder = new InitEncoder(device, folder, configs);
-  return { folder, configs, defaults, limits, programs, text, initEncoder };
+  return { folder, configs, defaults, limits, programs, text, loras: new LoraStore(configs, length), initEncoder };
 }
 
 /** @throws ModelError when laurel.json asks for a size that the networks cannot draw */

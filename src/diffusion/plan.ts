@@ -8,6 +8,7 @@ import type { DiffusionRequest, ResolvedRequest } from "./request.js";
 import { type EncodedInit } from "./init-encoder.js";
 import { schedulerFor } from "./model-folder.js";
 import { embedGuidance } from "./guidance.js";
+import { annealedWeight, networkLoras } from "./lora.js";
 import { isGuided, resolveDiffusionRequest } from "./request.js";
 import type { PromptLayout } from "./text-conditioning.js";
 import { type DiffusionOptions, latentSize, type Trajectory } from "./trajectory.js";
@@ -27,21 +28,40 @@ export async function planTrajectory(
   const { init, mask, steps, strength = 1, eta } = request;
   const start = steps - Math.floor(steps * strength);
   const sampler = createSampler(request.sampler, schedulerFor(parts.folder, mask !== undefined), steps, { eta, start });
+  const trained = parts.folder.scheduler.num_train_timesteps;
+  const loraWeights = sampler.timesteps.map((t) =>
+    annealedWeight(t, trained, request.loras.length === 0 ? undefined : request.loraAnneal),
+  );
   const latentShape = [autoencoder.latentChannels, request.height / factor, request.width / factor] as const;
   const { timeConditionWidth } = parts.configs.unet;
   const guidanceEmbedding =
     timeConditionWidth === undefined ? undefined : embedGuidance(request.guidance, timeConditionWidth);
   const guided = isGuided(request, parts.limits);
+  const loras = await parts.loras.open(request.loras);
   const layout = await layOutPrompts(parts, request);
   // compiled while the prompt is being encoded; a failure is reported where the program is used
   parts.programs
-    .denoiser(latentSize({ latentShape }), layout.length)
+    .denoiser(latentSize({ latentShape }), layout.length, networkLoras(loras.unet))
     .get()
     .catch(() => undefined);
   const encoding = init === undefined ? undefined : parts.initEncoder.encode({ ...request, init }, signal);
-  const [conditioning, encoded] = await Promise.all([parts.text.encode(layout, signal), encoding]);
+  const [conditioning, encoded] = await Promise.all([
+    parts.text.encode(layout, { signal, loras: loras.text_encoder }),
+    encoding,
+  ]);
   warnings.push(...layout.warnings, ...maskWarnings(encoded));
-  return { request, sampler, latentShape, guided, guidanceEmbedding, conditioning, init: encoded, warnings };
+  return {
+    request,
+    sampler,
+    latentShape,
+    guided,
+    guidanceEmbedding,
+    conditioning,
+    init: encoded,
+    loras,
+    loraWeights,
+    warnings,
+  };
 }
 
 /**

@@ -4,6 +4,7 @@ import type { Graph } from "../graph/types.js";
 import type { Device } from "../runtime/device.js";
 import { LazyProgram } from "../runtime/lazy-program.js";
 import type { WeightEntry } from "../weights/types.js";
+import { adaptersOf, adapterWeights, type NetworkLora } from "./lora.js";
 import type { LatentSize, NetworkConfigs, NetworkGraphs, ResolvedWeights, TextVariant } from "./networks.js";
 import { decoderGraph, denoiserGraph, PLAIN_TEXT, textEncoderGraph } from "./networks.js";
 
@@ -33,15 +34,18 @@ export class DiffusionPrograms {
     this.#decoder = new KeptProgram(device, "decoder", weights.decoder, sizeKey(size), graphs.decoder);
   }
 
-  /** `ids`, and where `replacing` `given` and `vectors` -> `lastHiddenState` */
-  text(variant: TextVariant): LazyProgram {
+  /** `ids`, where `replacing` `given` and `vectors`, and the scales of the LoRAs -> `lastHiddenState` */
+  text(variant: TextVariant, loras: readonly NetworkLora[] = []): LazyProgram {
     const { configs, window } = this.#parts;
-    return this.#text.for(textKey(variant), () => textEncoderGraph(configs.text, window, variant));
+    const graph = (): Graph => textEncoderGraph(configs.text, window, variant, adaptersOf(loras));
+    return this.#text.for(textKey(variant), graph, loras);
   }
 
-  /** `sample`, `timestep`, `conditioning` of `length` tokens, `row` -> `prediction` */
-  denoiser(size: LatentSize, length: number): LazyProgram {
-    return this.#denoiser.for(denoiserKey(size, length), () => denoiserGraph(this.#parts.configs.unet, size, length));
+  /** `sample`, `timestep`, `conditioning` of `length` tokens, `row`, and the scales of the LoRAs -> `prediction` */
+  denoiser(size: LatentSize, length: number, loras: readonly NetworkLora[] = []): LazyProgram {
+    const { configs } = this.#parts;
+    const graph = (): Graph => denoiserGraph(configs.unet, size, length, adaptersOf(loras));
+    return this.#denoiser.for(denoiserKey(size, length), graph, loras);
   }
 
   /** `latents` -> `image` */
@@ -74,12 +78,14 @@ class KeptProgram {
     private readonly graph: Graph,
   ) {}
 
-  /** The program for `key`; that for another is freed. */
-  for(key: string, graph: () => Graph): LazyProgram {
+  /** The program for `plainKey` with these LoRAs in its layers; that for anything else is freed. */
+  for(plainKey: string, graph: () => Graph, loras: readonly NetworkLora[] = []): LazyProgram {
+    const key = [plainKey, ...loras.map((lora) => lora.key)].join("\n");
     if (this.#kept?.key === key) return this.#kept.program;
     // with the device gone there is nothing left to free
     this.dispose().catch(() => undefined);
-    const { device, label, weights } = this;
+    const { device, label } = this;
+    const weights = loras.length === 0 ? this.weights : new Map([...this.weights, ...adapterWeights(loras)]);
     const program = new LazyProgram(device, key === this.key ? () => this.graph : graph, { weights, label });
     this.#kept = { key, program };
     return program;

@@ -6,6 +6,14 @@ import type { PromptSyntax } from "../prompts/attention-syntax.js";
 import type { SamplerName } from "../samplers/sampler.js";
 import { MAX_SEED } from "../tensor/random.js";
 
+/** A LoRA as a request names it. */
+export interface LoraRequest {
+  /** A LoRA file: diffusers', PEFT's or kohya's. */
+  readonly path: string;
+  /** 1 is what it was trained for, 0 the model without it. @default 1 */
+  readonly scale?: number | undefined;
+}
+
 /** A request for `count` pictures of one prompt; picture i is drawn from `seed + i`. What is undefined takes the model's default. */
 export interface DiffusionRequest {
   readonly prompt: string;
@@ -27,6 +35,13 @@ export interface DiffusionRequest {
   readonly clipSkip?: number | undefined;
   /** Files of textual inversion embeddings, for the prompt syntax "a1111". @default none */
   readonly embeddings?: readonly string[] | undefined;
+  /** LoRAs added to the denoiser and the text encoder. @default none */
+  readonly loras?: readonly LoraRequest[] | undefined;
+  /**
+   * Lets the denoiser's LoRAs in while it works, for variety: nothing of them at the start, all of their scale from this share of the way from noise to
+   * picture on, above 0 to 1. @default all of it throughout
+   */
+  readonly loraAnneal?: number | undefined;
   /** Pixels. */
   readonly width?: number | undefined;
   /** Pixels. */
@@ -61,6 +76,8 @@ export interface ResolvedRequest extends DiffusionDefaults {
   readonly promptSyntax: PromptSyntax;
   readonly clipSkip: number;
   readonly embeddings: readonly string[];
+  readonly loras: readonly LoraRequest[];
+  readonly loraAnneal: number | undefined;
   readonly seed: number;
   readonly count: number;
   readonly init: RgbImage | undefined;
@@ -98,9 +115,14 @@ export interface SettingLimits {
   readonly clipSkip?: number | undefined;
   /** Textual inversion embeddings. @default false */
   readonly embeddings?: boolean | undefined;
+  /** LoRA files. @default false */
+  readonly loras?: boolean | undefined;
   /** The guidance scale is an input of a model that was distilled with it: no negative prompt is read. @default false */
   readonly distilledGuidance?: boolean | undefined;
 }
+
+/** Far more than any LoRA is made for. */
+const MAX_LORA_SCALE = 100;
 
 /** Strength where a request does not say, as in diffusers' pipelines. */
 const DEFAULT_STRENGTH = { imageToImage: 0.8, inpainting: 1 } as const;
@@ -122,6 +144,8 @@ export function resolveDiffusionRequest(
     promptSyntax: request.promptSyntax ?? "plain",
     clipSkip: request.clipSkip ?? 1,
     embeddings: request.embeddings ?? [],
+    loras: request.loras ?? [],
+    loraAnneal: request.loraAnneal,
     seed: request.seed,
     count: request.count ?? 1,
     batch: request.batch ?? defaults.batch,
@@ -139,6 +163,9 @@ export function resolveDiffusionRequest(
   const resolved: ResolvedRequest = { ...filled, sampler: filled.sampler as SamplerName };
   if (resolved.promptSyntax === "plain" && resolved.embeddings.length > 0) {
     warnings.push("embeddings: they have no effect in plain prompts; the prompt syntax a1111 reads them");
+  }
+  if (resolved.loraAnneal !== undefined && resolved.loras.length === 0) {
+    warnings.push("LoRA annealing: it has no effect without a LoRA");
   }
   if (!isGuided(resolved, limits)) {
     if (resolved.negativePrompt !== "") {
@@ -215,12 +242,19 @@ export function checkSettings(request: DiffusionRequest, limits: SettingLimits):
     fail("sampler", `one of ${limits.samplers.join(", ")}`, sampler);
   }
   checkInit(request, limits, fail);
-  const { promptSyntax, clipSkip } = request;
+  const { promptSyntax, clipSkip, loraAnneal } = request;
   const { promptSyntaxes = ["plain"], size } = limits;
   if (promptSyntax !== undefined && !promptSyntaxes.includes(promptSyntax)) {
     fail("prompt syntax", `one of ${promptSyntaxes.join(", ")}`, promptSyntax);
   }
   whole("clip skip", clipSkip, 1, limits.clipSkip ?? 1);
+  for (const { path, scale = 1 } of request.loras ?? []) {
+    if (typeof path !== "string" || path === "") fail("LoRA", "a file", JSON.stringify(path));
+    if (!(Math.abs(scale) <= MAX_LORA_SCALE))
+      fail(`LoRA ${path}`, `a scale from -${MAX_LORA_SCALE} to ${MAX_LORA_SCALE}`, scale);
+  }
+  if (loraAnneal !== undefined && !(loraAnneal > 0 && loraAnneal <= 1))
+    fail("LoRA annealing", "a number above 0, up to 1", loraAnneal);
   if (size === undefined) return;
   for (const side of ["width", "height"] as const) {
     const value = request[side];

@@ -8,6 +8,7 @@ import { throwIfAborted } from "../util/abort.js";
 import { decodeLatents } from "./decode.js";
 import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
+import { networkLoras } from "./lora.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
@@ -67,9 +68,11 @@ export class StableDiffusion {
     return resolveDiffusionRequest(request, this.defaults, this.limits);
   }
 
-  /** Checks what only files can tell: embeddings, and the prompts that name them. @throws UsageError, ModelError */
+  /** Checks what only files can tell: LoRAs, embeddings, and the prompts that name them. @throws UsageError, ModelError */
   async check(request: DiffusionRequest): Promise<void> {
-    await layOutPrompts(this.#parts, this.resolve(request).request);
+    const resolved = this.resolve(request).request;
+    await this.#parts.loras.open(resolved.loras);
+    await layOutPrompts(this.#parts, resolved);
   }
 
   /**
@@ -95,7 +98,9 @@ export class StableDiffusion {
     options: DiffusionOptions = {},
   ): Promise<LatentState[]> {
     throwIfAborted(options.signal);
-    const denoiser = await this.#parts.programs.denoiser(latentSize(trajectory), conditioningLength(trajectory)).get();
+    const { programs } = this.#parts;
+    const loras = networkLoras(trajectory.loras.unet);
+    const denoiser = await programs.denoiser(latentSize(trajectory), conditioningLength(trajectory), loras).get();
     return stepStates(denoiser, trajectory, states, options.signal);
   }
 

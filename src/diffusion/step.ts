@@ -6,11 +6,13 @@ import type { Tensor } from "../tensor/tensor.js";
 import { elementCount, float32 } from "../tensor/tensor.js";
 import { keepUnmasked } from "./init-state.js";
 import { guide } from "./guidance.js";
+import { scaleFeeds } from "./lora.js";
 import { type LatentState, nextState } from "./latents.js";
 import type { Trajectory } from "./trajectory.js";
 
 /**
- * One step of each state, all in one run; states may be at different steps.
+ * One step of each state; states may be at different steps. All take one run, but where LoRAs are annealed one for each step that is among them: a
+ * scale is that of the whole network.
  * @param denoiser the program for the trajectory's size
  * @throws UsageError for a state at its end, CancelledError when the signal aborts
  */
@@ -18,6 +20,26 @@ export async function stepStates(
   denoiser: Program,
   trajectory: Trajectory,
   states: readonly LatentState[],
+  signal: AbortSignal | undefined,
+): Promise<LatentState[]> {
+  const groups = new Map<number, LatentState[]>();
+  for (const state of states) {
+    const weight = trajectory.loraWeights[state.stepIndex] ?? 1;
+    groups.set(weight, [...(groups.get(weight) ?? []), state]);
+  }
+  const next = new Map<LatentState, LatentState>();
+  for (const [weight, group] of groups) {
+    const stepped = await stepTogether(denoiser, trajectory, group, weight, signal);
+    group.forEach((state, i) => next.set(state, stepped[i]!));
+  }
+  return states.map((state) => next.get(state)!);
+}
+
+async function stepTogether(
+  denoiser: Program,
+  trajectory: Trajectory,
+  states: readonly LatentState[],
+  weight: number,
   signal: AbortSignal | undefined,
 ): Promise<LatentState[]> {
   const { sampler, guided, latentShape, conditioning, guidanceEmbedding, request } = trajectory;
@@ -53,6 +75,7 @@ export async function stepStates(
     timestep: float32([rows], timestep),
     row: { dtype: "int64", shape: [rows], data: row } as const,
     conditioning,
+    ...scaleFeeds(trajectory.loras.unet, denoiser.inputs, weight),
     ...(guidanceEmbedding === undefined ? {} : { guidance: repeatRows(guidanceEmbedding, rows) }),
   };
   const outputs = await denoiser.run(feeds, { signal });

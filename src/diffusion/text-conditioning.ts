@@ -11,6 +11,7 @@ import type { Tensor } from "../tensor/tensor.js";
 import { float32, int64 } from "../tensor/tensor.js";
 import type { ClipTokenizer } from "../tokenizers/types.js";
 import { unlessAborted } from "../util/abort.js";
+import { type NetworkLora, networkLoras, type ScaledLora, scaleFeeds } from "./lora.js";
 import type { TextVariant } from "./networks.js";
 
 /** Chunks whose states are kept. */
@@ -42,16 +43,26 @@ export interface PromptLayout {
   readonly warnings: readonly string[];
 }
 
+/** The program of a text encoder with LoRAs in its layers. */
+export type TextProgram = (variant: TextVariant, loras: readonly NetworkLora[]) => LazyProgram;
+
+/** How prompts are encoded. */
+export interface EncodeOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Of the text encoder. @default none */
+  readonly loras?: readonly ScaledLora[] | undefined;
+}
+
 /** Encodes prompts chunk by chunk, so that a conditioning never depends on the prompts beside it. */
 export class TextConditioner {
   readonly #tokenizer: ClipTokenizer;
-  readonly #program: (variant: TextVariant) => LazyProgram;
+  readonly #program: TextProgram;
   readonly #width: number;
   /** In order of use, the latest last. */
   readonly #known = new Map<string, Promise<Float32Array>>();
 
   /** @param width numbers of one token's state */
-  constructor(tokenizer: ClipTokenizer, program: (variant: TextVariant) => LazyProgram, width: number) {
+  constructor(tokenizer: ClipTokenizer, program: TextProgram, width: number) {
     this.#tokenizer = tokenizer;
     this.#program = program;
     this.#width = width;
@@ -83,8 +94,11 @@ export class TextConditioner {
   }
 
   /** The conditioning, float32 [prompts, length, width]. @throws CancelledError when `signal` aborts */
-  async encode({ prompts, length, variant }: PromptLayout, signal?: AbortSignal): Promise<Tensor<"float32">> {
-    const encoded = Promise.all(prompts.flat().map((chunk) => this.#encodeChunk(chunk, variant)));
+  async encode(
+    { prompts, length, variant }: PromptLayout,
+    { signal, loras = [] }: EncodeOptions = {},
+  ): Promise<Tensor<"float32">> {
+    const encoded = Promise.all(prompts.flat().map((chunk) => this.#encodeChunk(chunk, variant, loras)));
     const states = new Float32Array(prompts.length * length * this.#width);
     // others may wait for the same chunk: aborting stops the waiting, not the run
     const chunks = await unlessAborted(encoded, signal);
@@ -92,14 +106,15 @@ export class TextConditioner {
     return float32([prompts.length, length, this.#width], states);
   }
 
-  #encodeChunk(chunk: Chunk, variant: TextVariant): Promise<Float32Array> {
+  #encodeChunk(chunk: Chunk, variant: TextVariant, loras: readonly ScaledLora[]): Promise<Float32Array> {
     const key = JSON.stringify([
       variant.skippedLayers,
       chunk.ids,
       chunk.multipliers,
       chunk.insertions.map(({ at, embedding }) => [at, embedding.digest]),
+      loras.map(({ lora, scale }) => [lora.key, scale]),
     ]);
-    const states = this.#known.get(key) ?? this.#run(chunk, variant);
+    const states = this.#known.get(key) ?? this.#run(chunk, variant, loras);
     this.#known.delete(key);
     this.#known.set(key, states);
     // what failed (a cancelled run, a dead device) is not kept
@@ -113,9 +128,16 @@ export class TextConditioner {
     return states;
   }
 
-  async #run({ ids, multipliers, insertions }: Chunk, variant: TextVariant): Promise<Float32Array> {
-    const program = await this.#program(variant).get();
-    const feeds: Record<string, Tensor> = { ids: int64([1, ids.length], ids) };
+  async #run(
+    { ids, multipliers, insertions }: Chunk,
+    variant: TextVariant,
+    loras: readonly ScaledLora[],
+  ): Promise<Float32Array> {
+    const program = await this.#program(variant, networkLoras(loras)).get();
+    const feeds: Record<string, Tensor> = {
+      ids: int64([1, ids.length], ids),
+      ...scaleFeeds(loras, program.inputs),
+    };
     if (variant.replacing) {
       const given = new Uint8Array(ids.length);
       const vectors = new Float32Array(ids.length * this.#width);

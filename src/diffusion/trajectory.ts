@@ -4,6 +4,7 @@ import type { RgbImage } from "../image/types.js";
 import type { Sampler } from "../samplers/contract.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { EncodedInit } from "./init-encoder.js";
+import type { RequestLoras } from "./lora.js";
 import type { LatentSize } from "./networks.js";
 import type { ResolvedRequest } from "./request.js";
 
@@ -21,6 +22,10 @@ export interface Trajectory {
   readonly conditioning: Tensor<"float32">;
   /** The picture that its candidates start from; undefined when they start from the prompt alone. */
   readonly init: EncodedInit | undefined;
+  /** The LoRAs of the request. */
+  readonly loras: RequestLoras;
+  /** What the scales of the denoiser's LoRAs are multiplied with at each entry of the sampler. */
+  readonly loraWeights: readonly number[];
   /** Truncated prompts, settings without effect. */
   readonly warnings: readonly string[];
 }

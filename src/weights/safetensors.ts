@@ -189,6 +189,17 @@ function print(value: JsonValue | undefined): string {
   return (JSON.stringify(value) ?? "none").slice(0, 80);
 }
 
+/** A tensor that is read when it is written: files larger than memory can be made of them. */
+export interface DeferredTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** A tensor of this dtype and shape. */
+  read(): Promise<Tensor>;
+}
+
+/** A tensor to be written: at hand, or read in its turn. */
+export type TensorSource = Tensor | DeferredTensor;
+
 /**
  * Writes tensors as a safetensors file, atomically. Equal tensors and metadata give equal bytes, whatever the order of the maps:
  * tensors are laid out by element size (descending), then name, so that each is aligned, and the data starts at a multiple of 8.
@@ -196,7 +207,7 @@ function print(value: JsonValue | undefined): string {
  */
 export async function saveSafetensors(
   path: string,
-  tensors: ReadonlyMap<string, Tensor>,
+  tensors: ReadonlyMap<string, TensorSource>,
   metadata: ReadonlyMap<string, string> | Readonly<Record<string, string>> = {},
   options: { durable?: boolean } = {},
 ): Promise<void> {
@@ -212,12 +223,11 @@ export async function saveSafetensors(
     fields.push(`"__metadata__":{${pairs.join(",")}}`);
   }
   let position = 0;
-  for (const [name, { dtype, shape, data }] of ordered) {
+  for (const [name, source] of ordered) {
+    const { dtype, shape } = source;
     if (name === "__metadata__") throw new UsageError(`${path}: expected a tensor name, got the reserved __metadata__`);
-    if (data.length !== elementCount(shape)) {
-      throw new UsageError(`${path}: ${name}: expected ${elementCount(shape)} elements, got ${data.length}`);
-    }
-    const end = position + data.byteLength;
+    if ("data" in source) checkElements(path, name, source, source);
+    const end = position + elementCount(shape) * byteSize(dtype);
     const info = { dtype: NAMES[dtype], shape, data_offsets: [position, end] };
     fields.push(`${JSON.stringify(name)}:${JSON.stringify(info)}`);
     position = end;
@@ -226,10 +236,32 @@ export async function saveSafetensors(
   const header = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, " ");
   header.writeBigUInt64LE(BigInt(header.length - 8), 0);
   text.copy(header, 8);
-  await writeFileAtomic(path, pieces(header, ordered), options);
+  await writeFileAtomic(path, pieces(path, header, ordered), options);
 }
 
-function* pieces(header: Uint8Array, tensors: readonly (readonly [string, Tensor])[]): Generator<Uint8Array> {
+async function* pieces(
+  path: string,
+  header: Uint8Array,
+  tensors: readonly (readonly [string, TensorSource])[],
+): AsyncGenerator<Uint8Array> {
   yield header;
-  for (const [, { data }] of tensors) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  for (const [name, source] of tensors) {
+    const tensor = "data" in source ? source : await source.read();
+    checkElements(path, name, source, tensor);
+    const { data } = tensor;
+    yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  }
+}
+
+/** @throws UsageError when a tensor is not what was said of it */
+function checkElements(
+  path: string,
+  name: string,
+  { dtype, shape }: Pick<TensorSource, "dtype" | "shape">,
+  { dtype: actual, data }: Tensor,
+): void {
+  if (data.length !== elementCount(shape)) {
+    throw new UsageError(`${path}: ${name}: expected ${elementCount(shape)} elements, got ${data.length}`);
+  }
+  if (actual !== dtype) throw new UsageError(`${path}: ${name}: expected ${dtype}, got ${actual}`);
 }
