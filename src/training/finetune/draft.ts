@@ -1,0 +1,151 @@
+/** @file DRaFT: the reward's gradient through the last sampler steps (Clark et al. 2023, arXiv 2309.17400), or a random number of them (AlignProp). */
+
+import { UsageError } from "../../errors.js";
+import { createSampler } from "../../samplers/sampler.js";
+import type { Sampler } from "../../samplers/contract.js";
+import { TorchGenerator } from "../../tensor/random.js";
+import { float32, type Tensor } from "../../tensor/tensor.js";
+import type { GradientProgram } from "../gradient-program.js";
+import type { LatentState } from "../../diffusion/latents.js";
+import {
+  compileLoss,
+  drawPrompts,
+  drawSeeds,
+  type LossContext,
+  promptFeeds,
+  rewardFeeds,
+  stack,
+  type TrainingLoss,
+} from "./loss.js";
+import { lastStepsObjective, oneStepObjective } from "./reward-objective.js";
+import type { SettingsOf } from "./settings.js";
+
+/** DRaFT-K, AlignProp's truncation, or DRaFT-LV, as the settings say. @throws UsageError for more steps than the sampler has */
+export function createDraftLoss(context: LossContext, settings: SettingsOf<"draft">): Promise<TrainingLoss> {
+  const { sampling, lastSteps } = settings;
+  const sampler = createSampler(sampling.sampler, context.model.scheduler, sampling.steps);
+  if (lastSteps > sampler.steps.length)
+    throw new UsageError(`lastSteps: expected at most the sampler's ${sampler.steps.length}, got ${lastSteps}`);
+  return settings.lowVariance > 0
+    ? createLowVariance(context, settings, sampler)
+    : createLastSteps(context, settings, sampler);
+}
+
+/** A program for each number of differentiated steps in use, compiled when it is first drawn. */
+async function createLastSteps(
+  context: LossContext,
+  { sampling: { guidance }, lastSteps, truncation }: SettingsOf<"draft">,
+  sampler: Sampler,
+): Promise<TrainingLoss> {
+  const { model, drawer, guides, batchSize, signal } = context;
+  const rows = { rows: batchSize, guidance };
+  const programs = new Map<number, GradientProgram>();
+  const programOf = async (count: number): Promise<GradientProgram> => {
+    const known = programs.get(count);
+    if (known !== undefined) return known;
+    const compiled = await compileLoss(
+      context,
+      `draft-${count}`,
+      lastStepsObjective(model, guides, rows, sampler, count),
+    );
+    programs.set(count, compiled);
+    return compiled;
+  };
+  const { parameters } = await programOf(lastSteps);
+  return {
+    parameters,
+    async gradient(generator, where) {
+      const prompts = drawPrompts(context, generator, batchSize);
+      const seeds = drawSeeds(generator, batchSize);
+      const count = truncation === "random" ? generator.randint(1, lastSteps + 1, 1)[0]! : lastSteps;
+      const first = sampler.steps.length - count;
+      const states = await drawer.draw({ prompts, seeds, sampler, guidance, stop: first, signal });
+      const program = await programOf(count);
+      const feeds = {
+        ...stateFeeds(states, sampler, first, drawer.latentShape),
+        ...(await promptFeeds(context, prompts, guidance)),
+        ...rewardFeeds(context, prompts),
+      };
+      return program.run(feeds, where);
+    },
+    async dispose() {
+      for (const program of programs.values()) await program.dispose();
+    },
+  };
+}
+
+/** Where the trajectories stand, and the noise of their last steps, from each state's own random stream. */
+function stateFeeds(
+  states: readonly LatentState[],
+  sampler: Sampler,
+  first: number,
+  shape: readonly number[],
+): Record<string, Tensor> {
+  const feeds: Record<string, Tensor> = {
+    sample: stack(
+      states.map(({ latents }) => latents),
+      shape,
+    ),
+  };
+  const registers = states[0]?.history.length ?? 0;
+  for (let i = 0; i < registers; i++)
+    feeds[`history.${i}`] = stack(
+      states.map(({ history }) => history[i]!),
+      shape,
+    );
+  const streams = states.map(({ random }) => TorchGenerator.restore(random));
+  for (const [k, { drawsNoise, next }] of sampler.steps.slice(first).entries()) {
+    if (!drawsNoise) continue;
+    const noise = streams.map((stream, i) => stream.randn(states[i]!.latents.length));
+    if (next.noise !== undefined && next.noise !== 0) feeds[`noise.${k}`] = stack(noise, shape);
+  }
+  return feeds;
+}
+
+/**
+ * DRaFT-LV (section 4.2): finished latents are noised anew to the sampler's last noise level several times, and the one step from there is differentiated for all
+ * of them: many gradients for one trajectory.
+ */
+async function createLowVariance(
+  context: LossContext,
+  { sampling: { guidance }, lowVariance }: SettingsOf<"draft">,
+  sampler: Sampler,
+): Promise<TrainingLoss> {
+  const { model, drawer, guides, batchSize, signal } = context;
+  const count = batchSize * lowVariance;
+  const program = await compileLoss(
+    context,
+    "draft-lv",
+    oneStepObjective(model, guides, { rows: count, guidance }, undefined),
+  );
+  const last = sampler.steps.length - 1;
+  const { clean } = sampler.steps[last]!;
+  const level = sampler.noising[last]!;
+  return {
+    parameters: program.parameters,
+    async gradient(generator, where) {
+      const drawn = drawPrompts(context, generator, batchSize);
+      const seeds = drawSeeds(generator, batchSize);
+      const states = await drawer.draw({ prompts: drawn, seeds, sampler, guidance, signal });
+      const prompts = drawn.flatMap((prompt) => Array<string>(lowVariance).fill(prompt));
+      const noised = states.flatMap(({ latents }) =>
+        Array.from({ length: lowVariance }, () => {
+          const noise = generator.randn(latents.length);
+          return latents.map((value, i) => level.sample * value + level.noise * noise[i]!);
+        }),
+      );
+      const every = (value: number) => float32([count, 1, 1, 1], new Float32Array(count).fill(value));
+      const feeds = {
+        sample: stack(noised, drawer.latentShape),
+        inputScale: every(sampler.inputScales[last]!),
+        cleanSample: every(clean.sample),
+        cleanOutput: every(clean.output),
+        timestep: float32([count], new Float32Array(count).fill(sampler.timesteps[last]!)),
+        ...(await promptFeeds(context, prompts, guidance)),
+        ...rewardFeeds(context, prompts),
+      };
+      return program.run(feeds, where);
+    },
+    dispose: () => program.dispose(),
+  };
+}
