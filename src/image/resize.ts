@@ -218,9 +218,15 @@ function resizedAxis(filter: Filter, size: number, outSize: number, first: numbe
 }
 
 /**
- * Both passes, each rounded to 8 bits; a pass that keeps the size is left out. Horizontal first, unless the height shrinks by more
- * than twice the pixels that the width does: so since Pillow 13.0; earlier versions never begin with the vertical pass.
+ * Whether the rows of an image are made before its columns: if the height shrinks by more than twice the pixels that the width does. So since
+ * Pillow 13.0; earlier versions never begin with the rows.
  */
+export function rowsFirst(from: { width: number; height: number }, to: { width: number; height: number }): boolean {
+  const rowsLost = from.height - to.height;
+  return rowsLost > 0 && rowsLost > (from.width - to.width) * 2;
+}
+
+/** Both passes, each rounded to 8 bits; a pass that keeps the size is left out. */
 function resample(
   image: Bytes,
   channels: number,
@@ -237,8 +243,7 @@ function resample(
   const columns = resizedAxis(filter, image.width, width, window.left, window.width);
   const rows = resizedAxis(filter, image.height, height, window.top, window.height);
   let data = crop(image, channels, columns, rows);
-  const rowsLost = image.height - height;
-  const verticalFirst = rowsLost > 0 && rowsLost > (image.width - width) * 2;
+  const verticalFirst = rowsFirst(image, { width, height });
   // Vertically a pixel's neighbour is a whole row away: one line of `height` positions with columns * channels channels.
   const vertical = (across: number) => {
     if (rows.kernel !== undefined) data = resampleLines(data, 1, rows.count, across * channels, rows.kernel);

@@ -5,7 +5,7 @@ import { clip, constant, div, matMul, slice, sub } from "../graph/builder.js";
 import { formatShape } from "../graph/dims.js";
 import type { Value } from "../graph/types.js";
 import { centreSquare } from "../image/preprocess.js";
-import { bicubicWeights } from "../image/resize.js";
+import { bicubicWeights, rowsFirst } from "../image/resize.js";
 import { float32 } from "../tensor/tensor.js";
 import type { RewardNetwork } from "./contract.js";
 
@@ -20,23 +20,23 @@ export interface ImageSize {
 
 /**
  * An image float32 `[N, 3, H, W]` of RGB in [0, 1] to normalised pixels `[N, 3, S, S]` of a reward, as `score()` makes them of bytes but for the
- * rounding to 8 bits: Pillow's antialiased bicubic, width first, each axis as one matrix product of which only the rows inside the centre crop are
- * kept; then (x - mean) / std.
+ * rounding to 8 bits: Pillow's antialiased bicubic in Pillow's order of the axes, each as one matrix product of which only what lies inside the centre crop
+ * is kept; then (x - mean) / std.
  *
  * The bicubic overshoots at edges. Pillow cuts what leaves the range of bytes after each pass; here it is cut half a step of a byte outside,
  * so that rounding errors do not take the gradient from plain white and black.
  */
 export function preprocessImage(image: Value, size: ImageSize, network: RewardNetwork): Value {
   const { height, width } = size;
-  const [, channels, rows, columns] = image.shape;
-  if (image.shape.length !== 4 || channels !== 3 || rows !== height || columns !== width) {
+  if (image.shape.length !== 4 || image.shape.slice(1).join() !== [3, height, width].join()) {
     throw new InternalError(`image: expected [N,3,${height},${width}], got ${formatShape(image.shape)}`);
   }
   const side = network.imageSize;
   const resized = centreSquare(side, size);
   const { left, top } = resized.window;
-  const narrow = resizeAxis(image, 3, resized.width, left, side);
-  const square = resizeAxis(narrow, 2, resized.height, top, side);
+  const columns = (x: Value): Value => resizeAxis(x, 3, resized.width, left, side);
+  const rows = (x: Value): Value => resizeAxis(x, 2, resized.height, top, side);
+  const square = rowsFirst(size, resized) ? columns(rows(image)) : rows(columns(image));
   const perChannel = (values: readonly number[]): Value => constant(float32([3, 1, 1], Float32Array.from(values)));
   return div(sub(square, perChannel(network.mean)), perChannel(network.std));
 }

@@ -17,17 +17,10 @@ from transformers import BertTokenizer, CLIPConfig, CLIPModel, CLIPTokenizer
 
 from models_cases import MED
 from models_image_reward import SmallImageReward, image_reward
+from rewards_fixture import OUT, PROMPTS, VISION
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-OUT = FIXTURES / "rewards"
 IMAGES = ["rgb.png", "rgb-tall.png", "palette.png", "rgba.png", "grey.png", "one-bit.png", "rgb.jpg", "cmyk.jpg", "rgb.webp", "palette-4bit.png"]
-PROMPTS = [
-    "a red circle above a blue square",
-    "a small green triangle, left of a pink circle on a grey background!",
-    "",
-    "the quick brown fox " * 12,
-]
-VISION = dict(image_size=32, patch=8, width=64, depth=2, heads=1)
 CLIP = dict(
     projection_dim=24,
     text_config=dict(vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=20,
