@@ -40,22 +40,27 @@ export interface LineChart {
 
 const WIDTH = 520;
 const HEIGHT = 230;
-const MARGIN = { left: 58, right: 14, top: 22, bottom: 28 };
-/** More points than this are drawn as means of bins with a band. */
-const MOST_POINTS = 160;
+const MARGIN = { left: 58, right: 24, top: 22, bottom: 28 };
+/** Fewer points than this are drawn as they are; more as means of stretches, each of several points. */
+const FEW_POINTS = 120;
+const STRETCHES = { least: 40, most: 160, points: 8 } as const;
+/** Width that the label of a marked step takes. */
+const LABEL = 42;
 
 /** Means of equal stretches of steps with a band from the 10th to the 90th percentile; as they are, when there are few. Values that are no numbers are left out. */
-export function condensed(points: readonly CurvePoint[], most: number = MOST_POINTS): CurvePoint[] {
-  const known = points.filter(({ y }) => Number.isFinite(y));
+export function condensed(points: readonly CurvePoint[]): CurvePoint[] {
+  const known = finite(points);
   const [first, last] = [known[0], known.at(-1)];
-  if (first === undefined || last === undefined || known.length <= most) return known;
-  const bins: CurvePoint[][] = Array.from({ length: most }, () => []);
-  const width = (last.x - first.x) / most;
-  for (const point of known) bins[Math.min(most - 1, Math.floor((point.x - first.x) / width))]?.push(point);
-  return bins.flatMap((bin) => {
-    if (bin.length === 0) return [];
-    const values = bin.map(({ y }) => y);
-    return { x: mean(bin.map(({ x }) => x)), y: mean(values), low: quantile(values, 0.1), high: quantile(values, 0.9) };
+  if (first === undefined || last === undefined || known.length <= FEW_POINTS) return known;
+  const count = Math.min(STRETCHES.most, Math.max(STRETCHES.least, Math.floor(known.length / STRETCHES.points)));
+  const stretches: CurvePoint[][] = Array.from({ length: count }, () => []);
+  const width = (last.x - first.x) / count;
+  for (const point of known) stretches[Math.min(count - 1, Math.floor((point.x - first.x) / width))]?.push(point);
+  return stretches.flatMap((stretch) => {
+    if (stretch.length === 0) return [];
+    const values = stretch.map(({ y }) => y);
+    const x = mean(stretch.map((point) => point.x));
+    return { x, y: mean(values), low: quantile(values, 0.1), high: quantile(values, 0.9) };
   });
 }
 
@@ -70,7 +75,7 @@ export function lineChart(chart: LineChart): Html | null {
   if (curves.length === 0) return null;
   const scale = logarithmic
     ? logScale(Math.min(...values), Math.max(...values))
-    : niceScale(Math.min(...values), Math.max(...values), 5);
+    : linearScale(Math.min(...values), Math.max(...values));
   const [right, floor] = [WIDTH - MARGIN.right, HEIGHT - MARGIN.bottom];
   const x = (step: number): number => MARGIN.left + (step / Math.max(1, chart.last)) * (right - MARGIN.left);
   const y = (value: number): number =>
@@ -80,35 +85,50 @@ export function lineChart(chart: LineChart): Html | null {
     <p class="note">${chart.note}</p>
     <svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${chart.title}: ${spoken(curves)}">
       ${verticalAxis(scale, logarithmic, floor)} ${horizontalAxis(chart.last, x, floor)}
+      ${markedSteps(chart.steps ?? [], x, right, floor)}
       ${(chart.levels ?? []).map(
         (level) =>
-          html`<line
-              class="level"
-              x1="${MARGIN.left}"
-              x2="${right}"
-              y1="${px(y(level.y))}"
-              y2="${px(y(level.y))}"
-            /><text class="end" x="${right}" y="${px(y(level.y) - 4)}">${level.label}</text>`,
-      )}
-      ${(chart.steps ?? []).map(
-        (mark) =>
-          html`<line
-              class="${mark.kind}"
-              x1="${px(x(mark.x))}"
-              x2="${px(x(mark.x))}"
-              y1="${MARGIN.top - 4}"
-              y2="${floor}"
-            /><text
-              class="${mark.kind}"
-              x="${px(Math.min(Math.max(x(mark.x), MARGIN.left + 14), right - 14))}"
-              y="${MARGIN.top - 9}"
-              >${mark.label}</text
-            >`,
+          html`<line class="level" x1="${MARGIN.left}" x2="${right}" y1="${px(y(level.y))}" y2="${px(y(level.y))}" />`,
       )}
       ${curves.map((curve) => drawn(curve, x, y))}
+      ${(chart.levels ?? []).map((level) => html`<text class="end level" x="${right}" y="${px(y(level.y) - 4)}">${level.label}</text>`)}
     </svg>
     ${curves.length < 2 ? null : html`<div class="legend">${curves.map(({ name, tone }) => html`<span class="${tone}">${name}</span>`)}</div>`}
   </figure>`;
+}
+
+/** Vertical lines with labels above that do not cover each other. */
+function markedSteps(
+  steps: NonNullable<LineChart["steps"]>,
+  x: (step: number) => number,
+  right: number,
+  floor: number,
+): Html {
+  let next = right;
+  const placed = [...steps]
+    .sort((a, b) => b.x - a.x)
+    .map((mark) => {
+      const label = Math.max(Math.min(x(mark.x), next), MARGIN.left);
+      next = label - LABEL;
+      return { ...mark, label, text: mark.label };
+    });
+  return html`${placed.map(
+    ({ kind, label, text, ...mark }) =>
+      html`<line
+          class="${kind}"
+          x1="${px(x(mark.x))}"
+          x2="${px(x(mark.x))}"
+          y1="${MARGIN.top - 4}"
+          y2="${floor}"
+        /><text class="${kind}" x="${px(label)}" y="${MARGIN.top - 9}">${text}</text>`,
+  )}`;
+}
+
+/** Round ticks; values that are never negative get no axis below 0. */
+function linearScale(low: number, high: number): Scale {
+  const scale = niceScale(low, high, 5);
+  if (low < 0 || scale.low >= 0) return scale;
+  return { ...scale, low: 0, ticks: scale.ticks.filter((tick) => tick >= 0) };
 }
 
 function finite(points: readonly CurvePoint[]): CurvePoint[] {

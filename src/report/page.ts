@@ -144,6 +144,11 @@ function tables(run: RunSnapshot): Html {
         ["Read by the reward", config.rewardPrompt],
         ["Clip skip", config.clipSkip],
         ["Embeddings", embeddings.length === 0 ? null : embeddings.map(({ path }) => path).join(", ")],
+        [
+          "LoRAs",
+          config.loras.length === 0 ? null : config.loras.map(({ path, scale }) => `${path} at ${scale}`).join(", "),
+        ],
+        ["LoRAs grow until", config.loraAnneal === null ? null : `${Math.round(config.loraAnneal * 100)} % of the way`],
         ["Size", size],
         ["Batch", config.batch],
       ])}

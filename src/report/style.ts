@@ -46,7 +46,7 @@ h2 { font-size: 17px; font-weight: 650; margin: 44px 0 14px; }
 .chart .line.plain { stroke: var(--ink); } .chart .band.plain, .chart circle.plain { fill: var(--ink); }
 .chart .line.guide { stroke: var(--accent); } .chart .band.guide, .chart circle.guide { fill: var(--accent); }
 .chart .line.held { stroke: var(--held); } .chart .band.held, .chart circle.held { fill: var(--held); }
-.chart .level { stroke: var(--soft); stroke-dasharray: 3 4; }
+.chart line.level { stroke: var(--soft); stroke-dasharray: 3 4; } .chart text.level { paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 .chart line.kept { stroke: var(--gold); stroke-width: 1.5; } .chart line.alarm { stroke: var(--alert); stroke-width: 1.5; }
 .chart text.kept { fill: var(--gold); font-weight: 650; } .chart text.alarm { fill: var(--alert); font-weight: 650; }
 .legend .guide::before { background: var(--accent); } .legend .held::before { background: var(--held); } .legend .plain::before { background: var(--ink); }
@@ -55,6 +55,7 @@ h2 { font-size: 17px; font-weight: 650; margin: 44px 0 14px; }
 .pairs { display: grid; gap: 10px; min-width: 560px; align-items: center; } .pairs > b { font-size: 13px; text-align: center; } .pairs > b.kept { color: var(--gold); }
 .pairs p { margin: 0; font-size: 13.5px; overflow-wrap: anywhere; } .pairs p span { display: block; color: var(--soft); font-size: 12px; }
 .pairs figure { border-radius: 8px; } .pairs figcaption { padding: 3px 8px 4px; font-size: 12px; justify-content: center; } .pairs .none { color: var(--soft); text-align: center; }
+.paths th { white-space: normal; overflow-wrap: break-word; } .paths td { min-width: 120px; }
 .commands { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 12.5px/1.8 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; color: var(--soft); font-size: 13px; margin-top: 8px; }
 .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px; background: var(--point); }
@@ -78,6 +79,6 @@ th, td { text-align: left; vertical-align: top; padding: 5px 0; border-top: 1px 
 th { color: var(--soft); padding-right: 16px; white-space: nowrap; } td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 code { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 40px; color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
-@media (max-width: 640px) { .hero { grid-template-columns: 1fr; gap: 20px; } main { padding: 20px 16px 40px; } .chart text { font-size: 19px; } .grid { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 10px; } }
+@media (max-width: 640px) { .hero { grid-template-columns: 1fr; gap: 20px; } main { padding: 20px 16px 40px; } .chart text { font-size: 19px; } .curve .chart text { font-size: 14px; } .grid { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 10px; } }
 @media print { body { background: #fff; } figure, .card { break-inside: avoid; } }
 `;

@@ -34,8 +34,10 @@ export function guardCharts({ validations, verdicts, guards, kept }: GuardCurves
     return lineChart({ title: reward, note, curves, levels: [{ y: base, label: "base" }], ...shared });
   };
   return [
-    ...first.guide.map(({ reward }) => rewardChart(reward, "guide", "guide, mean of the validation pictures; band: two standard errors of the paired differences")), // prettier-ignore
-    ...first.heldOut.map(({ reward }) => rewardChart(reward, "held", "held out: training never sees it")),
+    ...first.guide.map(({ reward }) => rewardChart(reward, "guide", "guide; band: two standard errors of the paired differences")), // prettier-ignore
+    ...first.heldOut.map(({ reward }) =>
+      rewardChart(reward, "held", "held out: training never sees it; band as for the guide"),
+    ),
     diversityChart(verdicts, guards, shared),
     divergenceChart(validations, guards, shared),
   ].flatMap((chart) => chart ?? []);
@@ -89,8 +91,8 @@ function divergenceChart(
 const OWN = ["step", "loss", "learningRate", "gradientNorm", "seconds", "pretrain/loss", "pretrain/gradientNorm", "gradientRatio"]; // prettier-ignore
 
 /** Loss, rewards of the training batches, gradient norms and their ratio, learning rate, and whatever else the updates logged. */
-export function trainingCharts(updates: readonly UpdateRecord[], steps: number): Html[] {
-  const last = Math.max(steps, updates.at(-1)?.step ?? 0);
+export function trainingCharts(updates: readonly UpdateRecord[]): Html[] {
+  const last = updates.at(-1)?.step ?? 0;
   const curve = (key: string, name: string, tone: Curve["tone"] = "plain"): Curve => ({
     name,
     tone,
@@ -102,7 +104,7 @@ export function trainingCharts(updates: readonly UpdateRecord[], steps: number):
   const keys = [...new Set(updates.flatMap((update) => Object.keys(update)))];
   const rest = keys.filter((key) => !OWN.includes(key));
   const rewards = rest.filter((key) => key.startsWith("reward/"));
-  const note = updates.length > 160 ? "means of stretches of updates; band: 10th to 90th percentile" : "each update";
+  const note = updates.length > 120 ? "means of stretches of updates; band: 10th to 90th percentile" : "each update";
   const chart = (title: string, curves: Curve[], more: Partial<LineChart> = {}): Html | null =>
     lineChart({ title, note, curves, last, ...more });
   const norms = [curve("gradientNorm", "loss", "guide"), curve("pretrain/gradientNorm", "pre-training loss", "held")];

@@ -87,13 +87,13 @@ function verdictBox({ manifest, validations, verdicts, guards, kept }: TrainingP
   const alarms = [...told, ...judged];
   const warned = [...new Set(verdicts.flatMap(({ warnings }) => warnings))].filter((text) => !alarms.includes(text));
   const off = guardConsequences(guards, validations[0]?.heldOut ?? []);
-  const stop = manifest.stop === null ? null : html`<p>Stopped at step ${manifest.stop.step}: ${manifest.stop.reason}</p>`; // prettier-ignore
+  const stop = manifest.stop === null ? null : html`<p>Stopped at step ${manifest.stop.step}: ${manifest.stop.reason.replace(/\.$/, "")}.</p>`; // prettier-ignore
   const item = (text: string, name: string): Html => html`<li${new Html(name === "" ? "" : ` class="${name}"`)}>${text}</li>`; // prettier-ignore
   return html`<section class="card verdict${alarms.length > 0 ? " alarmed" : ""}">
     <strong
       >${alarms.length > 0 ? "The guards raised an alarm" : verdicts.length > 0 ? "The guards raised no alarm" : "Not validated"}</strong
     >
-    <p>Kept: ${kept.reason}.</p>
+    <p>Kept${manifest.status === "running" ? " so far" : null}: ${kept.reason}.</p>
     ${stop}
     <ul>
       ${alarms.map((text) => item(text, "alarm"))}${limited(warned, MOST_WARNINGS).map((text) => item(text, ""))}${off.map((text) => item(text, ""))}
@@ -101,7 +101,7 @@ function verdictBox({ manifest, validations, verdicts, guards, kept }: TrainingP
   </section>`;
 }
 
-const MOST_WARNINGS = 12;
+const MOST_WARNINGS = 4;
 
 function limited(texts: readonly string[], most: number): string[] {
   if (texts.length <= most) return [...texts];
@@ -125,7 +125,7 @@ function beforeAfter({ places, columns, validations, kept }: TrainingPageContent
     ].join(", ");
   return html`<h2>Before and after</h2>
     <section class="card scroll">
-      <div class="pairs" style="grid-template-columns:minmax(130px,1.4fr) repeat(${columns.length},minmax(84px,1fr))">
+      <div class="pairs" style="grid-template-columns:minmax(130px,320px) repeat(${columns.length},minmax(84px,180px))">
         <b></b>
         ${columns.map(({ step }) => html`<b${new Html(step === kept.step ? ' class="kept"' : "")}>${name(step)}</b>`)}
         ${shown.map(({ index, prompt, seed }) => [
@@ -158,7 +158,7 @@ function picture(image: EmbeddedImage | undefined, score: string | undefined, al
 
 function charts(content: TrainingPageContent): Html {
   const guards = guardCharts(content);
-  const training = trainingCharts(content.updates, content.manifest.steps);
+  const training = trainingCharts(content.updates);
   return html`${guards.length === 0 ? null : html`<h2>Rewards and guards</h2><div class="curves">${guards}</div>`}
     ${training.length === 0 ? null : html`<h2>Updates</h2><div class="curves">${training}</div>`}`; // prettier-ignore
 }
@@ -209,7 +209,7 @@ function settings({ config, models, versions, startedAt, finishedAt }: TrainingM
     ["ended", finishedAt === null ? null : shownTime(finishedAt)],
   ];
   return html`<h2>Settings</h2>
-    <div class="tables">
+    <div class="tables paths">
       ${table("Method", leaves(config))} ${table("Models", leaves(models))}
       ${table("Run", [...run, ...leaves(versions)])}
     </div>`;
@@ -227,10 +227,11 @@ function leaves(value: unknown, path = ""): [string, string][] {
   return [[path, typeof value === "string" && text.startsWith('"') ? value : text]];
 }
 
-function goingOn({ manifest, result, places }: TrainingPageContent): Html {
+function goingOn({ manifest, result, places, verdicts }: TrainingPageContent): Html {
   const prompt = JSON.stringify(places[0]?.prompt ?? "a prompt").replace(/[$`!]/g, "");
+  const done = manifest.status === "finished" || verdicts.some(({ alarm }) => alarm !== null);
   const lines = [
-    ...(manifest.status === "finished" ? [] : [`laurel train ${manifest.method} --resume ${manifest.id}`]),
+    ...(done ? [] : [`laurel train ${manifest.method} --resume ${manifest.id}`]),
     ...(result?.kind === "lora"
       ? [
           `laurel generate ${prompt} --lora ${result.path}`,

@@ -44,7 +44,8 @@ export async function writeTrainingReport(directory: string, kept?: KeptCheckpoi
   const { base, later } = inOrder(validations);
   const prompts = promptsOf(places, base);
   const verdicts = base === undefined ? [] : later.map((one) => judgeValidation(base, one, guards, prompts));
-  const keeps = kept ?? keptCheckpoint(verdicts, guards);
+  const last = { step: manifest.step, reason: `step ${manifest.step}, the last one: nothing was validated` };
+  const keeps = kept ?? (validations.length === 0 && guards === NO_GUARDS ? last : keptCheckpoint(verdicts, guards));
   const ordered = base === undefined ? [] : [base, ...later];
   const steps = columnSteps(ordered.map(({ step }) => step), keeps.step); // prettier-ignore
   const columns = await Promise.all(steps.map((step) => readColumn(root, step, places)));
