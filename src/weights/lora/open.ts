@@ -3,7 +3,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { ModelError, UsageError } from "../../errors.js";
 import { isFloat } from "../../tensor/dtype.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import { realValues } from "../../tensor/real.js";
 import { readTextIfThere } from "../../util/read-file.js";
 import { type JsonValue, parseStrictJson } from "../../util/strict-json.js";
 import { openWeights } from "../open.js";
@@ -158,14 +158,10 @@ async function readAlpha(
     faults.push(`${entry.name}: [${entry.shape.join(",")}], not one number`);
     return otherwise;
   }
-  const { dtype, data } = await source.read(entry.name);
-  const value =
-    dtype === "float16"
-      ? float16ToFloat32(data as Uint16Array)[0]
-      : dtype === "bfloat16"
-        ? bfloat16ToFloat32(data as Uint16Array)[0]
-        : Number(data[0]);
-  if (value === undefined || !Number.isFinite(value) || value < 0 || dtype === "bool") {
+  const tensor = await source.read(entry.name);
+  const { dtype } = tensor;
+  const value = isFloat(dtype) ? realValues(tensor)[0]! : Number(tensor.data[0]);
+  if (!Number.isFinite(value) || value < 0 || dtype === "bool") {
     faults.push(`${entry.name}: ${dtype} ${String(value)}, not a number of at least 0`);
     return otherwise;
   }
