@@ -36,7 +36,7 @@ export type { RunProgress } from "./pipeline/generate-run.js";
 export { type RankedCandidate, rankedCandidates } from "./pipeline/ranked.js";
 export type { CandidateLine, CandidateRecord, SourceRecord } from "./pipeline/candidate-record.js";
 export type {
-  EmbeddingRecord,
+  FileRecord,
   InputRecord,
   InputRecords,
   ModelRecord,

@@ -29,7 +29,7 @@ export interface BackendCapabilities extends SettingLimits {
 export type ImageSettings = Required<
   Pick<DiffusionRequest, "steps" | "guidance" | "sampler" | "width" | "height" | "strength">
 > &
-  Pick<DiffusionRequest, "promptSyntax" | "clipSkip" | "embeddings">;
+  Pick<DiffusionRequest, "promptSyntax" | "clipSkip" | "embeddings" | "loras" | "loraAnneal">;
 
 /** A request for `count` pictures of one prompt with every field stated; picture i is drawn from `seed + i`. */
 export interface ImageRequest

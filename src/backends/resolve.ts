@@ -49,6 +49,8 @@ export function resolveRequest(
     ),
     clipSkip: supported("clip skip", (capabilities.clipSkip ?? 1) > 1, open.clipSkip, undefined),
     embeddings: supported("an embedding", capabilities.embeddings ?? false, open.embeddings, undefined),
+    loras: supported("a LoRA", capabilities.loras ?? false, open.loras, undefined),
+    loraAnneal: supported("LoRA annealing", capabilities.loras ?? false, open.loraAnneal, undefined),
     seed: open.seed,
     count: open.count,
     steps: supported("steps", capabilities.steps, open.steps, defaults.steps),
@@ -79,6 +81,10 @@ export function checkRequest({ capabilities }: ImageBackend, request: ImageReque
 
 /** A setting's value as a warning shows it. */
 function described(value: unknown): string {
-  if (Array.isArray(value)) return value.join(", ");
+  if (Array.isArray(value)) return value.map((one: unknown) => (isNamed(one) ? one.path : String(one))).join(", ");
   return typeof value === "object" ? "a picture" : String(value);
+}
+
+function isNamed(value: unknown): value is { readonly path: string } {
+  return typeof value === "object" && value !== null && "path" in value;
 }

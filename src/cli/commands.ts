@@ -10,6 +10,9 @@ import { EXPORT_IMAGES } from "./commands/export-images.entry.js";
 import { EXPORT_PREFERENCES } from "./commands/export-preferences.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
 import { INIT } from "./commands/init.entry.js";
+import { LORA_CONVERT } from "./commands/lora-convert.entry.js";
+import { LORA_INSPECT } from "./commands/lora-inspect.entry.js";
+import { LORA_MERGE } from "./commands/lora-merge.entry.js";
 import { MODELS } from "./commands/models.entry.js";
 import { REFINE } from "./commands/refine.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
@@ -40,6 +43,9 @@ export const COMMANDS = {
   "runs rm": RUNS_RM,
   "export preferences": EXPORT_PREFERENCES,
   "export images": EXPORT_IMAGES,
+  "lora inspect": LORA_INSPECT,
+  "lora convert": LORA_CONVERT,
+  "lora merge": LORA_MERGE,
   models: MODELS,
   doctor: DOCTOR,
   completion: COMPLETION,
@@ -64,6 +70,15 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
     examples: [
       "laurel export preferences RUN OTHER --margin 0.5 --out pairs.parquet",
       "laurel export images RUN --top-k 4 --out good",
+    ],
+  },
+  lora: {
+    heading: "Installation",
+    summary: "look into LoRA files, rename them for other programs, merge them into models",
+    examples: [
+      "laurel lora inspect tuned.safetensors",
+      "laurel lora convert tuned.safetensors --to kohya --out tuned-kohya.safetensors",
+      "laurel lora merge --lora tuned.safetensors:0.8 --out merged",
     ],
   },
   demo: {

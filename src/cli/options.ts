@@ -1,7 +1,7 @@
 /** @file The options that several commands have. */
 
 import { SAMPLER_NAMES } from "../samplers/names.js";
-import { decimal, file, folder, otherwise, textual, toggle, whole } from "./declare.js";
+import { decimal, file, folder, otherwise, several, textual, toggle, whole } from "./declare.js";
 
 /** How a result is printed. */
 export const OUTPUT_OPTIONS = {
@@ -38,6 +38,14 @@ export const SAMPLING_OPTIONS = {
   steps: whole("sampling steps (default: the model's)", 1, 1000),
   guidance: decimal("classifier-free guidance; 1 is none (default: the model's)", 0, 100),
   sampler: textual(`${SAMPLER_NAMES.join(", ")} (default: the model's)`, "name", "a sampler's name", SAMPLER_NAMES),
+};
+
+/** LoRAs. */
+export const LORA_OPTIONS = {
+  lora: several(
+    textual("LoRA, with a scale if it is not 1; may be given again", "file[:scale]", "a LoRA file", "file"),
+  ),
+  loraAnneal: decimal("let the LoRAs grow to their scale until this share of the way, 0 to 1 (default: not)", 0, 1),
 };
 
 /** `--debug`, which every command has. */

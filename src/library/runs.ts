@@ -4,10 +4,10 @@ import { join, resolve } from "node:path";
 import { checkRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
 import { rewardPrompt } from "../pipeline/candidate-record.js";
-import { embeddingRecords, expectEmbeddings } from "../pipeline/embeddings.js";
+import { expectFiles, fileRecords } from "../pipeline/named-files.js";
 import { generateRun, imageRequest, type RunProgress } from "../pipeline/generate-run.js";
 import { readInputs } from "../pipeline/inputs.js";
-import type { RunConfig, RunRequest } from "../pipeline/manifest.js";
+import type { FileRecord, RunConfig, RunRequest } from "../pipeline/manifest.js";
 import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { createRun, type Run, RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { changedVersions } from "../pipeline/versions.js";
@@ -76,8 +76,8 @@ export async function startRun(
   const meaning = rewardPrompt(drawn.prompt, drawn.promptSyntax);
   const config: RunConfig = { ...drawn, ...paths, keep, seed, batch, rewardPrompt: meaning };
   const { warnings, request: inputs } = resolved;
-  const embeddings = await embeddingRecords(config.embeddings);
-  return createRun(parent, { request: asked, config, inputs, embeddings, models: records, warnings }, options);
+  const files = await namedFiles(config);
+  return createRun(parent, { request: asked, config, inputs, ...files, models: records, warnings }, options);
 }
 
 /**
@@ -90,10 +90,10 @@ export async function repeatRun(
   models: Models,
   options: StoreOptions = {},
 ): Promise<Run> {
-  const { config, request, versions, embeddings } = old.manifest;
+  const { config, request, versions, embeddings, loras } = old.manifest;
   const where = join(old.directory, RUN_FILES.manifest);
   await expectModels(where, old.manifest.models, models);
-  await expectEmbeddings(where, embeddings);
+  await expectNamedFiles(where, old);
   const inputs = await readInputs(old.directory, old.manifest.inputs);
   checkRequest(models.backend, imageRequest(config, inputs));
   return createRun(
@@ -103,6 +103,7 @@ export async function repeatRun(
       config,
       inputs,
       embeddings,
+      loras,
       models: await modelRecords(models),
       warnings: changedVersions(versions),
     },
@@ -118,7 +119,7 @@ export async function repeatRun(
 export async function finishRun(run: Run, models: Models, options: FinishRunOptions = {}): Promise<FinishedRun> {
   try {
     await expectModels(run.directory, run.manifest.models, models);
-    await expectEmbeddings(run.directory, run.manifest.embeddings);
+    await expectNamedFiles(run.directory, run);
     const generating = generateRun(run, { ...models, ...options, strategy: bestOfN });
     // loaded while the device is at work and this process waits
     const [{ writeReport }] = await Promise.all([import("../report/report.js"), generating]);
@@ -127,6 +128,26 @@ export async function finishRun(run: Run, models: Models, options: FinishRunOpti
   } finally {
     await run.close();
   }
+}
+
+/** The embeddings and LoRAs of a config as the manifest has them. @throws ModelError for one that cannot be read */
+async function namedFiles({
+  embeddings,
+  loras,
+}: RunConfig): Promise<{ embeddings: FileRecord[]; loras: FileRecord[] }> {
+  return {
+    embeddings: await fileRecords("an embedding", embeddings),
+    loras: await fileRecords(
+      "a LoRA",
+      loras.map(({ path }) => path),
+    ),
+  };
+}
+
+/** @throws ModelError when an embedding or a LoRA is not what it was when the run began */
+async function expectNamedFiles(where: string, { manifest }: Pick<RunSnapshot, "manifest">): Promise<void> {
+  await expectFiles(where, "an embedding", manifest.embeddings);
+  await expectFiles(where, "a LoRA", manifest.loras);
 }
 
 /** Compares the image files of two runs, candidate by candidate. */
@@ -160,6 +181,8 @@ function settings(
     promptSyntax: request.promptSyntax ?? "plain",
     clipSkip: request.clipSkip ?? null,
     embeddings: (request.embeddings ?? []).map((path) => resolve(path)),
+    loras: (request.loras ?? []).map(({ path, scale = 1 }) => ({ path: resolve(path), scale })),
+    loraAnneal: request.loraAnneal ?? null,
     strategy: "best-of-n",
     count: request.count,
     steps: request.steps ?? null,

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { PROMPT_SYNTAXES, type PromptSyntax, promptMeaning } from "../prompts/attention-syntax.js";
 import type { Candidate } from "../strategies/contract.js";
 import { redact } from "../util/secret.js";
-import type { EmbeddingRecord, ModelRecord, RunManifest } from "./manifest.js";
+import type { FileRecord, ModelRecord, RunManifest } from "./manifest.js";
 
 const sourceSchema = z.strictObject({ name: z.string(), model: z.string(), digest: z.string().nullable() });
 const index = z.number().int().nonnegative();
@@ -43,6 +43,8 @@ export const candidateRecordSchema = z.strictObject({
     /** How the prompts were read. */
     promptSyntax: z.enum(PROMPT_SYNTAXES).default("plain"),
     clipSkip: z.number().nullable().default(null),
+    /** From which share of the way on the LoRAs had all of their scale, where they were annealed. */
+    loraAnneal: z.number().optional(),
   }),
   /** The prompt as the reward read it; null where it read it as it stands. */
   rewardPrompt: z.string().nullable().default(null),
@@ -52,6 +54,8 @@ export const candidateRecordSchema = z.strictObject({
   source: z.string().nullable().default(null),
   /** Textual inversion embeddings: name of the file without ending, and SHA-256. */
   embeddings: z.array(z.strictObject({ name: z.string(), sha256: z.string() })).default([]),
+  /** LoRAs, where there were any: name of the file without ending, SHA-256, scale. */
+  loras: z.array(z.strictObject({ name: z.string(), sha256: z.string(), scale: z.number() })).optional(),
   /** SHA-256 of the pictures it was made from, as the run keeps them; null for one that there is none of. */
   inputs: z
     .strictObject({ init: z.string().nullable(), mask: z.string().nullable() })
@@ -89,7 +93,8 @@ export type SourceRecord = CandidateRecord["backend"];
 /** The files a candidate was made from. */
 export interface MadeFrom {
   readonly inputs: { readonly [Name in "init" | "mask"]: { readonly sha256: string } | null };
-  readonly embeddings: readonly EmbeddingRecord[];
+  readonly embeddings: readonly FileRecord[];
+  readonly loras: readonly FileRecord[];
 }
 
 /** What records say of the models of a run, and of Laurel. */
@@ -110,7 +115,7 @@ export function candidateRecord(
   candidate: Candidate,
   score: number | null,
   sources: Sources,
-  { inputs, embeddings }: MadeFrom,
+  { inputs, embeddings, loras }: MadeFrom,
 ): CandidateRecord {
   const { settings, image } = candidate;
   const promptSyntax = settings.promptSyntax ?? "plain";
@@ -128,11 +133,13 @@ export function candidateRecord(
       strength: settings.strength ?? null,
       promptSyntax,
       clipSkip: settings.clipSkip ?? null,
+      ...(settings.loraAnneal === undefined || loras.length === 0 ? {} : { loraAnneal: settings.loraAnneal }),
     },
     rewardPrompt: rewardPrompt(candidate.prompt, promptSyntax),
     revisedPrompt: told(candidate.revisedPrompt),
     source: told(candidate.source),
-    embeddings: embeddings.map(({ path, sha256 }) => ({ name: basename(path, extname(path)), sha256 })),
+    embeddings: embeddings.map(named),
+    ...(loras.length === 0 ? {} : { loras: loras.map((file, i) => ({ ...named(file), scale: scaleOf(settings, i) })) }),
     inputs: { init: inputs.init?.sha256 ?? null, mask: inputs.mask?.sha256 ?? null },
     width: image.width,
     height: image.height,
@@ -141,6 +148,14 @@ export function candidateRecord(
     score,
     ...sources,
   };
+}
+
+function named({ path, sha256 }: FileRecord): { name: string; sha256: string } {
+  return { name: basename(path, extname(path)), sha256 };
+}
+
+function scaleOf({ loras = [] }: Candidate["settings"], i: number): number {
+  return loras[i]?.scale ?? 1;
 }
 
 /** What a server said, which may be what it was sent. */

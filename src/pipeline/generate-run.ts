@@ -124,6 +124,9 @@ export function imageRequest(config: RunConfig, { init, mask }: RunInputs): Imag
     promptSyntax: config.promptSyntax,
     clipSkip: config.clipSkip ?? undefined,
     embeddings: config.embeddings,
+    // a backend without LoRAs is asked for none
+    loras: config.loras.length === 0 ? undefined : config.loras,
+    loraAnneal: config.loraAnneal ?? undefined,
     seed: config.seed,
     count: config.count,
     steps: config.steps ?? undefined,

@@ -8,7 +8,8 @@ const REWARD_NAMES: Readonly<Record<string, string>> = { "image-reward": "ImageR
 
 /**
  * Prompt, negative prompt, then one last line of `Key: value` pairs; the score is a normal key there (`ImageReward: 0.8312`), which every
- * reader keeps. The last line is recognised by holding at least three pairs.
+ * reader keeps. LoRAs are pairs too: the web UI has them in the prompt (`<lora:name:scale>`), but nobody wrote them there, and the reward
+ * did not read them. The last line is recognised by holding at least three pairs.
  * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/infotext_utils.py
  */
 export function infotext(record: CandidateRecord): string {
@@ -33,6 +34,9 @@ export function infotext(record: CandidateRecord): string {
     ],
     ["Reward hash", record.reward.digest?.slice(0, 10) ?? null],
     ["TI hashes", embeddingHashes(record)],
+    ["LoRA", record.loras?.map(({ name, scale }) => `${name}:${scale}`).join(", ") ?? null],
+    ["LoRA SHA256", record.loras?.map(({ name, sha256 }) => `${name}: ${sha256.slice(0, 12)}`).join(", ") ?? null],
+    ["LoRA anneal", settings.loraAnneal ?? null],
     ["Version", `laurel ${record.laurel}`],
   ];
   const line = pairs.flatMap(([key, value]) => (value === null ? [] : [`${key}: ${quote(String(value))}`])).join(", ");

@@ -24,6 +24,10 @@ export const requestSchema = z.strictObject({
   clipSkip: z.number().int().positive().nullable().default(null),
   /** Files of textual inversion embeddings, absolute. */
   embeddings: z.array(z.string()).default([]),
+  /** LoRA files, absolute, with their scales. */
+  loras: z.array(z.strictObject({ path: z.string(), scale: z.number() })).default([]),
+  /** From which share of the way on the denoiser's LoRAs have all of their scale; null where they have it throughout. */
+  loraAnneal: z.number().nullable().default(null),
   strategy: z.literal("best-of-n"),
   count,
   /** How many of the best are marked as kept. */
@@ -72,7 +76,7 @@ const inputSchema = z.strictObject({
 /** The pictures a run starts from; null for one that there is none of. */
 const inputsSchema = z.strictObject({ init: inputSchema.nullable(), mask: inputSchema.nullable() });
 
-const embeddingSchema = z.strictObject({
+const fileSchema = z.strictObject({
   /** Absolute. */
   path: z.string(),
   /** SHA-256 of the file, hex. */
@@ -113,7 +117,9 @@ export const manifestSchema = z.strictObject({
   config: configSchema,
   inputs: inputsSchema.default({ init: null, mask: null }),
   /** The embeddings of the config, as they were. */
-  embeddings: z.array(embeddingSchema).default([]),
+  embeddings: z.array(fileSchema).default([]),
+  /** The LoRAs of the config, as they were. */
+  loras: z.array(fileSchema).default([]),
   seeds: z.strictObject({ first: seed, last: seed }),
   models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
   versions: versionsSchema,
@@ -135,8 +141,8 @@ export type RunConfig = z.infer<typeof configSchema>;
 export type InputRecord = z.infer<typeof inputSchema>;
 /** The pictures that a run starts from. */
 export type InputRecords = z.infer<typeof inputsSchema>;
-/** A textual inversion embedding of a run. */
-export type EmbeddingRecord = z.infer<typeof embeddingSchema>;
+/** A file that a run names beside its models: a textual inversion embedding, a LoRA. */
+export type FileRecord = z.infer<typeof fileSchema>;
 /** A model of a run. */
 export type ModelRecord = z.infer<typeof modelSchema>;
 /** Where a run's time went, in milliseconds, over all its sessions. */

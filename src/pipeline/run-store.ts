@@ -8,7 +8,7 @@ import { type CandidateLine, candidateLineSchema, candidateRecord, sourcesOf } f
 import { CANDIDATES_FILE, CandidateStore, type StoreOptions } from "./candidate-store.js";
 import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
-import type { EmbeddingRecord, ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
+import type { FileRecord, ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
 import { type CandidateList, readCandidates, recoverCandidates, removeTemporaryFiles } from "./recover.js";
 import { makeRunDirectory } from "./run-directory.js";
@@ -32,7 +32,9 @@ export interface NewRun {
   readonly models: { readonly backend: ModelRecord; readonly reward: ModelRecord };
   readonly warnings: readonly string[];
   /** The embeddings of the config. @default none */
-  readonly embeddings?: readonly EmbeddingRecord[] | undefined;
+  readonly embeddings?: readonly FileRecord[] | undefined;
+  /** The LoRAs of the config, in its order. @default none */
+  readonly loras?: readonly FileRecord[] | undefined;
   /** @default new Date() */
   readonly createdAt?: Date | undefined;
 }
@@ -61,6 +63,7 @@ export async function createRun(parent: string, run: NewRun, options: StoreOptio
     config: run.config,
     inputs: await writeInputs(directory, run.inputs ?? {}, { durable: options.durable ?? false }),
     embeddings: [...(run.embeddings ?? [])],
+    loras: [...(run.loras ?? [])],
     seeds: { first: run.config.seed, last: run.config.seed + run.config.count - 1 },
     models: run.models,
     versions: runtimeVersions(),

@@ -13,12 +13,16 @@ export function candidatesOf(
   lineage: Lineage,
 ): Candidate[] {
   const { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings } = request;
+  const { loras, loraAnneal } = request;
   return group.images.map(({ seed, image, evaluations, ...provenance }) => ({
     index: firstIndex + seed - request.seed,
     seed,
     prompt: request.prompt,
     negativePrompt: request.negativePrompt,
-    settings: { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
+    settings: {
+      ...{ steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
+      ...{ loras, loraAnneal },
+    },
     image,
     evaluations,
     lineage,

@@ -22,6 +22,8 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     promptSyntax: "plain",
     clipSkip: null,
     embeddings: [],
+    loras: [],
+    loraAnneal: null,
     strategy: "best-of-n",
     count: 10,
     keep: 3,

@@ -14,7 +14,7 @@ import {
   whole,
 } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
-import { BACKEND_OPTION, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
+import { BACKEND_OPTION, LORA_OPTIONS, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
 
 export const GENERATE = declare({
   heading: "Pictures",
@@ -29,6 +29,7 @@ export const GENERATE = declare({
     embedding: several(file("textual inversion embedding for --prompt-syntax a1111; may be given again")),
     clipSkip: whole("layer of the text encoder from the end (default: 1, the last)", 1, 100),
     ...SAMPLING_OPTIONS,
+    ...LORA_OPTIONS,
     init: file("picture to start from, instead of from noise", "image", "an image"),
     strength: decimal("how far to go from --init, above 0 to 1 (default: 0.8, with --mask 1)", 0, 1),
     mask: file("where to repaint --init: white is repainted, black is kept", "image", "an image"),
@@ -49,6 +50,7 @@ export const GENERATE = declare({
     'laurel generate "a green triangle" --init picture.png --mask mask.png',
     'laurel generate "a (red circle:1.4) above a [blue] square" --prompt-syntax a1111',
     'laurel generate "a lighthouse at dusk" --model ~/models/stable-diffusion-v1-5 --reward-model ~/models/ImageReward.pt',
+    'laurel generate "a red circle above a blue square" --lora tuned.safetensors:0.8 --lora-anneal 0.5',
     'laurel generate "a lighthouse at dusk" --backend webui --steps 25',
   ],
 });

@@ -7,6 +7,7 @@ import { isTransparent, toRgb } from "../../image/convert.js";
 import { decodeImageFile } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
 import { startRun } from "../../library/runs.js";
+import { parseLora } from "../../weights/lora/spec.js";
 import type { Action } from "../context.js";
 import type { GenerateFlags } from "./generate.entry.js";
 import { type ModelSources, printResult, withModels, workOn } from "./run-command.js";
@@ -23,9 +24,10 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
     const request = { prompt, negativePrompt, count, keep, seed, steps, guidance, sampler, width, height, batch };
     const { strength, promptSyntax, clipSkip, embedding: embeddings } = flags;
     const reading = { promptSyntax, clipSkip, embeddings };
+    const tuning = { loras: flags.lora?.map(parseLora), loraAnneal: flags.loraAnneal };
     const pictures = { init: init?.image, mask: mask?.image, strength };
     const { backend } = sources;
-    const asked = { ...request, ...reading, ...pictures, backend };
+    const asked = { ...request, ...reading, ...tuning, ...pictures, backend };
     const run = await startRun(flags.out, models, asked, { durable: flags.durable });
     const noticed = [...(init?.warnings ?? []), ...(mask?.warnings ?? [])];
     if (noticed.length > 0) await run.update({ warnings: [...noticed, ...run.manifest.warnings] });
@@ -65,7 +67,8 @@ async function readPicture(
   return { image: toRgb(source), warnings: [...source.warnings, ...transparent] };
 }
 
-function checkFlags({ count, keep, seed, init, mask, strength }: GenerateFlags): void {
+function checkFlags({ count, keep, seed, init, mask, strength, loraAnneal }: GenerateFlags): void {
+  if (loraAnneal === 0) throw new UsageError("--lora-anneal: expected a number above 0, up to 1, got 0");
   for (const [name, value] of Object.entries({ mask, strength })) {
     if (value !== undefined && init === undefined) {
       throw new UsageError(`--${name}: expected together with --init, got it alone`);

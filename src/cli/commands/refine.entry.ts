@@ -2,7 +2,7 @@
 
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { choice, declare, file, type FlagsOf, folder, otherwise, textual, whole } from "../declare.js";
-import { BACKEND_OPTION, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
+import { BACKEND_OPTION, LORA_OPTIONS, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
 
 export const REFINE = declare({
   heading: "Pictures",
@@ -22,6 +22,7 @@ export const REFINE = declare({
     negative: { ...textual("what not to draw", "text", "a text"), parse: (text: string) => text },
     promptSyntax: choice("how prompts are read: plain or a1111, with (weights:1.3)", "name", PROMPT_SYNTAXES),
     ...SAMPLING_OPTIONS,
+    ...LORA_OPTIONS,
     width: whole("width of the pictures (default: the model's)", 8, 4096, "pixels"),
     height: whole("height of the pictures (default: the model's)", 8, 4096, "pixels"),
     batch: whole("candidates drawn together (default: by size)", 1, 1024),

@@ -35,7 +35,9 @@ export const refine: Action<RefineFlags> = async (context, [prompt = ""], flags)
   }
   const drawing = model === undefined ? backend : { backend: "local" as const, model: resolve(model) };
   const { negative, promptSyntax, steps, guidance, sampler, width, height, batch } = flags;
-  const settings = { negative, promptSyntax, steps, guidance, sampler, width, height, batch };
+  const lora = flags.lora === undefined ? undefined : [...flags.lora];
+  const tuning = { lora, loraAnneal: flags.loraAnneal };
+  const settings = { negative, promptSyntax, steps, guidance, sampler, width, height, batch, ...tuning };
   const asked = { prompt, budget, refiner, vocabulary, chat, tokens, seed, rewardModel, settings };
   const plan = await planRefinement({ ...asked, backend: drawing });
   await checkRefiners(plan);

@@ -77,6 +77,7 @@ function asked({ config, seeds }: Extract<AnyRun, { kind: "generate" }>["manifes
     ["prompt", config.prompt],
     ...(config.negativePrompt === null ? [] : [["without", config.negativePrompt] as const]),
     ["settings", settings.join(", ")],
+    ...config.loras.map(({ path, scale }) => ["LoRA", `${path} at ${scale}`] as const),
     ["seeds", `${seeds.first} to ${seeds.last}`],
   ];
 }

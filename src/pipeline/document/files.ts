@@ -1,30 +1,47 @@
 /** @file The files that pictures are made from: what they were when a run was planned, and whether they still are. */
 
+import { stat } from "node:fs/promises";
 import { UsageError } from "../../errors.js";
 import { decodeRgb } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
-import { sha256 } from "../../util/files.js";
-import { readBytes } from "../../util/read-file.js";
+import { sha256, sha256File } from "../../util/files.js";
+import { describeSystemError, readBytes, statusFault } from "../../util/read-file.js";
+import { parseLora } from "../../weights/lora/spec.js";
 import { DocumentError, type Fault } from "../../util/yaml/located.js";
 import type { FaultAt } from "./items.js";
 import type { OpenSettings, PipelinePlan, PlanFile, PlanStep } from "./plan.js";
 
-/** Largest picture or embedding. */
+/** Largest picture. */
 const MAXIMUM_BYTES = 512 << 20;
 
-/** A file's bytes. @throws UsageError when it cannot be read */
-export function readPlanFile(path: string): Promise<Buffer> {
-  return readBytes(path, { expected: "a picture or an embedding", limit: MAXIMUM_BYTES, as: UsageError });
+/** A picture's bytes. @throws UsageError when it cannot be read */
+function readPicture(path: string): Promise<Buffer> {
+  return readBytes(path, { expected: "a picture", limit: MAXIMUM_BYTES, as: UsageError });
+}
+
+/** SHA-256 of a file, hex. @throws UsageError when it cannot be read */
+async function digestPlanFile(path: string): Promise<string> {
+  const fail = (actual: string, cause?: unknown): UsageError =>
+    new UsageError(`${path}: expected a picture, an embedding or a LoRA, got ${actual}`, { cause });
+  try {
+    const fault = statusFault(await stat(path));
+    if (fault === undefined) return await sha256File(path);
+    throw fail(fault);
+  } catch (error) {
+    throw error instanceof UsageError ? error : fail(describeSystemError(error), error);
+  }
 }
 
 /** Every file that settings and steps name, once, with its digest. @throws DocumentError naming each that cannot be read */
 export async function planFiles(settings: OpenSettings, steps: readonly PlanStep[], at: FaultAt): Promise<PlanFile[]> {
   const named: (readonly [path: string | undefined, keys: readonly PropertyKey[]])[] = [];
-  const embeddings = (keys: readonly PropertyKey[], paths: readonly string[] = []): void =>
-    paths.forEach((path, i) => named.push([path, [...keys, "embeddings", i]]));
-  embeddings(["settings"], settings.embeddings);
+  const inSettings = (keys: readonly PropertyKey[], { embeddings = [], lora = [] }: OpenSettings): void => {
+    embeddings.forEach((path, i) => named.push([path, [...keys, "embeddings", i]]));
+    lora.forEach((text, i) => named.push([parseLora(text).path, [...keys, "lora", i]]));
+  };
+  inSettings(["settings"], settings);
   steps.forEach((step, i) => {
-    if ("settings" in step) embeddings(["steps", i, step.kind], step.settings.embeddings);
+    if ("settings" in step) inSettings(["steps", i, step.kind], step.settings);
     if (step.kind !== "generate") return;
     named.push([step.init, ["steps", i, "generate", "init"]], [step.mask, ["steps", i, "generate", "mask"]]);
   });
@@ -33,7 +50,7 @@ export async function planFiles(settings: OpenSettings, steps: readonly PlanStep
   for (const [path, keys] of named) {
     if (path === undefined || files.has(path)) continue;
     try {
-      files.set(path, sha256(await readPlanFile(path)));
+      files.set(path, await digestPlanFile(path));
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
       faults.push(at(keys, error.message));
@@ -50,8 +67,8 @@ export function pictureReader(files: readonly PlanFile[]): (path: string) => Pro
   return (path) => {
     const known = read.get(path);
     if (known !== undefined) return known;
-    const picture = readPlanFile(path).then((bytes) => {
-      expectDigest(path, bytes, digests.get(path) ?? "", path);
+    const picture = readPicture(path).then((bytes) => {
+      expectDigest(path, sha256(bytes), digests.get(path) ?? "", path);
       return decodeRgb(bytes, path);
     });
     read.set(path, picture);
@@ -62,12 +79,11 @@ export function pictureReader(files: readonly PlanFile[]): (path: string) => Pro
 /** @throws UsageError when a file is not what it was when the run was planned */
 export async function expectPlanFiles({ files }: PipelinePlan, where: string): Promise<void> {
   for (const { path, sha256: expected } of files) {
-    expectDigest(path, await readPlanFile(path), expected, where);
+    expectDigest(path, await digestPlanFile(path), expected, where);
   }
 }
 
-function expectDigest(path: string, bytes: Uint8Array, expected: string, where: string): void {
-  const actual = sha256(bytes);
+function expectDigest(path: string, actual: string, expected: string, where: string): void {
   if (actual === expected) return;
   throw new UsageError(
     `${where}: expected the file that the run was planned with, ${path} (SHA-256 ${expected.slice(0, 12)}), got another (${actual.slice(0, 12)})`,

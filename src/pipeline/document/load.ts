@@ -11,11 +11,12 @@ import { DocumentError, type Fault, type Located, originAt, placeAt } from "../.
 import { fromValue } from "../../util/yaml/from-value.js";
 import { readLocated } from "../../util/yaml/parse.js";
 import { validateLocated } from "../../util/yaml/validate.js";
+import { formatLora, parseLora } from "../../weights/lora/spec.js";
 import { checkMatrix, checkSamplers, checkSteps, checkStrength } from "./checks.js";
 import { planFiles } from "./files.js";
 import { includeFragments } from "./fragments.js";
 import { type FaultAt, itemsFor } from "./items.js";
-import { candidatesPerItem, type PipelinePlan, type PlanItem, type PlanStep } from "./plan.js";
+import { candidatesPerItem, type OpenSettings, type PipelinePlan, type PlanItem, type PlanStep } from "./plan.js";
 import { type PromptEntry, promptFault, readPrompts } from "../../prompts/prompt-file.js";
 import { documentSchema, type PipelineDocument, STEP_SCHEMAS } from "./schema.js";
 import { substitute } from "./variables.js";
@@ -221,13 +222,18 @@ class Loader {
   }
 
   /** Settings with absolute paths. */
-  #withPaths<T extends { readonly embeddings?: readonly string[] | undefined }>(
-    settings: T,
-    keys: readonly PropertyKey[],
-  ): T {
-    const { embeddings } = settings;
-    if (embeddings === undefined) return settings;
-    return { ...settings, embeddings: embeddings.map((path, i) => this.#path([...keys, "embeddings", i], path)) };
+  #withPaths<T extends Pick<OpenSettings, "embeddings" | "lora">>(settings: T, keys: readonly PropertyKey[]): T {
+    const { embeddings, lora } = settings;
+    const embedding = (path: string, i: number): string => this.#path([...keys, "embeddings", i], path);
+    const scaled = (text: string, i: number): string => {
+      const { path, scale } = parseLora(text);
+      return formatLora({ path: this.#path([...keys, "lora", i], path), scale });
+    };
+    return {
+      ...settings,
+      ...(embeddings === undefined ? {} : { embeddings: embeddings.map(embedding) }),
+      ...(lora === undefined ? {} : { lora: lora.map(scaled) }),
+    };
   }
 }
 

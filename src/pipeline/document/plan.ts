@@ -2,10 +2,26 @@
 
 import type { z } from "zod";
 import type { BackendConfig } from "../../backends/config.js";
+import type { OpenRequest } from "../../backends/resolve.js";
+import { parseLora } from "../../weights/lora/spec.js";
 import type { PipelineDocument, settingsSchema } from "./schema.js";
 
 /** Settings as far as they are said. */
 export type OpenSettings = z.infer<typeof settingsSchema>;
+
+/** Settings as a backend is asked for them. */
+export function requestSettings({
+  negative,
+  lora,
+  loraScale = 1,
+  ...settings
+}: OpenSettings): Omit<OpenRequest, "prompt" | "seed" | "count"> {
+  const loras = lora?.map((text) => {
+    const { path, scale } = parseLora(text);
+    return { path, scale: scale * loraScale };
+  });
+  return { ...settings, negativePrompt: negative, loras };
+}
 
 /** One prompt under one cell of the matrix. */
 export interface PlanItem {
@@ -71,7 +87,7 @@ export type PlanStep =
 /** How far an img2img step goes where nothing is said. */
 export const IMG2IMG_STRENGTH = 0.6;
 
-/** A file that pictures are made from: one that they start from, a mask, an embedding. */
+/** A file that pictures are made from: one that they start from, a mask, an embedding, a LoRA. */
 export interface PlanFile {
   /** Absolute. */
   readonly path: string;

@@ -38,12 +38,20 @@ const scalarSettings = {
     .optional()
     .describe("how far from the picture a step starts from; 1 forgets it; no step that starts from none reads it"),
   batch: z.number().int().min(1).max(1024).optional().describe("candidates drawn together"),
+  loraScale: z.number().min(-100).max(100).optional().describe("multiplies the scales of lora"),
+  loraAnneal: z
+    .number()
+    .gt(0)
+    .max(1)
+    .optional()
+    .describe("the LoRAs grow from nothing to their scale until this share of the way from noise to picture"),
 };
 
 /** Settings of a picture; what is left out is the backend's choice. */
 const settings = {
   ...scalarSettings,
   embeddings: z.array(text).optional().describe("files of textual inversion embeddings, for promptSyntax a1111"),
+  lora: z.array(text).optional().describe("LoRA files, each with a scale behind a colon if it is not 1: FILE:0.8"),
 };
 export const settingsSchema = z.strictObject(settings);
 

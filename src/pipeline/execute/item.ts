@@ -14,7 +14,14 @@ import { unlessAborted } from "../../util/abort.js";
 import { readBytes } from "../../util/read-file.js";
 import { promptMeaning } from "../../prompts/attention-syntax.js";
 import type { MadeFrom } from "../candidate-record.js";
-import { IMG2IMG_STRENGTH, type OpenSettings, type PlanItem, type PlanStep } from "../document/plan.js";
+import {
+  IMG2IMG_STRENGTH,
+  type OpenSettings,
+  type PlanFile,
+  type PlanItem,
+  type PlanStep,
+  requestSettings,
+} from "../document/plan.js";
 import type { ItemLine, PlacedCandidate } from "./manifest.js";
 import type { PipelineRun } from "./pipeline-run.js";
 
@@ -153,10 +160,9 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
   const { run, item, backend, signal } = context;
   const { strategy, stepIndex, start } = drawing;
   const offset = item.index * run.plan.candidatesPerItem + state.position;
-  const { negative, strength, ...settings } = { ...item.settings, ...drawing.settings };
+  const { strength, ...settings } = requestSettings({ ...item.settings, ...drawing.settings });
   const open: OpenRequest = {
     ...settings,
-    negativePrompt: negative,
     prompt: state.drawn,
     seed: run.seedOf(item.index) + state.position,
     count: drawing.count,
@@ -184,7 +190,11 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
   const extra = { item: item.id, step: stepIndex };
   const from: MadeFrom = {
     inputs: start?.inputs ?? { init: null, mask: null },
-    embeddings: (settings.embeddings ?? []).flatMap((path) => run.plan.files.filter((file) => file.path === path)),
+    embeddings: filesOf(run, settings.embeddings ?? []),
+    loras: filesOf(
+      run,
+      (settings.loras ?? []).map(({ path }) => path),
+    ),
   };
   const events = strategy.run(strategyContext);
   try {
@@ -215,6 +225,11 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
   const result = [...placed.values()].sort((a, b) => a.index - b.index);
   state.all.push(...result);
   return result;
+}
+
+/** What the plan says of the files at `paths`. */
+function filesOf({ plan }: PipelineRun, paths: readonly string[]): readonly PlanFile[] {
+  return paths.flatMap((path) => plan.files.filter((file) => file.path === path));
 }
 
 function parentOf({ lineage: { parent } }: Candidate, offset: number): number | null {

@@ -170,8 +170,8 @@ steps: [generate:, score:]
     faults: [
       'p.yaml:2:24: matrix.guidance.1: expected a number, got "x"',
       "p.yaml:2:27: matrix.guidance.2: expected at most 100, got 101",
-      "p.yaml:2:42: matrix.sampelr: expected a setting (negative, promptSyntax, clipSkip, steps, guidance, sampler, width, height, strength, batch) or a name that template uses as ${matrix.sampelr}, got neither; did you mean sampler?",
-      "p.yaml:2:54: matrix.style: expected a setting (negative, promptSyntax, clipSkip, steps, guidance, sampler, width, height, strength, batch) or a name that template uses as ${matrix.style}, got neither",
+      "p.yaml:2:42: matrix.sampelr: expected a setting (negative, promptSyntax, clipSkip, steps, guidance, sampler, width, height, strength, batch, loraScale, loraAnneal) or a name that template uses as ${matrix.sampelr}, got neither; did you mean sampler?",
+      "p.yaml:2:54: matrix.style: expected a setting (negative, promptSyntax, clipSkip, steps, guidance, sampler, width, height, strength, batch, loraScale, loraAnneal) or a name that template uses as ${matrix.style}, got neither",
       "p.yaml:2:69: matrix.steps.1: expected each value once, got 4 again",
       'p.yaml:2:88: matrix.promptSyntax.0: expected one of plain, a1111, got "a1112"; did you mean a1111?',
     ],
