@@ -60,6 +60,7 @@ export async function createLosses(
                   await referenceSet(context, images, { prompts: wanted.drawn, imagesPerPrompt: 1 }, false, options),
                   { select: "plain", keep: 1, temperature: 1 },
                 ),
+                wanted.promptDropout,
               ),
               every: wanted.every,
               rate: wanted.rate,
@@ -71,7 +72,10 @@ export async function createLosses(
     case "sft": {
       const scored = settings.select !== "plain";
       const set = await referenceSet(context, images, settings.drawn, scored, options);
-      return { main: await createNoiseLoss(context, "sft", selectPictures(set, settings)), pretrain: undefined };
+      return {
+        main: await createNoiseLoss(context, "sft", selectPictures(set, settings), settings.promptDropout),
+        pretrain: undefined,
+      };
     }
     case "dpo": {
       const given =

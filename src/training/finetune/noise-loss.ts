@@ -15,11 +15,15 @@ export interface WeightedLatent extends ReferenceLatent {
   readonly weight: number;
 }
 
-/** Noise prediction on pictures drawn from `set`, each loss with its weight. */
+/**
+ * Noise prediction on pictures drawn from `set`, each loss with its weight.
+ * @param promptDropout share of pictures that are learnt without their prompt, so that guidance keeps what it moves away from
+ */
 export async function createNoiseLoss(
   context: LossContext,
   name: string,
   set: readonly WeightedLatent[],
+  promptDropout: number,
 ): Promise<TrainingLoss> {
   const { batchSize } = context;
   const program = await compileLoss(context, name, noiseObjective(context.model, batchSize));
@@ -28,7 +32,8 @@ export async function createNoiseLoss(
     async gradient(generator, where) {
       const rows = Array.from(generator.randint(0, set.length, batchSize), (i) => set[i]!);
       const noised = noise(context, generator, rows, batchSize);
-      const prompts = rows.map(({ prompt }) => prompt);
+      const dropped = generator.uniform(batchSize);
+      const prompts = rows.map(({ prompt }, i) => (dropped[i]! < promptDropout ? "" : prompt));
       const weight = float32(
         [batchSize],
         Float32Array.from(rows, (row) => row.weight),

@@ -137,6 +137,10 @@ const rewards = z
   .default({ "image-reward": 1 })
   .describe("Rewards that guide the training, with their weights: names, files or folders.");
 
+const promptDropout = share
+  .default(0.1)
+  .describe("Share of pictures that are learnt without their prompt, for guidance.");
+
 const pretrainFields = z.strictObject({
   every: count.default(1).describe("Updates between two of its steps."),
   batchSize: count.default(8).describe("Pictures of a step."),
@@ -147,6 +151,7 @@ const pretrainFields = z.strictObject({
     .describe("Folder of pictures with prompts; null takes pictures of the base model itself."),
   drawn: count.default(128).describe("How many pictures of the base model."),
   rate: positive.default(1).describe("Its learning rate as a multiple of the run's."),
+  promptDropout,
 });
 const pretrain = (usual: z.input<typeof pretrainFields> | null) =>
   pretrainFields
@@ -231,6 +236,7 @@ const settings = z.discriminatedUnion("method", [
       .default("filtered")
       .describe("All pictures alike; only the best of each prompt; or all, weighted by reward."),
     keep: share.default(0.25).describe("filtered: share of each prompt's pictures that is kept."),
+    promptDropout,
     temperature: positive
       .default(0.5)
       .describe("weighted: weights are exp(score / temperature), normalised to a mean of 1."),
