@@ -33,8 +33,8 @@ export interface Drawing {
   readonly seeds: readonly number[];
   readonly sampler: Sampler;
   readonly guidance: number;
-  /** Evaluations after which to stop. @default all of the sampler's */
-  readonly stop?: number | undefined;
+  /** Evaluations after which to stop, for all or for each. @default all of the sampler's */
+  readonly stop?: number | readonly number[] | undefined;
   /** @default "tuned" */
   readonly version?: Version | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -147,27 +147,43 @@ export class Drawer {
   /** Latents from noise, along the sampler's trajectory. @throws CancelledError when the signal aborts */
   async draw(drawing: Drawing): Promise<LatentState[]> {
     const { prompts, seeds, sampler, guidance, stop = sampler.timesteps.length, version, signal } = drawing;
-    let states = seeds.map((seed) => beginState(seed, this.latentSize, sampler));
-    const passes = guidance > 1 ? 2 : 1;
-    const rowPrompts = passes === 2 ? [...prompts.map(() => ""), ...prompts] : prompts;
-    for (let step = 0; step < stop; step++) {
+    const stops = typeof stop === "number" ? seeds.map(() => stop) : stop;
+    const states = seeds.map((seed) => beginState(seed, this.latentSize, sampler));
+    const last = Math.max(...stops);
+    for (let step = 0; step < last; step++) {
       throwIfAborted(signal);
-      const scale = sampler.inputScales[step]!;
-      const sample = new Float32Array(passes * states.length * this.latentSize);
-      for (let pass = 0; pass < passes; pass++)
-        states.forEach(({ latents }, i) => {
-          const at = (pass * states.length + i) * this.latentSize;
-          for (let j = 0; j < this.latentSize; j++) sample[at + j] = latents[j]! * scale;
-        });
-      const timesteps = new Float32Array(rowPrompts.length).fill(sampler.timesteps[step]!);
-      const prediction = await this.predict({ sample, timesteps, prompts: rowPrompts }, version);
-      const rowOf = (i: number): Float32Array => prediction.subarray(i * this.latentSize, (i + 1) * this.latentSize);
-      states = states.map((state, i) => {
-        const output = passes === 2 ? guide(rowOf(i), rowOf(states.length + i), guidance) : rowOf(i);
-        return nextState(state, sampler, output, passes);
-      });
+      const active = stops.flatMap((own, i) => (own > step ? [i] : []));
+      const outputs = await this.#evaluate(
+        sampler,
+        active.map((i) => states[i]!),
+        active.map((i) => prompts[i]!),
+        { guidance, version },
+      );
+      active.forEach((i, at) => (states[i] = nextState(states[i]!, sampler, outputs[at]!, guidance > 1 ? 2 : 1)));
     }
     return states;
+  }
+
+  /** What guidance makes of the denoiser's predictions for states that are all at the same step. */
+  async #evaluate(
+    sampler: Sampler,
+    states: readonly LatentState[],
+    prompts: readonly string[],
+    { guidance, version }: Pick<Drawing, "guidance" | "version">,
+  ): Promise<Float32Array[]> {
+    const step = states[0]!.stepIndex;
+    const scale = sampler.inputScales[step]!;
+    const guided = guidance > 1;
+    const rowPrompts = guided ? [...prompts.map(() => ""), ...prompts] : prompts;
+    const sample = new Float32Array(rowPrompts.length * this.latentSize);
+    for (let row = 0; row < rowPrompts.length; row++) {
+      const { latents } = states[row % states.length]!;
+      for (let j = 0; j < this.latentSize; j++) sample[row * this.latentSize + j] = latents[j]! * scale;
+    }
+    const timesteps = new Float32Array(rowPrompts.length).fill(sampler.timesteps[step]!);
+    const prediction = await this.predict({ sample, timesteps, prompts: rowPrompts }, version);
+    const rowOf = (i: number): Float32Array => prediction.slice(i * this.latentSize, (i + 1) * this.latentSize);
+    return states.map((_, i) => (guided ? guide(rowOf(i), rowOf(states.length + i), guidance) : rowOf(i)));
   }
 
   /** The pictures of scaled latents. @throws CancelledError when the signal aborts */

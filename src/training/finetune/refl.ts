@@ -18,7 +18,8 @@ import type { SettingsOf } from "./settings.js";
 
 /**
  * Pictures are denoised without gradient to a random step of the last part of the trajectory; the step from there to the predicted clean picture is
- * differentiated. The step is drawn once a batch, as in ImageReward/ReFL.py.
+ * differentiated. Each picture draws a step of its own, as in the paper's algorithm; ImageReward/ReFL.py draws one for all of a process, and its
+ * gradients differ by orders of magnitude from batch to batch.
  * @throws UsageError when the part has no step
  */
 export async function createReflLoss(context: LossContext, settings: SettingsOf<"refl">): Promise<TrainingLoss> {
@@ -36,19 +37,21 @@ export async function createReflLoss(context: LossContext, settings: SettingsOf<
     async gradient(generator, where) {
       const prompts = drawPrompts(context, generator, batchSize);
       const seeds = drawSeeds(generator, batchSize);
-      const step = generator.randint(first, count, 1)[0]!;
-      const states = await drawer.draw({ prompts, seeds, sampler, guidance, stop: step, signal });
-      const every = (value: number) => float32([batchSize, 1, 1, 1], new Float32Array(batchSize).fill(value));
-      const { clean } = sampler.steps[step]!;
+      const steps = Array.from(generator.randint(first, count, batchSize));
+      const states = await drawer.draw({ prompts, seeds, sampler, guidance, stop: steps, signal });
+      const perRow = (value: (step: number) => number) => float32([batchSize, 1, 1, 1], steps.map(value));
       const feeds = {
         sample: stack(
           states.map(({ latents }) => latents),
           drawer.latentShape,
         ),
-        inputScale: every(sampler.inputScales[step]!),
-        cleanSample: every(clean.sample),
-        cleanOutput: every(clean.output),
-        timestep: float32([batchSize], new Float32Array(batchSize).fill(sampler.timesteps[step]!)),
+        inputScale: perRow((step) => sampler.inputScales[step]!),
+        cleanSample: perRow((step) => sampler.steps[step]!.clean.sample),
+        cleanOutput: perRow((step) => sampler.steps[step]!.clean.output),
+        timestep: float32(
+          [batchSize],
+          steps.map((step) => sampler.timesteps[step]!),
+        ),
         ...(await promptFeeds(context, prompts, guidance)),
         ...rewardFeeds(context, prompts),
       };
