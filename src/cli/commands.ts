@@ -24,6 +24,7 @@ import { RUNS_RM } from "./commands/runs-rm.entry.js";
 import { RUNS_SHOW } from "./commands/runs-show.entry.js";
 import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
+import { TRAIN_DPO, TRAIN_DRAFT, TRAIN_REFL, TRAIN_SFT } from "./commands/train.entry.js";
 import type { GroupDeclaration } from "./declare.js";
 
 /** Every command; a name of two words is a command of a group. */
@@ -46,6 +47,10 @@ export const COMMANDS = {
   "lora inspect": LORA_INSPECT,
   "lora convert": LORA_CONVERT,
   "lora merge": LORA_MERGE,
+  "train refl": TRAIN_REFL,
+  "train draft": TRAIN_DRAFT,
+  "train dpo": TRAIN_DPO,
+  "train sft": TRAIN_SFT,
   models: MODELS,
   doctor: DOCTOR,
   completion: COMPLETION,
@@ -80,6 +85,11 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
       "laurel lora convert tuned.safetensors --to kohya --out tuned-kohya.safetensors",
       "laurel lora merge --lora tuned.safetensors:0.8 --out merged",
     ],
+  },
+  train: {
+    heading: "Training",
+    summary: "fine-tune a model by reward, by preference or on pictures",
+    examples: ["laurel train refl", "laurel train dpo --pairs pairs.parquet", "laurel train refl --resume RUN"],
   },
   demo: {
     heading: "Demo models",

@@ -70,3 +70,11 @@ export function evaluationPrompts(count = 200, seed = 2026): string[] {
       : printDescription(singles[((i - 1) / 2) % singles.length] as Description),
   );
 }
+
+/** Canonical prompts to train on, none of them held out; a prompt may come more than once. */
+export function trainingPrompts(count = 2000, seed = 4242): string[] {
+  const random = createRandom(seed);
+  return Array.from({ length: count }, () =>
+    printDescription(describeForTraining(random, sampleTrainingScene(random))),
+  );
+}

@@ -13,11 +13,14 @@ export interface Models {
   readonly reward: Reward;
 }
 
+/** What has a name and stands on weights. */
+type Identified = Pick<Reward, "name" | "model">;
+
 /** Records of models in use: their files do not change under them. */
-const records = new WeakMap<ImageBackend | Reward, Promise<ModelRecord>>();
+const records = new WeakMap<Identified, Promise<ModelRecord>>();
 
 /** What a manifest says of a model. The path is null for a model that ships inside or has no files. */
-function modelRecord(model: ImageBackend | Reward): Promise<ModelRecord> {
+export function modelRecord(model: Identified): Promise<ModelRecord> {
   const known = records.get(model);
   if (known !== undefined) return known;
   const { name, path } = model.model;
@@ -45,11 +48,14 @@ export async function expectModels(where: string, expected: RunManifest["models"
     ["generator", "backend"],
     ["reward", "reward"],
   ] as const) {
-    if (isSame(expected[key], actual[key])) continue;
-    throw new ModelError(
-      `${where}: expected the ${what} of the run, ${describe(expected[key])}, got ${describe(actual[key])}`,
-    );
+    expectModel(where, what, expected[key], actual[key]);
   }
+}
+
+/** @throws ModelError when a model is not the one the run was made with. */
+export function expectModel(where: string, what: string, expected: ModelRecord, actual: ModelRecord): void {
+  if (isSame(expected, actual)) return;
+  throw new ModelError(`${where}: expected the ${what} of the run, ${describe(expected)}, got ${describe(actual)}`);
 }
 
 /** A model without files is told by its name alone. */

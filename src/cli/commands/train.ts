@@ -1,0 +1,169 @@
+/** @file `laurel train`: fine-tunes a model, or goes on with it. */
+
+import { CancelledError, EXIT, UsageError } from "../../errors.js";
+import {
+  type GivenReward,
+  resumeTraining,
+  trainModel,
+  type TrainModelEvents,
+  type TrainModelResult,
+} from "../../library/train.js";
+import type { FinetuneMethod } from "../../training/finetune/methods.js";
+import { createTrainingProgress } from "../../training/finetune/progress.js";
+import { formatDuration } from "../../training/progress.js";
+import type { Action, CommandContext } from "../context.js";
+import { palette, printable, printJson, shownPath, table, type Terminal, wantsAnimation, warningLine } from "../output.js"; // prettier-ignore
+import { changesOf } from "./run.js";
+import type { TrainFlags } from "./train.entry.js";
+
+/** The command of a method. */
+export const train =
+  (method: FinetuneMethod): Action<TrainFlags> =>
+  async (context, _, flags) => {
+    const { model, prompts, validationPrompts, width, height, memory, threads, config, resume } = flags;
+    const common = { method, config, memory, threads, set: settingsOf(method, flags) };
+    if (resume === undefined) {
+      const rewards = flags.reward?.map(rewardOf);
+      const { heldOut, out } = flags;
+      const options = { ...common, model, rewards, heldOut, prompts, validationPrompts, size: { width, height }, out };
+      return withTrainingProgress(context, method, flags, (more) => trainModel({ ...options, ...more }));
+    }
+    const fixed = (["model", "reward", "heldOut", "prompts", "validationPrompts", "width", "height"] as const).filter((name) => flags[name] !== undefined); // prettier-ignore
+    if (fixed.length > 0)
+      throw new UsageError(`--resume: expected a run with what it began with, got ${fixed.join(", ")} beside it`);
+    return withTrainingProgress(context, method, flags, (more) => resumeTraining(resume, { ...common, ...more }));
+  };
+
+/** How a training is shown and ended. */
+export interface TrainOutput {
+  readonly json?: true | undefined;
+  readonly quiet?: true | undefined;
+}
+
+/** Runs a training with its progress on stderr, prints what came of it, and returns the exit code. @throws CancelledError when it was stopped */
+export async function withTrainingProgress(
+  context: CommandContext,
+  method: FinetuneMethod,
+  flags: TrainOutput,
+  run: (options: { signal: AbortSignal; events: TrainModelEvents }) => Promise<TrainModelResult>,
+): Promise<number> {
+  const { terminal, signal } = context;
+  const progress = createEvents(terminal, flags.quiet === true);
+  let result: TrainModelResult;
+  try {
+    result = await run({ signal, events: progress.events });
+  } catch (error) {
+    progress.end();
+    const directory = progress.directory();
+    if (directory !== undefined && !(error instanceof CancelledError))
+      terminal.stderr.write(`${warningLine(terminal, `the run stopped; go on with: ${resumeCommand(method, directory)}`)}\n`); // prettier-ignore
+    throw error;
+  }
+  progress.end();
+  const { directory, step, steps, status } = result;
+  if (status === "stopped")
+    throw new CancelledError(`stopped after step ${step} of ${steps}; go on with: ${resumeCommand(method, directory)}`);
+  if (flags.json === true) printJson(terminal, { schemaVersion: 1, ...result });
+  else printTraining(terminal, result, flags.quiet === true);
+  return EXIT.ok;
+}
+
+/** `name`, `path` or either with `=weight`. */
+function rewardOf(text: string): GivenReward {
+  const [, reward = text, weight] = /^(.+)=([^=/\\]*)$/.exec(text) ?? [];
+  if (weight === undefined) return { reward };
+  const number = Number(weight);
+  if (weight.trim() === "" || !(number > 0) || !Number.isFinite(number))
+    throw new UsageError(`--reward ${text}: expected a weight above 0 behind the =, got ${JSON.stringify(weight)}`);
+  return { reward, weight: number };
+}
+
+/** The options that stand for settings, over those of `--set`. */
+function settingsOf(method: FinetuneMethod, flags: TrainFlags): Record<string, string> {
+  const { steps, batch, seed, rank, learningRate, images, pairs } = flags;
+  const given: Readonly<Record<string, number | string | boolean | null | undefined>> = {
+    steps,
+    batchSize: batch,
+    seed,
+    "train.rank": rank,
+    "optimizer.schedule.learningRate": learningRate,
+    [method === "sft" ? "images" : "pretrain.images"]: images,
+    pairs,
+    "guards.alarm": flags.alarm ? undefined : false,
+    "guards.standardErrors": flags.hackingGuard ? undefined : null,
+    "guards.diversityFloor": flags.diversityGuard ? undefined : null,
+    "guards.divergenceLimit": flags.divergenceGuard ? undefined : null,
+    // last: it leaves nothing for the others to change
+    guards: flags.guards ? undefined : null,
+  };
+  const said = Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [[name, JSON.stringify(value)]])); // prettier-ignore
+  return { ...changesOf(flags.set), ...(Object.fromEntries(said) as Record<string, string>) };
+}
+
+/** Shows a training on stderr. */
+function createEvents(
+  terminal: Terminal,
+  quiet: boolean,
+): { readonly events: TrainModelEvents; directory(): string | undefined; end(): void } {
+  const { stderr, environment } = terminal;
+  const warn = (text: string): void => void stderr.write(`${warningLine(terminal, `warning: ${text}`)}\n`);
+  let directory: string | undefined;
+  let shown: ReturnType<typeof createTrainingProgress> | undefined;
+  // a verdict's warnings are told with it
+  const told = new Set<string>();
+  const events: TrainModelEvents = {
+    onStart({ settings, consequences, step, ...run }) {
+      ({ directory } = run);
+      for (const text of consequences) warn(text);
+      if (quiet) return;
+      stderr.write(
+        `${settings.method}: ${step === 0 ? "" : `going on from step ${step}, `}${shownPath(run.directory)}\n`,
+      );
+      shown = createTrainingProgress(stderr, {
+        label: settings.method,
+        steps: settings.steps,
+        colours: palette(stderr, environment),
+        animate: wantsAnimation(stderr, environment),
+      });
+    },
+    onPreparation(what, done, of) {
+      if (!quiet && (done === of || wantsAnimation(stderr, environment)))
+        stderr.write(done === of ? `${what}: ${of}\n` : `${what}: ${done}/${of}\r`);
+    },
+    onStep: (record) => shown?.onStep(record),
+    onValidation(record, verdict) {
+      for (const text of verdict?.warnings ?? []) told.add(text);
+      shown?.onValidation(record, verdict);
+    },
+    onWarning(text) {
+      if (shown === undefined) warn(text);
+      else if (!told.has(text)) shown.onWarning(text);
+    },
+  };
+  return { events, directory: () => directory, end: () => shown?.end() };
+}
+
+function resumeCommand(method: FinetuneMethod, directory: string): string {
+  return `laurel train ${method} --resume ${shownPath(directory)}`;
+}
+
+/** The result's path on stdout; what the validations say of it on stderr. */
+function printTraining(terminal: Terminal, result: TrainModelResult, quiet: boolean): void {
+  const { method, step, seconds, kept, reason, rewards, diversity, report } = result;
+  const { stderr } = terminal;
+  if (!quiet) {
+    const number = (value: number | null): string => (value === null ? "" : value.toFixed(4));
+    const rows = [
+      ...rewards.map((one) => [printable(one.name), one.heldOut ? "held out" : "guide", number(one.base), number(one.kept), number(one.last)]), // prettier-ignore
+      ...(diversity === null ? [] : [["diversity", "bits", number(diversity.base), number(diversity.kept), number(diversity.last)]]), // prettier-ignore
+    ];
+    if (rows.length > 0) {
+      const right = (title: string) => ({ title, align: "right" as const });
+      stderr.write(table([{ title: "validation" }, { title: "" }, right("base"), right("kept"), right("last")], rows));
+    }
+    if (reason !== null) stderr.write(`${warningLine(terminal, `stopped by a guard: ${reason}`)}\n`);
+    if (kept !== null) stderr.write(`kept ${printable(kept.reason)}\n`);
+    stderr.write(`${method}: ${step} updates in ${formatDuration(seconds)}\nreport: ${shownPath(report)}\n`);
+  }
+  if (result.result !== null) terminal.stdout.write(`${shownPath(result.result.path)}\n`);
+}
