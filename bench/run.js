@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 /** In the order they run when none is named. */
 const BENCHES = ["help", "images", "generate", "training-step", "image-reward"];
 /** Run only when named: minutes and gigabytes. */
-const LARGE = ["stable-diffusion", "kill", "pipeline"];
+const LARGE = ["stable-diffusion", "kill", "pipeline", "finetune-memory", "refl-step", "refl-full-size"];
 
 function refuse(problem) {
   process.stderr.write(`bench: ${problem}\n`);

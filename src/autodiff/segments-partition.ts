@@ -146,7 +146,8 @@ function narrowestCuts({ made, alive }: Profile, start: number, end: number, lim
     for (let begin = place - 1; begin >= start; begin--) {
       if ((made[place] as number) - (made[begin] as number) > limit && begin < place - 1) break;
       const here = (cost[begin - start] as number) + (begin > start ? (alive[begin] as number) : 0);
-      if (here < least) [least, from] = [here, begin];
+      // of equal ones the longest: fewer pieces
+      if (here <= least) [least, from] = [here, begin];
     }
     cost.push(least);
     previous.push(from);

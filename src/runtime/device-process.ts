@@ -1,6 +1,8 @@
 /** @file The program of a device process: it owns ONNX Runtime's sessions and the bound tensors, and answers its parent. */
 
 import { parse } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { Worker } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import type { DType } from "../tensor/dtype.js";
@@ -21,6 +23,10 @@ const sessions = new Map<number, ort.InferenceSession>();
 const profiled = new Set<number>();
 const tensors = new Map<string, Tensor>();
 
+setFlagsFromString("--expose-gc");
+/** Large arrays outlive their last use until memory is short, or until this is called. */
+const collectGarbage = runInNewContext("gc") as () => void;
+
 function toOrt(tensor: Tensor): ort.Tensor {
   return new ort.Tensor(tensor.dtype as "float32", tensor.data as Float32Array, tensor.shape);
 }
@@ -33,20 +39,34 @@ function fromOrt(value: ort.OnnxValue): Tensor {
   return { dtype: type as DType, shape: dims, data: bits };
 }
 
+/** The overloads of ONNX Runtime do not take the union. */
+function create(
+  model: Uint8Array | string,
+  options: ort.InferenceSession.SessionOptions,
+): Promise<ort.InferenceSession> {
+  return typeof model === "string"
+    ? ort.InferenceSession.create(model, options)
+    : ort.InferenceSession.create(model, options);
+}
+
 async function compile(request: Extract<Request, { kind: "compile" }>): Promise<void> {
-  const session = await ort.InferenceSession.create(request.model, {
+  const { model } = request;
+  const session = await create(model, {
     executionProviders: ["cpu"],
     graphOptimizationLevel: "all",
     executionMode: "sequential",
     intraOpNumThreads: request.threads,
     // Planned memory makes a network no faster, and takes up to twice as much where gradients keep activations alive.
     enableMemPattern: false,
+    enableCpuMemArena: request.keepsMemory,
     ...(request.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: request.profile }),
     logSeverityLevel: 3,
     extra: {
       session: {
         // Weights lie where their checkpoint lies, given relative to the root of the file system.
-        model_external_initializers_file_folder_path: parse(process.cwd()).root,
+        ...(typeof model === "string"
+          ? {}
+          : { model_external_initializers_file_folder_path: parse(process.cwd()).root }),
         // Sessions run one at a time: the threads of one must not spin into the run of the next.
         force_spinning_stop: "1",
       },
@@ -83,6 +103,7 @@ async function run(request: Extract<Request, { kind: "run" }>): Promise<{ result
     return [name, tensor.dtype, tensor.shape];
   });
   for (const name of request.free) tensors.delete(name);
+  if (request.free.length > 0) collectGarbage();
   const fetched = request.fetch.map((name) => [name, fromOrt(results[name] as ort.OnnxValue)] as const);
   return { result: { outputs: Object.fromEntries(fetched), held }, ms };
 }

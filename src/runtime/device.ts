@@ -1,7 +1,7 @@
 /** @file A device: one child process in which programs run, one at a time. */
 
 import { BackendError, CancelledError, InternalError, LaurelError, ModelError, UsageError } from "../errors.js";
-import type { Graph } from "../graph/types.js";
+import type { Graph, ValueType } from "../graph/types.js";
 import { encodeModel, feedTypes } from "../onnx/encode.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { DeviceChild, DeviceDeath } from "./device-child.js";
@@ -34,6 +34,14 @@ export interface DeviceOptions {
    * @default 120000
    */
   readonly stallMs?: number | undefined;
+}
+
+/** What a model in a file takes and gives. */
+export interface ModelPorts {
+  /** Name in messages. */
+  readonly label: string;
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
 }
 
 /** Asks the process; `onMs` gets the time spent inside ONNX Runtime. */
@@ -100,9 +108,22 @@ export class Device implements ProgramHost {
     const label = options.label ?? graph.name;
     const model = encodeModel(graph, options);
     const feeds = feedTypes(graph, options);
-    const compiled: Compiled = { id: this.#nextProgram++, label, model };
+    const { keepsMemory = true } = options;
+    const compiled: Compiled = { id: this.#nextProgram++, label, model, keepsMemory };
     await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
+  }
+
+  /**
+   * Loads an ONNX file, with weights in it or in files of its folder.
+   * @param ports what the model is fed and gives
+   * @throws ModelError when ONNX Runtime refuses the model.
+   */
+  async load(file: string, ports: ModelPorts): Promise<Program> {
+    this.start();
+    const compiled: Compiled = { id: this.#nextProgram++, label: ports.label, model: file };
+    await this.#enqueue(`program ${ports.label}`, undefined, (ask) => this.#load(compiled, ask));
+    return new Program(this, compiled, ports.inputs, ports.outputs);
   }
 
   /** Binds a tensor (copied) for every program's feed of that name. */
@@ -211,12 +232,12 @@ export class Device implements ProgramHost {
     this.#restored = true;
   }
 
-  async #load({ id, label, model }: Compiled, ask: Ask): Promise<void> {
+  async #load({ id, label, model, keepsMemory = true }: Compiled, ask: Ask): Promise<void> {
     if (this.#loaded.has(id)) return;
     const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
       await ask(
-        { kind: "compile", program: id, model, threads: this.threads, profile },
+        { kind: "compile", program: id, model, threads: this.threads, keepsMemory, profile },
         (ms) => (this.compileMs += ms),
       );
     } catch (error) {

@@ -10,8 +10,11 @@ export type Request =
   | {
       readonly kind: "compile";
       readonly program: number;
-      readonly model: Uint8Array;
+      /** Its bytes, with weights relative to the root of the file system, or its file, with weights beside it. */
+      readonly model: Uint8Array | string;
       readonly threads: number;
+      /** What a run allocated is kept for the next one. */
+      readonly keepsMemory: boolean;
       /** Start of the path of the profile that is written when the program is disposed of; none when undefined. */
       readonly profile: string | undefined;
     }

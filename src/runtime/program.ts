@@ -1,7 +1,7 @@
 /** @file A program: a compiled graph that runs on a device. */
 
 import { UsageError } from "../errors.js";
-import type { Value, ValueType } from "../graph/types.js";
+import type { ValueType } from "../graph/types.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { checkFeed, checkFeeds } from "./feeds.js";
 import type { Compiled, ProgramHost } from "./types.js";
@@ -39,14 +39,14 @@ export class Program {
   readonly #device: ProgramHost;
   readonly #compiled: Compiled;
   readonly #feeds: ReadonlyMap<string, ValueType>;
-  readonly #outputs: ReadonlyMap<string, Value>;
+  readonly #outputs: ReadonlyMap<string, ValueType>;
   #disposed = false;
 
   constructor(
     device: ProgramHost,
     compiled: Compiled,
     feeds: ReadonlyMap<string, ValueType>,
-    outputs: ReadonlyMap<string, Value>,
+    outputs: ReadonlyMap<string, ValueType>,
   ) {
     this.#device = device;
     this.#compiled = compiled;

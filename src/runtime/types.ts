@@ -9,13 +9,18 @@ import type { Request, ResultOf } from "./messages.js";
 export interface CompileOptions extends EncodeOptions {
   /** @default the graph's name */
   readonly label?: string;
+  /** What a run allocated is kept for the next run of this program, which is faster; false gives it back. @default true */
+  readonly keepsMemory?: boolean;
 }
 
 /** A compiled model, as the device keeps it to compile it again after a crash. */
 export interface Compiled {
   readonly id: number;
   readonly label: string;
-  readonly model: Uint8Array;
+  /** Its bytes, or its file. */
+  readonly model: Uint8Array | string;
+  /** @default true */
+  readonly keepsMemory?: boolean;
 }
 
 /** Makes the request of a run, given the types of the bound tensors. */

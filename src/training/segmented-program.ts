@@ -2,11 +2,13 @@
 
 import { UsageError } from "../errors.js";
 import { segmentGradient } from "../autodiff/segments.js";
-import type { SegmentStep } from "../autodiff/segments.js";
-import type { Value } from "../graph/types.js";
+import type { Graph, Value } from "../graph/types.js";
+import { type EncodeOptions, feedTypes } from "../onnx/encode.js";
 import type { Device } from "../runtime/device.js";
+import { LazyProgram } from "../runtime/lazy-program.js";
 import type { Program } from "../runtime/program.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { byteSize } from "../tensor/dtype.js";
+import { elementCount, type Tensor } from "../tensor/tensor.js";
 import type { WeightRef } from "../weights/types.js";
 import { slot } from "./optimizer-kernel.js";
 
@@ -37,22 +39,34 @@ export interface SegmentedProgram {
   dispose(): Promise<void>;
 }
 
-/** Compiles the programs of a loss and its gradients. */
+/** Bytes of weights that the programs of a "low" loss may have loaded all the time; those beyond are loaded for each run. */
+const KEPT_WEIGHTS = 256e6;
+
+/**
+ * The programs of a loss and its gradients. What a run of one allocated is given back before the next runs. With "low", programs with large weights
+ * are loaded when their turn comes and freed after it: what then has to be in memory is the largest piece, not the networks.
+ */
 export async function compileSegments(device: Device, name: string, loss: SegmentedLoss): Promise<SegmentedProgram> {
   const targets = new Map([...loss.targets].map(([key, value]) => [slot("gradient", key), value]));
-  const steps = segmentGradient({ ...loss, name, targets, refine: loss.memory === "low" });
-  const options = { weights: loss.weights, trainable: new Set(loss.targets.keys()) };
-  const programs: Program[] = [];
-  for (const { graph } of steps) programs.push(await device.compile(graph, { ...options, label: labelOf(graph.name) }));
-  const known = new Set(programs.flatMap(({ inputs }) => inputs.map((port) => port.name)));
+  const parts = segmentGradient({ ...loss, name, targets, refine: loss.memory === "low" });
+  const options = { weights: loss.weights, trainable: new Set(loss.targets.keys()), keepsMemory: false };
+  let weights = 0;
+  const steps = parts.map((part) => {
+    const program = new LazyProgram(device, () => part.graph, { ...options, label: labelOf(part.graph.name) });
+    weights += weightBytes(part.graph, options);
+    return { ...part, program, stays: loss.memory === "balanced" || weights <= KEPT_WEIGHTS };
+  });
+  for (const { program, stays } of steps) if (stays) await program.get();
+  const known = new Set(steps.flatMap(({ graph }) => [...feedTypes(graph, options).keys()]));
   return {
     async run(feeds) {
       const unknown = Object.keys(feeds).filter((key) => !known.has(key));
       if (unknown.length > 0) throw new UsageError(`${name}: expected feeds of the loss, got ${unknown.join(", ")}`);
       let results: Record<string, Tensor> = {};
-      for (const [index, program] of programs.entries()) {
-        const { fetch, hold, free } = steps[index] as SegmentStep;
-        const outputs = await program.run(feedsOf(program, feeds), { fetch, hold, free });
+      for (const { program, stays, fetch, hold, free } of steps) {
+        const loaded = await program.get();
+        const outputs = await loaded.run(feedsOf(loaded, feeds), { fetch, hold, free });
+        if (!stays) await program.dispose();
         results = { ...results, ...outputs };
       }
       const number = (key: string): number => Number(results[key]?.data[0]);
@@ -60,9 +74,18 @@ export async function compileSegments(device: Device, name: string, loss: Segmen
       return { loss: number("loss"), metrics };
     },
     async dispose() {
-      for (const program of programs) await program.dispose();
+      for (const { program } of steps) await program.dispose();
     },
   };
+}
+
+/** Bytes of the parameters that become part of a program. */
+function weightBytes({ parameters }: Graph, { weights, trainable }: EncodeOptions): number {
+  let sum = 0;
+  for (const [key, { shape, dtype }] of parameters) {
+    if (weights?.has(key) && !trainable?.has(key)) sum += elementCount(shape as readonly number[]) * byteSize(dtype);
+  }
+  return sum;
 }
 
 function feedsOf({ inputs }: Program, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
