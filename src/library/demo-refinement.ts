@@ -1,17 +1,16 @@
 /** @file Measures refinement on the demo models: free phrasings, refined and drawn as they stand with as many candidates, judged by the oracle. */
 
-import { appendFile, readFile } from "node:fs/promises";
+import { appendFile } from "node:fs/promises";
 import { z } from "zod";
 import { evaluationPrompts } from "../demo/dataset.js";
 import { type Description, requireDescription } from "../demo/grammar.js";
 import { judge } from "../demo/oracle.js";
 import { phrase, type PhrasingSplit } from "../demo/phrasings.js";
 import { createRandom } from "../demo/random.js";
-import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { Strategy } from "../strategies/contract.js";
 import { conclude, type Draw } from "../strategies/refine/conclusion.js";
-import { parseJson } from "../util/read-file.js";
+import { readKeptLines } from "../util/kept-lines.js";
 import { bootstrap, type Interval, mean } from "../util/statistics.js";
 import { generate } from "./generate.js";
 import type { Models } from "./models.js";
@@ -64,7 +63,7 @@ export interface RefinementMeasurement {
 export async function measureRefinement(options: RefinementMeasurement): Promise<MeasuredPhrasing[]> {
   const { budget, split, vocabulary, file } = options;
   const known = new Map<number, MeasuredPhrasing>();
-  for (const one of file === undefined ? [] : await readMeasured(file)) {
+  for (const one of file === undefined ? [] : await readKeptLines(file, measuredSchema, "a measured phrasing")) {
     if (one.budget === budget && one.split === split && one.vocabulary === vocabulary) known.set(one.index, one);
   }
   const measured: MeasuredPhrasing[] = [];
@@ -122,23 +121,6 @@ async function measureOne(
 
 function holds(description: Description, image: RgbImage | undefined): boolean {
   return image !== undefined && judge(description, image).verdict === "holds";
-}
-
-/** What `file` holds; a line that a kill tore is ended, so that the next one stands for itself, and left out. */
-async function readMeasured(file: string): Promise<MeasuredPhrasing[]> {
-  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return "";
-    throw new UsageError(`${file}: expected a file of measurements, got ${error.code ?? error.message}`, {
-      cause: error,
-    });
-  });
-  if (text !== "" && !text.endsWith("\n")) await appendFile(file, "\n");
-  return text.split("\n").flatMap((line, i) => {
-    if (!line.endsWith("}")) return [];
-    const parsed = measuredSchema.safeParse(parseJson(line, `${file}:${i + 1}`, UsageError));
-    if (parsed.success) return [parsed.data];
-    throw new UsageError(`${file}:${i + 1}: expected a measured phrasing, got ${line.slice(0, 60)}`);
-  });
 }
 
 /** Shares of phrasings or pictures, with 95 % intervals by bootstrap over the distinct descriptions. */

@@ -10,7 +10,7 @@ import type { GridPlace, TrainingManifest, UpdateRecord, ValidationRecord } from
 import { formatDuration } from "../training/progress.js";
 import type { EmbeddedImage } from "./embed.js";
 import { Html, html } from "./html.js";
-import { crisp, documentPage, factList, shownTime, table } from "./parts.js";
+import { crisp, documentPage, factList, shownTime, table, warnings } from "./parts.js";
 import { guardCharts, trainingCharts } from "./training-charts.js";
 
 /** The pictures of one validation, by the index of their place. */
@@ -44,8 +44,8 @@ export function trainingPage(content: TrainingPageContent): string {
   const shown = status === "finished" ? "finished" : `${status}, ${step} of ${steps}`;
   return documentPage(
     { title, runId: id, status: shown, pictures: "data:" },
-    html`${head(content, title)} ${verdictBox(content)} ${beforeAfter(content)} ${charts(content)}
-    ${validationTable(content)} ${settings(manifest)} ${goingOn(content)}`,
+    html`${head(content, title)} ${verdictBox(content)} ${warnings(unsaid(content))} ${beforeAfter(content)}
+    ${charts(content)} ${validationTable(content)} ${settings(manifest)} ${goingOn(content)}`,
     html`Curves and pictures come from <code>log.jsonl</code>, <code>validation.jsonl</code> and
       <code>validation/</code> beside this page.`,
   );
@@ -102,6 +102,12 @@ function verdictBox({ manifest, validations, verdicts, guards, kept }: TrainingP
 }
 
 const MOST_WARNINGS = 4;
+
+/** The run's warnings that are none of the guards'. */
+function unsaid({ manifest, verdicts }: TrainingPageContent): string[] {
+  const said = new Set(verdicts.flatMap((one) => [...one.warnings, one.alarm?.text]));
+  return manifest.warnings.filter((text) => !said.has(text));
+}
 
 function limited(texts: readonly string[], most: number): string[] {
   if (texts.length <= most) return [...texts];
@@ -219,6 +225,7 @@ function settings({ config, models, versions, startedAt, finishedAt }: TrainingM
 function leaves(value: unknown, path = ""): [string, string][] {
   if (value === undefined) return [];
   if (value === null) return [[path, "none"]];
+  if (Array.isArray(value) && value.length === 1) return leaves(value[0], path);
   if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return [[path, value.join(", ")]];
   if (typeof value === "object") {
     return Object.entries(value).flatMap(([key, one]) => leaves(one, path === "" ? key : `${path}.${key}`));

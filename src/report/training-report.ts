@@ -42,7 +42,7 @@ export async function writeTrainingReport(directory: string, kept?: KeptCheckpoi
   ]);
   const guards = guardSettings(manifest);
   const { base, later } = inOrder(validations);
-  const prompts = promptsOf(places, base);
+  const prompts = promptsOf(manifest, base);
   const verdicts = base === undefined ? [] : later.map((one) => judgeValidation(base, one, guards, prompts));
   const last = { step: manifest.step, reason: `step ${manifest.step}, the last one: nothing was validated` };
   const keeps = kept ?? (validations.length === 0 && guards === NO_GUARDS ? last : keptCheckpoint(verdicts, guards));
@@ -112,11 +112,15 @@ function inOrder(validations: readonly ValidationRecord[]): {
   return { base: validations.find(({ step }) => step === 0), later: validations.filter(({ step }) => step > 0) };
 }
 
-/** The prompt of every picture, where the file names all and not only those of the grid. */
-function promptsOf(places: readonly GridPlace[], base: ValidationRecord | undefined): string[] | undefined {
-  const pictures = Object.values(base?.scores ?? {})[0]?.length;
-  return places.length === pictures ? places.map(({ prompt }) => prompt) : undefined;
+/** Which of a validation's pictures share a prompt: as many in a row as the settings say; undefined where they do not. */
+function promptsOf({ config }: TrainingManifest, base: ValidationRecord | undefined): string[] | undefined {
+  const each = imagesPerPrompt.safeParse(config["guards"]);
+  const pictures = Object.values(base?.scores ?? {})[0];
+  if (!each.success) return undefined;
+  return pictures?.map((_, i) => `prompt ${Math.floor(i / each.data.imagesPerPrompt)}`);
 }
+
+const imagesPerPrompt = z.object({ imagesPerPrompt: z.number().int().positive() });
 
 /** Base, up to two between, kept, last; in order. */
 function columnSteps(steps: readonly number[], kept: number): number[] {

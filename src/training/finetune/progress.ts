@@ -11,7 +11,7 @@ export interface TrainingEvents {
   onStep(record: UpdateRecord): void;
   /** After every validation; the base's own has no verdict. */
   onValidation(record: ValidationRecord, verdict: GuardVerdict | undefined): void;
-  /** What should be seen at once: a guard that is off, a divergence, a picture without a score. */
+  /** What should be seen at once: a guard that is off, and a verdict's warnings. */
   onWarning(text: string): void;
 }
 
@@ -139,7 +139,6 @@ export function createTrainingProgress(
       guards = verdict.alarm === null ? (verdict.passes ? "ok" : "do not pass") : `alarm: ${verdict.alarm.kind}`;
       tell(formatVerdict(verdict), verdict.alarm !== null ? colours.red : verdict.passes ? colours.green : colours.yellow); // prettier-ignore
       if (verdict.alarm !== null) tell(verdict.alarm.text, colours.red);
-      for (const warning of verdict.warnings) tell(warning, colours.yellow);
     },
     onWarning: (text) => tell(text, colours.yellow),
     end() {

@@ -15,7 +15,8 @@ export const updateRecordSchema = z.looseObject({
 /** One line of `log.jsonl`. */
 export type UpdateRecord = z.infer<typeof updateRecordSchema>;
 
-const numbers = z.array(
+/** Numbers as JSON lines hold them: one that is none is null in the file and NaN here. */
+export const numbersSchema = z.array(
   z
     .number()
     .nullable()
@@ -27,13 +28,13 @@ export const validationRecordSchema = z.object({
   /** 0 is the base model. */
   step: z.number().int().nonnegative(),
   /** By reward name, one a picture. */
-  scores: z.record(z.string(), numbers),
+  scores: z.record(z.string(), numbersSchema),
   /** The rewards that training follows. */
   guide: z.array(z.string()),
   /** The rewards that training never sees. */
   heldOut: z.array(z.string()),
   /** In bits, one a prompt; null when it was not measured. */
-  diversity: numbers.nullable(),
+  diversity: numbersSchema.nullable(),
   /** Mean squared difference of the noise predictions to the base's; null when it was not measured. */
   divergence: z.number().nullable(),
   /** The alarm's sentence; null when there was none. */
@@ -70,6 +71,7 @@ export const trainingManifestSchema = z.looseObject({
   step: z.number().int().nonnegative(),
   /** Why it ended before its last step. */
   stop: z.object({ reason: z.string(), step: z.number().int() }).nullable(),
+  warnings: z.array(z.string()).default([]),
 });
 
 /** What `training.json` says. */
