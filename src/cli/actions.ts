@@ -34,6 +34,7 @@ export const ACTIONS: {
   doctor: async () => (await import("./commands/doctor.js")).doctor,
   completion: async () => (await import("./commands/completion.js")).completion,
   "demo evaluate": async () => (await import("./commands/demo-evaluate.js")).demoEvaluate,
+  "demo finetune": async () => (await import("./commands/demo-finetune.js")).demoFinetune,
   "demo refine": async () => (await import("./commands/demo-refine.js")).demoRefine,
   "demo train": async () => (await import("./commands/demo-train.js")).demoTrain,
 };

@@ -3,6 +3,7 @@
 import { CHECK } from "./commands/check.entry.js";
 import { COMPLETION } from "./commands/completion.entry.js";
 import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
+import { DEMO_FINETUNE } from "./commands/demo-finetune.entry.js";
 import { DEMO_REFINE } from "./commands/demo-refine.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { DOCTOR } from "./commands/doctor.entry.js";
@@ -55,6 +56,7 @@ export const COMMANDS = {
   doctor: DOCTOR,
   completion: COMPLETION,
   "demo evaluate": DEMO_EVALUATE,
+  "demo finetune": DEMO_FINETUNE,
   "demo refine": DEMO_REFINE,
   "demo train": DEMO_TRAIN,
 } as const;
