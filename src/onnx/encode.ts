@@ -16,8 +16,9 @@ import { isWeightEntry } from "../weights/types.js";
 import { ATTRIBUTE_TYPE, EXTERNAL, writeModelProto } from "./schema.js";
 import type { AttributeProto, EntryProto, NodeProto, TensorProto, ValueInfoProto } from "./schema.js";
 
-const IR_VERSION = 10;
-const OPSET = 21;
+/** Versions of what is written. */
+export const IR_VERSION = 10;
+export const OPSET = 21;
 const CONTRIB = "com.microsoft";
 /** A ModelProto message must stay below 2 GiB. */
 const LARGEST_MODEL = 2 ** 31 - 2 ** 20;
@@ -28,6 +29,10 @@ export interface EncodeOptions {
   readonly weights?: ReadonlyMap<string, WeightRef>;
   /** Parameters that stay graph inputs although they may have a weight. */
   readonly trainable?: ReadonlySet<string>;
+  /** Folder that the model lies in, for files below it: weights are then found relative to the model. @default the file system's root */
+  readonly folder?: string;
+  /** Only operators of ONNX itself, for other runtimes. @throws InternalError for a graph that needs more. @default false */
+  readonly standard?: boolean;
   /** Strings stored with the model. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
@@ -55,8 +60,10 @@ function embedded(name: string, tensor: Tensor, shape: readonly number[]): Tenso
   return { name, dims: shape, dataType: dtypeCode(tensor.dtype), rawData: tensorBytes(tensor) };
 }
 
-function external(name: string, entry: WeightEntry, shape: readonly number[]): TensorProto {
-  const location = relative(parse(entry.file).root, entry.file).split(sep).join("/");
+function external(name: string, entry: WeightEntry, shape: readonly number[], folder: string | undefined): TensorProto {
+  const location = relative(folder ?? parse(entry.file).root, entry.file)
+    .split(sep)
+    .join("/");
   const place = { location, offset: entry.offset, length: entry.length };
   const externalData = Object.entries(place).map(([key, value]): EntryProto => ({ key, value: String(value) }));
   return { name, dims: shape, dataType: dtypeCode(entry.dtype), externalData, dataLocation: EXTERNAL };
@@ -137,7 +144,9 @@ class Encoder {
     const given = isWeightEntry(weight) ? weight.length : weight.data.byteLength;
     if (given !== bytes) this.#problems.push(`weight ${name}: expected ${bytes} bytes, got ${given}`);
     const stored = weight.dtype === value.dtype ? name : `${name}%${weight.dtype}`;
-    this.initializers.push(isWeightEntry(weight) ? external(stored, weight, shape) : embedded(stored, weight, shape));
+    this.initializers.push(
+      isWeightEntry(weight) ? external(stored, weight, shape, this.options.folder) : embedded(stored, weight, shape),
+    );
     if (stored !== name) {
       const attribute = [encodeAttribute("to", "int", dtypeCode(value.dtype))];
       this.nodes.push({ input: [stored], output: [name], name: `Cast ${name}`, opType: "Cast", attribute });
@@ -170,6 +179,15 @@ class Encoder {
 
   #node(node: Node): void {
     const domain = OPS[node.op].domain;
+    if (domain !== undefined && this.options.standard === true) {
+      if (node.op !== "FusedMatMul") {
+        throw new InternalError(
+          `graph ${this.graph.name}: expected operators of ONNX alone, got ${node.op} (${node.origin})`,
+        );
+      }
+      this.#plainProduct(node as Node<"FusedMatMul">);
+      return;
+    }
     const input = node.inputs.map((value) => (value === undefined ? "" : this.#nameOf(value)));
     while (input.at(-1) === "") input.pop();
     this.nodes.push({
@@ -181,6 +199,30 @@ class Encoder {
       ...(domain === undefined ? {} : { domain }),
       attribute: encodeAttributes(node),
     });
+  }
+
+  /** alpha A' B' as Transpose, MatMul and Mul. */
+  #plainProduct(node: Node<"FusedMatMul">): void {
+    const { transA, transB, alpha } = node.attributes;
+    const own = this.#nameOf(node.outputs[0] as Value);
+    const push = (opType: string, input: string[], output: string, attribute: AttributeProto[] = []): string => {
+      this.nodes.push({ input, output: [output], name: `${opType}#${this.nodes.length} (${node.origin})`, opType, attribute }); // prettier-ignore
+      return output;
+    };
+    const operand = (value: Value, transposed: boolean): string => {
+      const name = this.#nameOf(value);
+      if (!transposed) return name;
+      const perm = value.shape.map((_, axis) => axis);
+      perm.push(...perm.splice(-2).reverse());
+      return push("Transpose", [name], `%${this.#count++}`, [encodeAttribute("perm", "ints", perm)]);
+    };
+    const [a, b] = node.inputs as readonly [Value, Value];
+    const operands = [operand(a, transA === 1), operand(b, transB === 1)];
+    const product = push("MatMul", operands, alpha === 1 ? own : `%${this.#count++}`);
+    if (alpha !== 1) {
+      const factor = { dtype: "float32", shape: [], data: Float32Array.of(alpha) } as const;
+      push("Mul", [product, this.#constant(factor)], own);
+    }
   }
 }
 
@@ -204,7 +246,7 @@ export function encodeModel(graph: Graph, options: EncodeOptions = {}): Uint8Arr
     producerName: "laurel",
     opsetImport: [
       { domain: "", version: OPSET },
-      { domain: CONTRIB, version: 1 },
+      ...(options.standard === true ? [] : [{ domain: CONTRIB, version: 1 }]),
     ],
     graph: {
       name: graph.name,

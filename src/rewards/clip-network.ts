@@ -6,7 +6,7 @@ import { CLIP_MEAN, CLIP_STD } from "../image/preprocess.js";
 import { buildClipImageEmbedding, buildClipTextEmbedding, type ClipConfig } from "../models/clip.js";
 import { batchOf } from "../nn/dimension.js";
 import type { Scope } from "../nn/scope.js";
-import type { ClipTokenizer } from "../tokenizers/types.js";
+import type { DescribedTokenizer } from "../tokenizers/types.js";
 import type { WeightEntry } from "../weights/types.js";
 import { encodePrompts, stackRows, truncationWarnings } from "./batched.js";
 import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
@@ -19,7 +19,7 @@ export class ClipNetwork implements RewardNetwork {
 
   constructor(
     readonly config: ClipConfig,
-    readonly tokenizer: ClipTokenizer,
+    readonly tokenizer: DescribedTokenizer,
     readonly weights: ReadonlyMap<string, WeightEntry>,
   ) {
     this.imageSize = config.vision.imageSize;

@@ -4,6 +4,7 @@ import type { Value } from "../graph/types.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { Scope } from "../nn/scope.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { DescribedTokenizer } from "../tokenizers/types.js";
 import type { ModelIdentity } from "../weights/identity.js";
 import type { WeightEntry } from "../weights/types.js";
 
@@ -60,6 +61,8 @@ export interface RewardNetwork {
   readonly mean: readonly [number, number, number];
   /** Standard deviation of each channel. */
   readonly std: readonly [number, number, number];
+  /** How it reads prompts; its inputs named `ids` and `mask` are fed what an encoding has under these names. */
+  readonly tokenizer: DescribedTokenizer;
   /** Where its weights lie, by parameter name below the scope's prefix. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
   /**

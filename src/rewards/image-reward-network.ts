@@ -7,7 +7,7 @@ import { CLIP_MEAN, CLIP_STD } from "../image/preprocess.js";
 import { buildImageReward, type ImageRewardConfig } from "../models/image-reward.js";
 import { batchOf } from "../nn/dimension.js";
 import type { Scope } from "../nn/scope.js";
-import type { BertTokenizer } from "../tokenizers/types.js";
+import type { DescribedTokenizer } from "../tokenizers/types.js";
 import type { WeightEntry } from "../weights/types.js";
 import { encodePrompts, stackRows, truncationWarnings } from "./batched.js";
 import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
@@ -20,7 +20,7 @@ export class ImageRewardNetwork implements RewardNetwork {
 
   constructor(
     readonly config: ImageRewardConfig,
-    readonly tokenizer: BertTokenizer,
+    readonly tokenizer: DescribedTokenizer,
     readonly weights: ReadonlyMap<string, WeightEntry>,
   ) {
     this.imageSize = config.vision.imageSize;

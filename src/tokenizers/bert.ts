@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { ModelError } from "../errors.js";
 import type { BasicTextOptions } from "./basic-text.js";
 import { basicWords } from "./basic-text.js";
+import type { WordPieceDescription } from "./description.js";
 import type { JsonObject } from "./files.js";
 import {
   SPECIAL_ROLES,
@@ -21,7 +22,7 @@ import {
   vocabularySize,
 } from "./files.js";
 import { checkFrame, encodeFramed, specialTokenSplitter } from "./framing.js";
-import type { BertTokenizer } from "./types.js";
+import type { DescribedTokenizer } from "./types.js";
 
 /** Words of more characters become one unknown token. */
 const MAX_WORD_CHARACTERS = 100;
@@ -46,7 +47,7 @@ const ROLE_TOKENS = {
  * @param options.maxLength Length of an encoding; ImageReward's is 35.
  * @throws ModelError when a file is missing, is no tokenizer, or lacks a special token.
  */
-export async function openBertTokenizer(path: string, options: { maxLength: number }): Promise<BertTokenizer> {
+export async function openBertTokenizer(path: string, options: { maxLength: number }): Promise<DescribedTokenizer> {
   const { vocabulary, settings: fileSettings, where, folder } = await readBertFiles(path);
   const config = await readTokenizerConfig(folder);
   const settings: JsonObject = { ...fileSettings, ...config.settings };
@@ -62,9 +63,26 @@ export async function openBertTokenizer(path: string, options: { maxLength: numb
     ...config.added.keys(),
     ...additionalTokens(settings),
   ].filter((token) => vocabulary.has(token));
-  const split = specialTokenSplitter(new Map(specials.map((token) => [token, vocabulary.get(token) as number])));
-  const textOptions = readTextOptions(settings);
+  const idsOf = (tokens: readonly string[]) => tokens.map((token) => [token, vocabulary.get(token) as number] as const);
+  checkFrame({ start, end, pad, maxLength: options.maxLength }, where);
+  return wordPieceTokenizer({
+    kind: "word-piece",
+    start,
+    end,
+    pad,
+    unknown,
+    maxLength: options.maxLength,
+    vocabulary: Object.fromEntries(vocabulary),
+    specials: Object.fromEntries(idsOf(specials)),
+    text: readTextOptions(settings),
+  });
+}
 
+/** The tokenizer of a description. */
+export function wordPieceTokenizer(description: WordPieceDescription): DescribedTokenizer {
+  const { unknown, maxLength, text: textOptions } = description;
+  const vocabulary = new Map(Object.entries(description.vocabulary));
+  const split = specialTokenSplitter(new Map(Object.entries(description.specials)));
   const tokenize = (text: string): number[] =>
     split(text).flatMap((piece) => {
       if (typeof piece !== "string") return [piece.id];
@@ -72,13 +90,12 @@ export async function openBertTokenizer(path: string, options: { maxLength: numb
       const text = textOptions.lowerCase ? Array.from(piece, (letter) => letter.toLowerCase()).join("") : piece;
       return basicWords(text, textOptions).flatMap((word) => wordPieces(word, vocabulary) ?? [unknown]);
     });
-
-  const frame = checkFrame({ start, end, pad, maxLength: options.maxLength }, where);
   return {
-    maxLength: options.maxLength,
+    maxLength,
     vocabularySize: vocabularySize(vocabulary),
-    encode: (text) => encodeFramed(text, tokenize, frame),
+    encode: (text) => encodeFramed(text, tokenize, description),
     tokenize,
+    description,
   };
 }
 

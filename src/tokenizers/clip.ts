@@ -2,9 +2,9 @@
 
 import { join } from "node:path";
 import { ModelError, UsageError } from "../errors.js";
-import type { MergeRanks } from "./byte-pairs.js";
 import { bytePairEncoder } from "./byte-pairs.js";
 import { checkClipJson, fastWords, normalizeFast, slowWords } from "./clip-words.js";
+import type { BytePairDescription } from "./description.js";
 import {
   addedTokens,
   additionalTokens,
@@ -20,7 +20,7 @@ import {
 } from "./files.js";
 import type { Piece } from "./framing.js";
 import { checkFrame, encodeFramed, specialTokenSplitter } from "./framing.js";
-import type { ClipTokenizer } from "./types.js";
+import type { DescribedTokenizer } from "./types.js";
 
 const START = "<|startoftext|>";
 const END = "<|endoftext|>";
@@ -31,7 +31,8 @@ const MAX_MERGES = 49152 - 256 - 2;
 
 interface ClipFiles {
   readonly vocabulary: Map<string, number>;
-  readonly ranks: MergeRanks;
+  /** Two symbols each, `left right`, in the order of their ranks. */
+  readonly merges: readonly string[];
   readonly where: string;
   /** Of a `tokenizer.json`, the special tokens to be found in text as it is and once it is lower-cased. */
   readonly fast?: { readonly verbatim: readonly string[]; readonly normalized: readonly string[] };
@@ -46,9 +47,12 @@ interface ClipFiles {
  * @param options.maxLength Length of an encoding. @default the configuration's `model_max_length`, else 77
  * @throws ModelError when a file is missing, is no tokenizer, or lacks a special token.
  */
-export async function openClipTokenizer(folder: string, options: { maxLength?: number } = {}): Promise<ClipTokenizer> {
+export async function openClipTokenizer(
+  folder: string,
+  options: { maxLength?: number } = {},
+): Promise<DescribedTokenizer> {
   const { settings, added } = await readTokenizerConfig(folder);
-  const { vocabulary, ranks, where, fast } = await readClipFiles(folder);
+  const { vocabulary, merges, where, fast } = await readClipFiles(folder);
   const names = {
     start: specialToken(settings, "bos_token", START),
     end: specialToken(settings, "eos_token", END),
@@ -58,40 +62,55 @@ export async function openClipTokenizer(folder: string, options: { maxLength?: n
   for (const [token, id] of added) if (!vocabulary.has(token)) vocabulary.set(token, id);
   const required = [names.start, names.end, names.unknown, names.pad];
   const [start, end, unknown, pad] = requireTokens(vocabulary, required, where) as [number, number, number, number];
-  const idOf = (symbol: string) => vocabulary.get(symbol) ?? unknown;
-
   const named = [...required, ...added.keys(), ...additionalTokens(settings)].filter((token) => vocabulary.has(token));
   const verbatim = [...named, ...(fast?.verbatim ?? [])].filter((token) => fast?.normalized.includes(token) !== true);
-  const split = specialTokenSplitter(new Map(verbatim.map((token) => [token, idOf(token)])));
-  const splitNormalized = specialTokenSplitter(
-    new Map(fast?.normalized.map((token) => [normalizeFast(token), idOf(token)])),
-  );
+  const maxLength = options.maxLength ?? modelMaxLength(settings) ?? DEFAULT_LENGTH;
+  const as = options.maxLength === undefined ? ModelError : UsageError;
+  checkFrame({ start, end, pad, maxLength }, where, as);
+  const idsOf = (tokens: readonly string[]) =>
+    Object.fromEntries(tokens.map((token) => [token, vocabulary.get(token) ?? unknown]));
+  return bytePairTokenizer({
+    kind: "byte-pair",
+    words: fast === undefined ? "slow" : "fast",
+    start,
+    end,
+    pad,
+    unknown,
+    maxLength,
+    vocabulary: Object.fromEntries(vocabulary),
+    specials: idsOf(verbatim),
+    normalizedSpecials: idsOf(fast?.normalized ?? []),
+    merges,
+  });
+}
+
+/** The tokenizer of a description. */
+export function bytePairTokenizer(description: BytePairDescription): DescribedTokenizer {
+  const { unknown, maxLength } = description;
+  const vocabulary = new Map(Object.entries(description.vocabulary));
+  const idOf = (symbol: string) => vocabulary.get(symbol) ?? unknown;
+  const split = specialTokenSplitter(new Map(Object.entries(description.specials)));
+  const normalized = Object.entries(description.normalizedSpecials);
+  const splitNormalized = specialTokenSplitter(new Map(normalized.map(([token, id]) => [normalizeFast(token), id])));
   const words =
-    fast === undefined
+    description.words === "slow"
       ? (text: string) =>
           slowWords(text).map((word): Piece => (word === START || word === END ? { id: idOf(word) } : word))
       : (text: string) =>
           splitNormalized(normalizeFast(text)).flatMap((piece): Piece[] =>
             typeof piece === "string" ? fastWords(piece) : [piece],
           );
-  const encodeWord = bytePairEncoder(ranks);
-
+  const encodeWord = bytePairEncoder(new Map(description.merges.map((pair, rank) => [pair, rank])));
   const tokenize = (text: string): number[] =>
     split(text)
       .flatMap((piece) => (typeof piece === "string" ? words(piece) : [piece]))
       .flatMap((word) => (typeof word === "string" ? encodeWord(word).map(idOf) : [word.id]));
-
-  const maxLength = options.maxLength ?? modelMaxLength(settings) ?? DEFAULT_LENGTH;
-  const frame = checkFrame(
-    { start, end, pad, maxLength },
-    where,
-    options.maxLength === undefined ? ModelError : UsageError,
-  );
   return {
     maxLength,
     vocabularySize: vocabularySize(vocabulary),
-    encode: (text) => encodeFramed(text, tokenize, frame),
+    encode: (text) => encodeFramed(text, tokenize, description),
     tokenize,
+    description,
   };
 }
 
@@ -107,11 +126,11 @@ async function readClipFiles(folder: string): Promise<ClipFiles> {
       .trim()
       .split("\n")
       .slice(1, MAX_MERGES + 1);
-    const ranks = rankMerges(
+    const pairs = checkMerges(
       lines.map((line) => line.trim().split(/\s+/)),
       mergesPath,
     );
-    return { vocabulary: checkVocabulary(table, vocabularyPath), ranks, where: vocabularyPath };
+    return { vocabulary: checkVocabulary(table, vocabularyPath), merges: pairs, where: vocabularyPath };
   }
   const json = await readTokenizerJson(join(folder, "tokenizer.json"), "BPE");
   if (json === undefined) {
@@ -128,17 +147,13 @@ async function readClipFiles(folder: string): Promise<ClipFiles> {
     vocabulary.set(content, id);
     (isNormalized ? normalized : verbatim).push(content);
   }
-  return { vocabulary, ranks: rankMerges(pairs, json.where), where: json.where, fast: { verbatim, normalized } };
+  return { vocabulary, merges: checkMerges(pairs, json.where), where: json.where, fast: { verbatim, normalized } };
 }
 
 /** Ranks are line numbers; of a pair that stands twice, the later counts, as in the reference. */
-function rankMerges(pairs: readonly unknown[], where: string): MergeRanks {
-  const ranks = new Map<string, number>();
-  for (const [rank, pair] of pairs.entries()) {
-    if (!Array.isArray(pair) || pair.length !== 2) {
-      throw new ModelError(`${where}: expected two symbols in merge ${rank + 1}, got ${JSON.stringify(pair)}`);
-    }
-    ranks.set(`${String(pair[0])} ${String(pair[1])}`, rank);
-  }
-  return ranks;
+function checkMerges(pairs: readonly unknown[], where: string): string[] {
+  return pairs.map((pair, rank) => {
+    if (Array.isArray(pair) && pair.length === 2) return `${String(pair[0])} ${String(pair[1])}`;
+    throw new ModelError(`${where}: expected two symbols in merge ${rank + 1}, got ${JSON.stringify(pair)}`);
+  });
 }

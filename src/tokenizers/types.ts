@@ -1,5 +1,7 @@
 /** @file What a tokenizer gives: ids of a fixed length, and what did not fit. */
 
+import type { TokenizerDescription } from "./description.js";
+
 /** A prompt as token ids. */
 export interface Encoding {
   /** Start token, text, end token, then padding: always the tokenizer's `maxLength` of them. */
@@ -22,6 +24,11 @@ export interface Tokenizer {
   encode(text: string): Encoding;
   /** The text's own ids, without start and end, uncut. */
   tokenize(text: string): number[];
+}
+
+/** A tokenizer that can be written down. */
+export interface DescribedTokenizer extends Tokenizer {
+  readonly description: TokenizerDescription;
 }
 
 /** CLIP's byte-pair tokenizer, as Stable Diffusion's text encoders use it. */
