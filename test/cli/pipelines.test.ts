@@ -65,6 +65,7 @@ it("laurel schema prints the schemas that ship", async () => {
     [[], "pipeline-v1.json"],
     [["pipeline"], "pipeline-v1.json"],
     [["backend"], "backend-v1.json"],
+    [["training"], "training-v1.json"],
   ] as const) {
     const { exitCode, stdout } = await laurel(["schema", ...args]);
     expect(exitCode).toBe(0);

@@ -3,15 +3,15 @@
 import { declare } from "../declare.js";
 
 /** The documents that there are schemas of. */
-export const SCHEMAS = ["pipeline", "backend"] as const;
+export const SCHEMAS = ["pipeline", "backend", "training"] as const;
 
 export const SCHEMA = declare({
   heading: "Pipelines",
-  summary: "print the JSON Schema of pipelines, or of backends, for editors",
+  summary: "print the JSON Schema of pipelines, backends or trainings, for editors",
   arguments: [
     {
       name: "document",
-      help: `${SCHEMAS.join(" or ")} (default: pipeline)`,
+      help: `${SCHEMAS.join(", ")} (default: pipeline)`,
       what: "a document",
       optional: true,
       completion: SCHEMAS,
@@ -21,6 +21,7 @@ export const SCHEMA = declare({
   examples: [
     "laurel schema > pipeline-v1.json",
     "laurel schema backend > backend-v1.json",
+    "laurel schema training > training-v1.json",
     "# first line of a pipeline: # yaml-language-server: $schema=./pipeline-v1.json",
   ],
 });

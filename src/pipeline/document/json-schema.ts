@@ -3,36 +3,32 @@
 import { z } from "zod";
 import { chatConfigSchema } from "../../backends/chat/config.js";
 import { backendConfigSchema } from "../../backends/config.js";
+import { finetuneSchema } from "../../training/finetune/settings.js";
 import { documentSchema } from "./schema.js";
 
 type JsonSchema = Record<string, unknown>;
 
-/** The schema of pipelines, or of the configurations in `configs/backends`. */
-export function jsonSchema(name: "pipeline" | "backend"): JsonSchema {
+/** What a mapping may take from other files. */
+const use = {
+  description: "files whose mappings are taken; what is said here wins",
+  anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }],
+};
+
+/** The schema of pipelines, of the configurations in `configs/backends`, or of settings of `laurel train` in `configs/training`. */
+export function jsonSchema(name: "pipeline" | "backend" | "training"): JsonSchema {
+  if (name === "training") return trainingSchema();
   return name === "pipeline" ? pipelineSchema() : backendSchema();
 }
 
 /** A template may stand wherever a value may, and a mapping may take what another file says. */
 function pipelineSchema(): JsonSchema {
   const template = { type: "string", pattern: "\\$\\{.+\\}" };
-  const use = {
-    description: "files whose mappings are taken; what is said here wins",
-    anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }],
-  };
   const schema = z.toJSONSchema(documentSchema, {
     io: "input",
     target: "draft-7",
     override: ({ jsonSchema: part, path }) => {
-      if (part.oneOf !== undefined) {
-        part.anyOf = part.oneOf;
-        delete part.oneOf;
-      }
       const { type, enum: values } = part;
-      if (type === "object" && part.properties !== undefined) {
-        part.properties["use"] = use as typeof part;
-        // what is missing here may be in a file that is used
-        if (part.required !== undefined) part.anyOf = [{ required: part.required }, { required: ["use"] }];
-        delete part.required;
+      if (mayUse(part)) {
         if (path.length > 0 && part.minProperties === undefined) mayBeTemplate(part, template);
         return;
       }
@@ -43,6 +39,19 @@ function pipelineSchema(): JsonSchema {
     },
   });
   return { ...schema, title: "Laurel pipeline" };
+}
+
+/** Lets a mapping take what another file says: what is missing may be there. True for a mapping. */
+function mayUse(part: z.core.JSONSchema.BaseSchema): boolean {
+  if (part.oneOf !== undefined) {
+    part.anyOf = part.oneOf;
+    delete part.oneOf;
+  }
+  if (part.type !== "object" || part.properties === undefined) return false;
+  part.properties["use"] = use as typeof part;
+  if (part.required !== undefined) part.anyOf = [{ required: part.required }, { required: ["use"] }];
+  delete part.required;
+  return true;
 }
 
 function mayBeTemplate(part: JsonSchema, template: object): void {
@@ -59,4 +68,13 @@ function mayBeTemplate(part: JsonSchema, template: object): void {
 function backendSchema(): JsonSchema {
   const schema = z.toJSONSchema(z.union([backendConfigSchema, chatConfigSchema]), { io: "input", target: "draft-7" });
   return { ...schema, title: "Laurel backend" };
+}
+
+function trainingSchema(): JsonSchema {
+  const schema = z.toJSONSchema(finetuneSchema, {
+    io: "input",
+    target: "draft-7",
+    override: ({ jsonSchema: part }) => void mayUse(part),
+  });
+  return { ...schema, title: "Laurel training" };
 }

@@ -8,6 +8,7 @@ import { loadChatConfig } from "#laurel/backends/chat/config";
 import { loadBackendConfig } from "#laurel/backends/load-config";
 import { jsonSchema } from "#laurel/pipeline/document/json-schema";
 import { loadPipeline } from "#laurel/pipeline/document/load";
+import { FINETUNE_METHODS, readFinetuneSettings } from "#laurel/training/finetune/settings";
 import { BAD_SETTINGS } from "./bad-settings.js";
 import { BAD_YAML } from "./bad-yaml.js";
 
@@ -18,14 +19,18 @@ const yamls = async (...path: string[]): Promise<string[]> =>
 
 const pipeline = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(jsonSchema("pipeline"));
 const backend = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(jsonSchema("backend"));
+const training = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(jsonSchema("training"));
 const check = (validate: typeof pipeline, text: string): unknown => {
   validate(parse(text));
   return validate.errors;
 };
 
-it.each(["pipeline", "backend"] as const)("schema/%s-v1.json is what `laurel schema` prints", async (name) => {
-  expect(await read("schema", `${name}-v1.json`)).toBe(`${JSON.stringify(jsonSchema(name), null, 2)}\n`);
-});
+it.each(["pipeline", "backend", "training"] as const)(
+  "schema/%s-v1.json is what `laurel schema` prints",
+  async (name) => {
+    expect(await read("schema", `${name}-v1.json`)).toBe(`${JSON.stringify(jsonSchema(name), null, 2)}\n`);
+  },
+);
 
 it("every shipped pipeline loads, meets the JSON Schema, and names it", async () => {
   const names = await yamls("pipelines");
@@ -53,6 +58,25 @@ it("every shipped configuration of a server loads, meets the JSON Schema, names 
     const load = /^chat:/m.test(text) ? loadChatConfig : loadBackendConfig;
     expect(await load(bare)).toEqual(await load(join(ROOT, "configs", "backends", name)));
   }
+});
+
+it.each(FINETUNE_METHODS)(
+  "the shipped settings of %s are complete, meet the JSON Schema, name it and say what they are",
+  async (name) => {
+    const text = await read("configs", "training", `${name}.yaml`);
+    const [modeline, comment] = text.split("\n");
+    expect(modeline).toBe("# yaml-language-server: $schema=../../schema/training-v1.json");
+    expect(comment).toMatch(/^# .{20}/);
+    expect(check(training, text)).toBeNull();
+    expect((await readFinetuneSettings(join(ROOT, "configs", "training", `${name}.yaml`))).method).toBe(name);
+  },
+);
+
+it("the JSON Schema of trainings knows the keys of each method, and files that are used", () => {
+  expect(check(training, "use: configs/training/refl.yaml\nmethod: refl\nsampling: { steps: 3 }")).toBeNull();
+  expect(
+    check(training, "method: sft\nsteps: 1\noptimizer: { schedule: { learningRate: 1 } }\nbeta: 1"),
+  ).not.toBeNull();
 });
 
 describe("the JSON Schema of pipelines", () => {
