@@ -188,7 +188,16 @@ export type { Port, Program, RunOptions } from "./runtime/program.js";
 export { openSafetensorsIndex, openWeights } from "./weights/open.js";
 export { type ExpectedParameter, resolveWeights, type ResolveOptions } from "./weights/resolve.js";
 export { type DeferredTensor, openSafetensors, saveSafetensors, type TensorSource } from "./weights/safetensors.js";
+export {
+  convertLora,
+  type ConvertLoraOptions,
+  inspectLora,
+  type LoraFacts,
+  type LoraLayerFacts,
+  mergeLora,
+} from "./library/lora.js";
 export { openLora } from "./weights/lora/open.js";
+export { type ReplacedWeights, saveDiffusersFolder, type SaveFolderOptions } from "./weights/diffusers-folder.js";
 export { type LoraUpdate, type LoraUpdates, saveLora, type SaveLoraOptions } from "./weights/lora/save.js";
 export type { LoraComponent, LoraFile, LoraLayer, LoraLayers, LoraNaming } from "./weights/lora/types.js";
 export { openTorchCheckpoint } from "./weights/torch-checkpoint.js";

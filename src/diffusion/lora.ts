@@ -151,8 +151,8 @@ const scaleName = (i: number): string => `lora_scale.${i}`;
 /**
  * How much of their scale LoRAs have at a timestep, 0 to 1: nothing at the first of the trained timesteps, all of it from the share
  * `anneal` of the way to the last. The base model decides on the composition, the tuned one on the rest.
- * After annealed importance guidance, section 4.3 of DRaFT+ (NVIDIA NeMo Aligner), which mixes the predictions of two models; here it is their weights that
- * are mixed, which costs no second evaluation.
+ * After the annealed importance guidance of DRaFT+ (NVIDIA NeMo Aligner), which mixes the predictions of two models; here their weights are mixed, which
+ * costs no second evaluation.
  * @param timestep of the sampler, 0 to `trained` - 1, the last being the noisiest
  * @param anneal above 0 to 1; undefined always gives 1
  */

@@ -29,7 +29,8 @@ export function matchLora(lora: LoraFile, model: AdaptableLayers): MatchedLora {
       if (path === undefined || shape === undefined)
         faults.push(`${layer.down.name}: no such layer in the ${LABELS[component]}`);
       else {
-        faults.push(...mismatches(layer, shape));
+        const problems = mismatches(layer, shape);
+        if (problems.length > 0) faults.push(problems.join(", "));
         own.set(path, layer);
       }
     }
@@ -38,7 +39,7 @@ export function matchLora(lora: LoraFile, model: AdaptableLayers): MatchedLora {
   if (faults.length > 0) {
     const more = faults.length > SHOWN ? `; and ${faults.length - SHOWN} more` : "";
     throw new ModelError(
-      `${lora.path}: expected a LoRA for this model, got ${faults.length} faults in its ${count} layers: ${faults.slice(0, SHOWN).join("; ")}${more}`,
+      `${lora.path}: expected a LoRA for this model, got one of which ${faults.length} of ${count} layers do not fit: ${faults.slice(0, SHOWN).join("; ")}${more}`,
     );
   }
   return matched;

@@ -193,12 +193,12 @@ describe("a file that is no LoRA for the model is refused:", () => {
     [
       "a layer that is not there",
       { "unet.down_blocks.7.conv.lora_A.weight": ones(1, 1), "unet.down_blocks.7.conv.lora_B.weight": ones(1, 1) },
-      /expected a LoRA for this model, got 1 faults in its 1 layers: unet\.down_blocks\.7\.conv\.lora_A\.weight: no such layer in the denoiser$/,
+      /expected a LoRA for this model, got one of which 1 of 1 layers do not fit: unet\.down_blocks\.7\.conv\.lora_A\.weight: no such layer in the denoiser$/,
     ],
     [
       "another width",
       { [`${Q}.lora_A.weight`]: ones(2, 320), [`${Q}.lora_B.weight`]: ones(320, 2) },
-      /to_q\.lora_A\.weight: expected \[2,160\], got \[2,320\]; .*to_q\.lora_B\.weight: expected \[160,2\], got \[320,2\]/,
+      /to_q\.lora_A\.weight: expected \[2,160\], got \[2,320\], .*to_q\.lora_B\.weight: expected \[160,2\], got \[320,2\]/,
     ],
     [
       "kohya's for another width",
