@@ -3,6 +3,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { elementCount } from "#laurel/tensor/tensor";
+import { openLora } from "#laurel/weights/lora/open";
+import { updateNorm } from "#laurel/weights/lora/product";
 import { openWeights } from "#laurel/weights/open";
 import { archive, bytes, dictOf, global, int, long, pickle, tensor, text, uint32 } from "../../weights/helpers.js";
 import { safetensors } from "../safetensors-cases.js";
@@ -134,5 +136,22 @@ export function weightTargets(folder: string): Target[] {
       ],
       mutateBytes,
     ),
+    loraTarget(join(folder, "lora.safetensors")),
   ];
+}
+
+/** Opens LoRAs of all namings and multiplies what it is offered. */
+function loraTarget(path: string): Target {
+  return {
+    name: "lora",
+    seeds: () => ["old", "kohya", "conv"].map((name) => read(`lora/${name}.safetensors`)),
+    mutate: mutateSafetensors,
+    run: async (input) => {
+      writeFileSync(path, input);
+      const { components, naming } = await openLora(path);
+      for (const layers of components.values())
+        for (const layer of layers.values()) if (layer.down.length < 4096) await updateNorm(layer);
+      return naming;
+    },
+  };
 }
