@@ -19,10 +19,10 @@ function readPicture(path: string): Promise<Buffer> {
   return readBytes(path, { expected: "a picture", limit: MAXIMUM_BYTES, as: UsageError });
 }
 
-/** SHA-256 of a file, hex. @throws UsageError when it cannot be read */
-async function digestPlanFile(path: string): Promise<string> {
+/** SHA-256 of a file, hex; `expected` names it. @throws UsageError when it cannot be read */
+async function digestPlanFile(path: string, expected: string): Promise<string> {
   const fail = (actual: string, cause?: unknown): UsageError =>
-    new UsageError(`${path}: expected a picture, an embedding or a LoRA, got ${actual}`, { cause });
+    new UsageError(`${path}: expected ${expected}, got ${actual}`, { cause });
   try {
     const fault = statusFault(await stat(path));
     if (fault === undefined) return await sha256File(path);
@@ -34,23 +34,26 @@ async function digestPlanFile(path: string): Promise<string> {
 
 /** Every file that settings and steps name, once, with its digest. @throws DocumentError naming each that cannot be read */
 export async function planFiles(settings: OpenSettings, steps: readonly PlanStep[], at: FaultAt): Promise<PlanFile[]> {
-  const named: (readonly [path: string | undefined, keys: readonly PropertyKey[]])[] = [];
+  const named: (readonly [what: string, path: string | undefined, keys: readonly PropertyKey[]])[] = [];
   const inSettings = (keys: readonly PropertyKey[], { embeddings = [], lora = [] }: OpenSettings): void => {
-    embeddings.forEach((path, i) => named.push([path, [...keys, "embeddings", i]]));
-    lora.forEach((text, i) => named.push([parseLora(text).path, [...keys, "lora", i]]));
+    embeddings.forEach((path, i) => named.push(["an embedding", path, [...keys, "embeddings", i]]));
+    lora.forEach((text, i) => named.push(["a LoRA", parseLora(text).path, [...keys, "lora", i]]));
   };
   inSettings(["settings"], settings);
   steps.forEach((step, i) => {
     if ("settings" in step) inSettings(["steps", i, step.kind], step.settings);
     if (step.kind !== "generate") return;
-    named.push([step.init, ["steps", i, "generate", "init"]], [step.mask, ["steps", i, "generate", "mask"]]);
+    named.push(
+      ["a picture", step.init, ["steps", i, "generate", "init"]],
+      ["a picture", step.mask, ["steps", i, "generate", "mask"]],
+    );
   });
   const files = new Map<string, string>();
   const faults: Fault[] = [];
-  for (const [path, keys] of named) {
+  for (const [what, path, keys] of named) {
     if (path === undefined || files.has(path)) continue;
     try {
-      files.set(path, await digestPlanFile(path));
+      files.set(path, await digestPlanFile(path, what));
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
       faults.push(at(keys, error.message));
@@ -79,7 +82,7 @@ export function pictureReader(files: readonly PlanFile[]): (path: string) => Pro
 /** @throws UsageError when a file is not what it was when the run was planned */
 export async function expectPlanFiles({ files }: PipelinePlan, where: string): Promise<void> {
   for (const { path, sha256: expected } of files) {
-    expectDigest(path, await digestPlanFile(path), expected, where);
+    expectDigest(path, await digestPlanFile(path, "the file that the run was planned with"), expected, where);
   }
 }
 

@@ -193,7 +193,7 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
     embeddings: filesOf(run, settings.embeddings ?? []),
     loras: filesOf(
       run,
-      (settings.loras ?? []).map(({ path }) => path),
+      (resolved.request.loras ?? []).map(({ path }) => path),
     ),
   };
   const events = strategy.run(strategyContext);

@@ -245,7 +245,7 @@ prompts: [a]
 steps: [generate: {mask: m.png}]`,
     faults: [
       "p.yaml:3:26: steps.0.generate.mask: expected init beside it, the picture it is a mask of, got it alone",
-      "p.yaml:3:26: steps.0.generate.mask: m.png: expected a picture or an embedding, got no such file",
+      "p.yaml:3:26: steps.0.generate.mask: m.png: expected a picture, got no such file",
     ],
   },
   "strength without a picture": {
@@ -260,13 +260,14 @@ steps: [generate: {strength: 0.5}]`,
   },
   "missing files": {
     yaml: `version: 1
-settings: {embeddings: [e.pt]}
+settings: {embeddings: [e.pt], lora: ["l.safetensors:0.5"]}
 prompts: [a]
 steps: [generate: {init: i.png, mask: .}]`,
     faults: [
-      "p.yaml:2:25: settings.embeddings.0: e.pt: expected a picture or an embedding, got no such file",
-      "p.yaml:4:26: steps.0.generate.init: i.png: expected a picture or an embedding, got no such file",
-      "p.yaml:4:39: steps.0.generate.mask: .: expected a picture or an embedding, got a folder",
+      "p.yaml:2:25: settings.embeddings.0: e.pt: expected an embedding, got no such file",
+      "p.yaml:2:39: settings.lora.0: l.safetensors: expected a LoRA, got no such file",
+      "p.yaml:4:26: steps.0.generate.init: i.png: expected a picture, got no such file",
+      "p.yaml:4:39: steps.0.generate.mask: .: expected a picture, got a folder",
     ],
   },
   "secret as text": {
