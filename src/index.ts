@@ -68,6 +68,24 @@ export { ClipScore, type ClipScoreOptions, openClipScore } from "./rewards/clip-
 export type { ImageRewardConfig } from "./models/image-reward-config.js";
 export type { ClipConfig, ClipVisionConfig } from "./models/clip.js";
 export type { ClipTextConfig } from "./models/clip-text.js";
+export {
+  type LoadedGradient,
+  LoadedReward,
+  type LoadedScores,
+  loadReward,
+  type LoadRewardOptions,
+} from "./export/reward/load-reward.js";
+export {
+  type ExportedReward,
+  exportReward,
+  type ExportRewardOptions,
+  type RewardPart,
+} from "./library/export-reward.js";
+export type { PictureKind } from "./export/reward/graphs.js";
+export type { RewardManifest } from "./export/reward/manifest.js";
+export type { ExportStage } from "./export/reward/write-bundle.js";
+export type { BytePairDescription, TokenizerDescription, WordPieceDescription } from "./tokenizers/description.js";
+export type { DescribedTokenizer, Encoding, Tokenizer } from "./tokenizers/types.js";
 export { inferenceRank } from "./rewards/rank.js";
 export type { ModelIdentity } from "./weights/identity.js";
 
@@ -183,6 +201,21 @@ export { encodeModel, type EncodeOptions } from "./onnx/encode.js";
 export { type Adapter, type NetworkMode, rootScope, type RootScopeOptions, type Scope } from "./nn/scope.js";
 export type { CompileOptions } from "./runtime/device.js";
 export type { Port, Program, RunOptions } from "./runtime/program.js";
+
+// Datasets out of runs, and what training reads.
+export {
+  type ExportedDataset,
+  exportImages,
+  type ExportOptions,
+  exportPreferences,
+} from "./library/export-datasets.js";
+export type { ImageFormat, PreferenceFormat } from "./export/datasets/formats.js";
+export type { ImageOptions, PairOptions } from "./export/datasets/pairs.js";
+export type { WriteOptions, WrittenDataset } from "./export/datasets/rows.js";
+export type { ImageSet, PreferencePair, PreferencePairs, PromptedImage, Samples } from "./training/data/contract.js";
+export { readImageSet } from "./training/data/image-set.js";
+export { readPreferencePairs } from "./training/data/preference-pairs.js";
+export { readTrainingPrompts, type TrainingPrompt, weightedPrompts } from "./training/data/prompts.js";
 
 // Checkpoints, used in place.
 export { openSafetensorsIndex, openWeights } from "./weights/open.js";

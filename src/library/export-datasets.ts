@@ -71,10 +71,8 @@ export async function exportPreferences(
     throw new UsageError(
       `runs: expected candidates of one prompt that differ enough, got no pair among ${pool.candidates}`,
     );
-  const bytes = rows.reduce((sum, { better, worse }) => sum + better.bytes + worse.bytes, 0);
-  const written = await write(options, options.format === "jsonl" ? 0 : bytes, rows.length, () =>
-    writePairs(rows, options),
-  );
+  const pictures = rows.flatMap(({ better, worse }) => [better, worse]);
+  const written = await write(options, pictures, rows.length, () => writePairs(rows, options));
   return { ...written, ...describePool(pool), prompts: new Set(rows.map(({ better }) => better.promptId)).size };
 }
 
@@ -91,10 +89,7 @@ export async function exportImages(
   const rows = selectedImages(pool.groups, options);
   if (rows.length === 0)
     throw new UsageError(`runs: expected candidates that score enough, got none among ${pool.candidates}`);
-  const bytes = rows.reduce((sum, image) => sum + image.bytes, 0);
-  const written = await write(options, options.format === "jsonl" ? 0 : bytes, rows.length, () =>
-    writePictures(rows, options),
-  );
+  const written = await write(options, rows, rows.length, () => writePictures(rows, options));
   return { ...written, ...describePool(pool), prompts: new Set(rows.map(({ promptId }) => promptId)).size };
 }
 
@@ -136,12 +131,13 @@ function checkPlace({ format, out, split = "train" }: Settings): void {
 
 /** Writes, when the disk has room; errors of the disk name the dataset. */
 async function write(
-  { out, onSelected }: Settings,
-  bytes: number,
+  { out, format, onSelected }: Settings,
+  pictures: readonly DatasetImage[],
   rows: number,
   act: () => Promise<WrittenDataset>,
 ): Promise<WrittenDataset> {
   const path = resolve(out);
+  const bytes = storedBytes(pictures, format);
   const free = await freeBytes(path);
   if (free !== undefined && free < bytes)
     throw new LaurelError(`${path}: expected ${bytes} bytes free for the dataset, got ${free}`);
@@ -157,6 +153,16 @@ async function write(
       cause: error,
     });
   }
+}
+
+/** What the pictures take in a format: nothing in one that only names them, once each in a folder. */
+function storedBytes(pictures: readonly DatasetImage[], format: string): number {
+  if (format === "jsonl") return 0;
+  const stored =
+    format === "imagefolder" ? new Map(pictures.map((image) => [image.sha256, image])).values() : pictures.values();
+  let sum = 0;
+  for (const { bytes } of stored) sum += bytes;
+  return sum;
 }
 
 /** Free on the disk that will hold `path`; undefined where the system does not say. */
