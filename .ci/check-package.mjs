@@ -14,6 +14,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SHIPPED = [
   "dist/",
   "models/demo/",
+  "assets/",
   "configs/",
   "CHANGELOG.md",
   "LICENSE",

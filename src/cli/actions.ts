@@ -23,6 +23,7 @@ export const ACTIONS: {
   "runs rm": async () => (await import("./commands/runs-rm.js")).runsRm,
   "export preferences": async () => (await import("./commands/export-preferences.js")).exportPreferences,
   "export images": async () => (await import("./commands/export-images.js")).exportImages,
+  "export reward": async () => (await import("./commands/export-reward.js")).exportReward,
   "lora inspect": async () => (await import("./commands/lora-inspect.js")).loraInspect,
   "lora convert": async () => (await import("./commands/lora-convert.js")).loraConvert,
   "lora merge": async () => (await import("./commands/lora-merge.js")).loraMerge,

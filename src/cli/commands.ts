@@ -9,6 +9,7 @@ import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { DOCTOR } from "./commands/doctor.entry.js";
 import { EXPORT_IMAGES } from "./commands/export-images.entry.js";
 import { EXPORT_PREFERENCES } from "./commands/export-preferences.entry.js";
+import { EXPORT_REWARD } from "./commands/export-reward.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
 import { INIT } from "./commands/init.entry.js";
 import { LORA_CONVERT } from "./commands/lora-convert.entry.js";
@@ -45,6 +46,7 @@ export const COMMANDS = {
   "runs rm": RUNS_RM,
   "export preferences": EXPORT_PREFERENCES,
   "export images": EXPORT_IMAGES,
+  "export reward": EXPORT_REWARD,
   "lora inspect": LORA_INSPECT,
   "lora convert": LORA_CONVERT,
   "lora merge": LORA_MERGE,
@@ -73,10 +75,11 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
   },
   export: {
     heading: "Pictures",
-    summary: "write datasets out of runs",
+    summary: "write datasets out of runs, and rewards for other programs",
     examples: [
       "laurel export preferences RUN OTHER --margin 0.5 --out pairs.parquet",
       "laurel export images RUN --top-k 4 --out good",
+      "laurel export reward --out reward",
     ],
   },
   lora: {

@@ -10,9 +10,7 @@ import { readRewardManifest, type RewardManifest } from "../export/reward/manife
 import { type BundleOptions, type ExportStage, writeBundle } from "../export/reward/write-bundle.js";
 import { AUTOENCODER_IGNORED_KEYS, AUTOENCODER_KEYS_BEYOND_DECODER } from "../models/autoencoder-kl.js";
 import { EMBEDDED_MODELS, packageVersion } from "../pipeline/package-info.js";
-import { openClipScore } from "../rewards/clip-score.js";
-import type { DifferentiableReward, Reward } from "../rewards/contract.js";
-import { openImageReward } from "../rewards/image-reward.js";
+import type { Reward } from "../rewards/contract.js";
 import type { ImageSize } from "../rewards/preprocess-graph.js";
 import { type Device, openDevice } from "../runtime/device.js";
 import { temporaryName } from "../util/files.js";
@@ -20,6 +18,7 @@ import { describeSystemError, isMissing } from "../util/read-file.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
+import { expectDifferentiable, openNamedReward } from "./named-rewards.js";
 
 /** A reward of the sum. */
 export interface RewardPart {
@@ -169,31 +168,14 @@ async function openMembers(parts: readonly RewardPart[], device: Device): Promis
     if (!Number.isFinite(weight) || weight === 0) {
       throw new UsageError(`weight: expected a number other than 0, got ${weight}`);
     }
-    const reward = differentiable(typeof given === "string" ? await openByName(given, device) : given);
+    const opened = typeof given === "string" ? await openNamedReward(given, device) : given;
+    const reward = expectDifferentiable(opened, "rewards");
     const repeated = (taken.get(reward.name) ?? 0) + 1;
     taken.set(reward.name, repeated);
     const name = repeated === 1 ? reward.name : `${reward.name}-${repeated}`;
     members.push({ name, weight, network: reward.network, reward });
   }
   return members;
-}
-
-/** @throws UsageError for a reward without a network to differentiate */
-function differentiable(reward: Reward): DifferentiableReward {
-  if ("network" in reward) return reward as DifferentiableReward;
-  throw new UsageError(`reward ${reward.name}: expected one that can be differentiated, got one that only scores`);
-}
-
-/** A reward that ships inside, or of a file or folder: ImageReward, or a CLIP model by its config.json. */
-async function openByName(name: string, device: Device): Promise<DifferentiableReward> {
-  if (name === "image-reward") return openImageReward(EMBEDDED_MODELS.reward, device);
-  if (name === "clip-score") return openClipScore(EMBEDDED_MODELS.judge, device);
-  const path = resolve(name);
-  const isClip = await stat(join(path, "preprocessor_config.json")).then(
-    () => true,
-    () => stat(join(path, "merges.txt")).then(() => true, () => false), // prettier-ignore
-  );
-  return isClip ? openClipScore(path, device) : openImageReward(path, device);
 }
 
 type NamedDecoder = NonNullable<BundleOptions["decoder"]> & { readonly size: ImageSize };

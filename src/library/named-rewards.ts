@@ -34,7 +34,7 @@ async function isClipFolder(path: string): Promise<boolean> {
   return json?.model_type === "clip";
 }
 
-/** The reward, as one that training can follow. @throws UsageError when it has no gradient */
+/** The reward, as one with a gradient. @throws UsageError when it has no gradient */
 export function expectDifferentiable(reward: Reward, where: string): DifferentiableReward {
   if ("network" in reward && "gradient" in reward) return reward as DifferentiableReward;
   throw new UsageError(
