@@ -118,9 +118,9 @@ export function choice<const Word extends string>(
 }
 
 /** The same option, to be given as often as one likes. */
-export function several(option: Option<string, undefined>): Option<readonly string[], undefined> {
-  const { parse = (text) => text } = option;
-  return { ...option, repeated: true, parse: (text, before = []) => [...(before as readonly string[]), parse(text)] };
+export function several<Word extends string>(option: Option<Word, undefined>): Option<readonly Word[], undefined> {
+  const { parse = (text) => text as Word } = option;
+  return { ...option, repeated: true, parse: (text, before = []) => [...(before as readonly Word[]), parse(text)] };
 }
 
 /** A folder. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { openStableDiffusion, type StableDiffusion } from "../diffusion/stable-diffusion.js";
 import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
 import type { Reward } from "../rewards/contract.js";
-import { type Device, openDevice } from "../runtime/device.js";
+import { openDevice } from "../runtime/device.js";
 import {
   type EvaluatedPrompt,
   evaluateFinetune,
