@@ -1,10 +1,11 @@
 /** @file DRaFT: the reward's gradient through the last sampler steps (Clark et al. 2023, arXiv 2309.17400), or a random number of them (AlignProp). */
 
 import { UsageError } from "../../errors.js";
+import { graph } from "../../graph/builder.js";
 import { createSampler } from "../../samplers/sampler.js";
 import type { Sampler } from "../../samplers/contract.js";
 import { TorchGenerator } from "../../tensor/random.js";
-import { float32, type Tensor } from "../../tensor/tensor.js";
+import type { Tensor } from "../../tensor/tensor.js";
 import type { GradientProgram } from "../gradient-program.js";
 import type { LatentState } from "../../diffusion/latents.js";
 import {
@@ -15,6 +16,7 @@ import {
   promptFeeds,
   rewardFeeds,
   stack,
+  stepFeeds,
   type TrainingLoss,
 } from "./loss.js";
 import { lastStepsObjective, oneStepObjective } from "./reward-objective.js";
@@ -39,19 +41,19 @@ async function createLastSteps(
 ): Promise<TrainingLoss> {
   const { model, drawer, guides, batchSize, signal } = context;
   const rows = { rows: batchSize, guidance };
-  const programs = new Map<number, GradientProgram>();
-  const programOf = async (count: number): Promise<GradientProgram> => {
+  const programs = new Map<number, LastSteps>();
+  const programOf = async (count: number): Promise<LastSteps> => {
     const known = programs.get(count);
     if (known !== undefined) return known;
-    const compiled = await compileLoss(
-      context,
-      `draft-${count}`,
-      lastStepsObjective(model, guides, rows, sampler, count),
-    );
+    const objective = lastStepsObjective(model, guides, rows, sampler, count);
+    const compiled = {
+      program: await compileLoss(context, `draft-${count}`, objective),
+      inputs: new Set(graph("draft", { loss: objective.loss }).inputs.keys()),
+    };
     programs.set(count, compiled);
     return compiled;
   };
-  const { parameters } = await programOf(lastSteps);
+  const { parameters } = (await programOf(lastSteps)).program;
   return {
     parameters,
     async gradient(generator, where) {
@@ -60,18 +62,26 @@ async function createLastSteps(
       const count = truncation === "random" ? generator.randint(1, lastSteps + 1, 1)[0]! : lastSteps;
       const first = sampler.steps.length - count;
       const states = await drawer.draw({ prompts, seeds, sampler, guidance, stop: first, signal });
-      const program = await programOf(count);
+      const { program, inputs } = await programOf(count);
+      // the last step of most samplers reads no register
+      const state = Object.entries(stateFeeds(states, sampler, first, drawer.latentShape));
       const feeds = {
-        ...stateFeeds(states, sampler, first, drawer.latentShape),
+        ...Object.fromEntries(state.filter(([name]) => inputs.has(name))),
         ...(await promptFeeds(context, prompts, guidance)),
         ...rewardFeeds(context, prompts),
       };
       return program.run(feeds, where);
     },
     async dispose() {
-      for (const program of programs.values()) await program.dispose();
+      for (const { program } of programs.values()) await program.dispose();
     },
   };
+}
+
+/** A loss through the last steps, and the names of what it reads. */
+interface LastSteps {
+  readonly program: GradientProgram;
+  readonly inputs: ReadonlySet<string>;
 }
 
 /** Where the trajectories stand, and the noise of their last steps, from each state's own random stream. */
@@ -94,10 +104,10 @@ function stateFeeds(
       shape,
     );
   const streams = states.map(({ random }) => TorchGenerator.restore(random));
-  for (const [k, { drawsNoise, next }] of sampler.steps.slice(first).entries()) {
-    if (!drawsNoise) continue;
+  for (const [k, step] of sampler.steps.slice(first).entries()) {
+    if (!step.drawsNoise) continue;
     const noise = streams.map((stream, i) => stream.randn(states[i]!.latents.length));
-    if (next.noise !== undefined && next.noise !== 0) feeds[`noise.${k}`] = stack(noise, shape);
+    feeds[`noise.${k}`] = stack(noise, shape);
   }
   return feeds;
 }
@@ -116,10 +126,9 @@ async function createLowVariance(
   const program = await compileLoss(
     context,
     "draft-lv",
-    oneStepObjective(model, guides, { rows: count, guidance }, undefined),
+    oneStepObjective(model, guides, { rows: count, guidance, clip: sampler.steps.at(-1)?.clip }, undefined),
   );
   const last = sampler.steps.length - 1;
-  const { clean } = sampler.steps[last]!;
   const level = sampler.noising[last]!;
   return {
     parameters: program.parameters,
@@ -134,13 +143,8 @@ async function createLowVariance(
           return latents.map((value, i) => level.sample * value + level.noise * noise[i]!);
         }),
       );
-      const every = (value: number) => float32([count, 1, 1, 1], new Float32Array(count).fill(value));
       const feeds = {
-        sample: stack(noised, drawer.latentShape),
-        inputScale: every(sampler.inputScales[last]!),
-        cleanSample: every(clean.sample),
-        cleanOutput: every(clean.output),
-        timestep: float32([count], new Float32Array(count).fill(sampler.timesteps[last]!)),
+        ...stepFeeds(sampler, Array<number>(count).fill(last), noised, drawer.latentShape),
         ...(await promptFeeds(context, prompts, guidance)),
         ...rewardFeeds(context, prompts),
       };

@@ -48,6 +48,12 @@ export interface DenoiserRows {
   readonly prompts: readonly string[];
 }
 
+/** Distinct prompts and their states, a row each. */
+interface EncodedPrompts {
+  readonly unique: readonly string[];
+  readonly conditioning: Tensor<"float32">;
+}
+
 /** The programs of a model in training that need no gradient. */
 export class Drawer {
   readonly #model: TunedModel;
@@ -93,8 +99,9 @@ export class Drawer {
     const rowSize = tokenizer.maxLength * configs.text.width;
     const fixed = !trainsText || version === "base";
     const known = fixed ? this.#states : new Map<string, Float32Array>();
-    const missing = [...new Set(prompts)].filter((prompt) => !known.has(prompt));
-    if (known.size + missing.length > KEPT_PROMPTS) this.#states.clear();
+    const unique = [...new Set(prompts)];
+    if (known.size + unique.length > KEPT_PROMPTS) known.clear();
+    const missing = unique.filter((prompt) => !known.has(prompt));
     for (let at = 0; at < missing.length; at += MAX_ROWS) {
       const part = missing.slice(at, at + MAX_ROWS);
       const program = await this.#text[version].get();
@@ -116,10 +123,21 @@ export class Drawer {
   }
 
   /** The denoiser's outputs, row by row. */
-  async predict({ sample, timesteps, prompts }: DenoiserRows, version: Version = "tuned"): Promise<Float32Array> {
-    const program = await this.#denoiser[version].get();
+  async predict(rows: DenoiserRows, version: Version = "tuned"): Promise<Float32Array> {
+    return this.#predict(rows, version, await this.#encodePrompts(rows.prompts, version));
+  }
+
+  async #encodePrompts(prompts: readonly string[], version: Version): Promise<EncodedPrompts> {
     const unique = [...new Set(prompts)];
-    const conditioning = await this.conditioning(unique, version);
+    return { unique, conditioning: await this.conditioning(unique, version) };
+  }
+
+  async #predict(
+    { sample, timesteps, prompts }: DenoiserRows,
+    version: Version,
+    { unique, conditioning }: EncodedPrompts,
+  ): Promise<Float32Array> {
+    const program = await this.#denoiser[version].get();
     const result = new Float32Array(sample.length);
     const [, height, width] = this.latentShape;
     const most = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CELLS / (height * width))));
@@ -146,7 +164,9 @@ export class Drawer {
 
   /** Latents from noise, along the sampler's trajectory. @throws CancelledError when the signal aborts */
   async draw(drawing: Drawing): Promise<LatentState[]> {
-    const { prompts, seeds, sampler, guidance, stop = sampler.timesteps.length, version, signal } = drawing;
+    const { prompts, seeds, sampler, guidance, stop = sampler.timesteps.length, signal } = drawing;
+    const { version = "tuned" } = drawing;
+    const encoded = await this.#encodePrompts(guidance > 1 ? ["", ...prompts] : prompts, version);
     const stops = typeof stop === "number" ? seeds.map(() => stop) : stop;
     const states = seeds.map((seed) => beginState(seed, this.latentSize, sampler));
     const last = Math.max(...stops);
@@ -157,7 +177,7 @@ export class Drawer {
         sampler,
         active.map((i) => states[i]!),
         active.map((i) => prompts[i]!),
-        { guidance, version },
+        { guidance, version, encoded },
       );
       active.forEach((i, at) => (states[i] = nextState(states[i]!, sampler, outputs[at]!, guidance > 1 ? 2 : 1)));
     }
@@ -169,7 +189,7 @@ export class Drawer {
     sampler: Sampler,
     states: readonly LatentState[],
     prompts: readonly string[],
-    { guidance, version }: Pick<Drawing, "guidance" | "version">,
+    { guidance, version, encoded }: { guidance: number; version: Version; encoded: EncodedPrompts },
   ): Promise<Float32Array[]> {
     const step = states[0]!.stepIndex;
     const scale = sampler.inputScales[step]!;
@@ -181,7 +201,7 @@ export class Drawer {
       for (let j = 0; j < this.latentSize; j++) sample[row * this.latentSize + j] = latents[j]! * scale;
     }
     const timesteps = new Float32Array(rowPrompts.length).fill(sampler.timesteps[step]!);
-    const prediction = await this.predict({ sample, timesteps, prompts: rowPrompts }, version);
+    const prediction = await this.#predict({ sample, timesteps, prompts: rowPrompts }, version, encoded);
     const rowOf = (i: number): Float32Array => prediction.slice(i * this.latentSize, (i + 1) * this.latentSize);
     return states.map((_, i) => (guided ? guide(rowOf(i), rowOf(states.length + i), guidance) : rowOf(i)));
   }

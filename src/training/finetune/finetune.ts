@@ -1,7 +1,7 @@
 /** @file A fine-tuning run: updates, validations, guards, checkpoints; killed at any point it goes on bit for bit. */
 
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CancelledError, LaurelError, UsageError } from "../../errors.js";
 import type { Reward } from "../../rewards/contract.js";
@@ -9,6 +9,8 @@ import type { Device } from "../../runtime/device.js";
 import { TorchGenerator } from "../../tensor/random.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import { openWeights } from "../../weights/open.js";
+import { writeFileAtomic } from "../../util/files.js";
+import { describeSystemError } from "../../util/read-file.js";
 import { saveSafetensors } from "../../weights/safetensors.js";
 import { loadCheckpoint, saveCheckpoint } from "../checkpoint.js";
 import { type TrainingPrompt, weightedPrompts } from "../data/prompts.js";
@@ -37,6 +39,7 @@ export const FILES = {
   checkpoint: "checkpoint.safetensors",
   log: "log.jsonl",
   validation: "validation.jsonl",
+  reference: "reference.safetensors",
 } as const;
 
 /** What happens, as it happens. */
@@ -96,13 +99,19 @@ export interface FinetuneResult {
  * @throws LaurelError when a loss or gradient is not finite, naming the tensor: the last checkpoint stays good. UsageError for settings that leave nothing to learn from
  */
 export async function finetune(options: FinetuneOptions): Promise<FinetuneResult> {
-  const run = await FinetuneRun.open(options);
+  const used: Disposable[] = [];
   try {
+    const run = await FinetuneRun.open(options, (...made) => used.push(...made));
     return await run.work();
   } finally {
     // a device process that died has nothing left to free, and its death is the error to report
-    await run.dispose().catch(() => undefined);
+    for (const one of used.reverse()) await one.dispose().catch(() => undefined);
   }
+}
+
+/** What a run takes of the device, to be given back however it ends. */
+interface Disposable {
+  dispose(): Promise<void>;
 }
 
 /** Everything that a run changes as it goes. */
@@ -113,8 +122,9 @@ class FinetuneRun {
   #generator: TorchGenerator;
   readonly #validations: ValidationRecord[] = [];
   readonly #verdicts: GuardVerdict[] = [];
+  /** The parameters of the best checkpoint, where there is no folder to keep them. */
+  #best: ReadonlyMap<string, Tensor> | undefined;
   readonly #options: FinetuneOptions;
-  readonly #drawer: Drawer;
   readonly #losses: RunLosses;
   readonly #optimizer: Optimizer;
   readonly #pretrainOptimizer: Optimizer | undefined;
@@ -125,7 +135,6 @@ class FinetuneRun {
     parts: { drawer: Drawer; losses: RunLosses; optimizer: Optimizer; pretrainOptimizer: Optimizer | undefined },
   ) {
     this.#options = options;
-    this.#drawer = parts.drawer;
     this.#losses = parts.losses;
     this.#optimizer = parts.optimizer;
     this.#pretrainOptimizer = parts.pretrainOptimizer;
@@ -143,13 +152,14 @@ class FinetuneRun {
   }
 
   /** Binds the start values, compiles the losses and reads the checkpoint of a run that goes on. */
-  static async open(options: FinetuneOptions): Promise<FinetuneRun> {
+  static async open(options: FinetuneOptions, keep: (...made: Disposable[]) => void): Promise<FinetuneRun> {
     const { device, model, settings, guides, directory, resume = false, signal, events } = options;
     if (directory !== undefined) await mkdir(directory, { recursive: true });
     const checkpoint = directory === undefined ? undefined : join(directory, FILES.checkpoint);
     const goesOn = resume && checkpoint !== undefined && existsSync(checkpoint);
-    for (const [name, value] of model.start) await device.bind(name, value);
     const drawer = new Drawer(device, model);
+    keep({ dispose: () => dropBound(device, [...model.start.keys()]) }, drawer);
+    for (const [name, value] of model.start) await device.bind(name, value);
     const warned = new Set<string>();
     const context = {
       device,
@@ -166,13 +176,16 @@ class FinetuneRun {
       },
     };
     const losses = await createLosses(context, settings, options, {
-      directory,
+      file: directory === undefined ? undefined : join(directory, FILES.reference),
+      resume,
       seed: settings.seed + 1,
       signal,
       onProgress: (done, of) => events?.onPreparation?.("pictures to learn from", done, of),
     });
+    keep(losses.main, ...(losses.pretrain === undefined ? [] : [losses.pretrain.loss]));
     const own = optimizerSettings(settings.optimizer);
     const optimizer = await createOptimizer(device, settings.method, losses.main.parameters, own);
+    keep(optimizer);
     const pretrainOptimizer =
       losses.pretrain &&
       (await createOptimizer(
@@ -186,6 +199,7 @@ class FinetuneRun {
         },
         "pretrain",
       ));
+    if (pretrainOptimizer !== undefined) keep(pretrainOptimizer);
     const run = new FinetuneRun(options, { drawer, losses, optimizer, pretrainOptimizer });
     await run.#begin(goesOn ? checkpoint : undefined);
     return run;
@@ -196,13 +210,7 @@ class FinetuneRun {
     const { directory, device, settings } = this.#options;
     if (checkpoint !== undefined) {
       const { tensors, state } = await loadCheckpoint(checkpoint, taskOf(settings));
-      const wanted = this.#stateNames();
-      const missing = wanted.filter((name) => !tensors.has(name));
-      const unexpected = [...tensors.keys()].filter((name) => !wanted.includes(name));
-      if (missing.length + unexpected.length > 0)
-        throw new LaurelError(
-          `${checkpoint}: expected the tensors of this run, got one without [${missing.join(", ")}] and with [${unexpected.join(", ")}]`,
-        );
+      requireSame(checkpoint, tensors, await readBound(device, this.#stateNames()));
       await writeBound(device, tensors);
       this.#step = state.step;
       this.#seconds = state.seconds;
@@ -211,8 +219,14 @@ class FinetuneRun {
     if (directory === undefined) return;
     await trimLines(join(directory, FILES.log), this.#step);
     const kept = checkpoint === undefined ? -1 : this.#step;
-    for (const line of await trimLines(join(directory, FILES.validation), kept)) {
-      this.#remember(validationRecordSchema.parse(JSON.parse(line)));
+    const file = join(directory, FILES.validation);
+    for (const [i, line] of (await trimLines(file, kept)).entries()) {
+      const parsed = validationRecordSchema.safeParse(JSON.parse(line));
+      if (!parsed.success || (i === 0 && parsed.data.step !== 0))
+        throw new UsageError(
+          `${file}:${i + 1}: expected a validation${i === 0 ? " of the base (step 0)" : ""}, got ${line.slice(0, 60)}`,
+        );
+      this.#remember(parsed.data);
     }
     for (const name of await snapshots(directory)) if (stepOfSnapshot(name) > kept) await rm(join(directory, name));
   }
@@ -236,7 +250,10 @@ class FinetuneRun {
     return finished ? this.#finish(alarm) : this.#result("stopped", "stopped before its last step", null, null);
   }
 
-  /** One update: the method's loss, then where there is one the pre-training loss, each with its optimizer's step. */
+  /**
+   * One update: the method's loss, then where there is one the pre-training loss, each with its optimizer's step. The paper's algorithm 1 takes them in
+   * turns too, beginning with the other; so, what an abort cuts short is only ever the drawing, before anything has changed.
+   */
   async #update(): Promise<void> {
     const { settings, events } = this.#options;
     const { main, pretrain } = this.#losses;
@@ -252,7 +269,7 @@ class FinetuneRun {
       );
       record = { step: this.#step + 1, loss, learningRate, gradientNorm, seconds: 0, ...metrics };
     } catch (error) {
-      // nothing was changed yet: the next try draws the same
+      // the parameters are as they were: the next try draws the same
       this.#generator = TorchGenerator.restore(before);
       throw error;
     }
@@ -290,29 +307,39 @@ class FinetuneRun {
     if (guards === null) return null;
     const due = this.#step % guards.every === 0 || this.#step === settings.steps;
     if (!due || this.#validations.at(-1)?.step === this.#step) return this.#alarm();
-    await this.#optimizer.swapAverage();
-    try {
+    await this.#averaged(async () => {
       const record = await validate(this.#validation, this.#step, directory, signal);
       const verdict = this.#remember(record);
       const judged = { ...record, alarm: verdict?.alarm?.text ?? null };
       this.#validations[this.#validations.length - 1] = judged;
       const kept = keptCheckpoint(this.#verdicts, guards);
-      if (directory !== undefined && guards.keepBest && kept.step === this.#step && this.#step > 0)
-        await saveSafetensors(
-          snapshotPath(directory, this.#step),
-          await readBound(this.#options.device, this.#names()),
-        );
+      if (guards.keepBest && kept.step === this.#step && this.#step > 0) {
+        const best = await readBound(this.#options.device, this.#names());
+        if (directory === undefined) this.#best = best;
+        else await saveSafetensors(snapshotPath(directory, this.#step), best);
+      }
       await this.#append(FILES.validation, judged);
       events?.onValidation?.(judged, verdict);
       for (const warning of verdict?.warnings ?? []) events?.onWarning?.(warning);
-    } finally {
-      await this.#optimizer.swapAverage();
-    }
+    });
     await this.#save();
     if (directory !== undefined)
       for (const name of await snapshots(directory))
         if (stepOfSnapshot(name) !== keptCheckpoint(this.#verdicts, guards).step) await rm(join(directory, name));
     return this.#alarm();
+  }
+
+  /** Does `work` with the moving average, where there is one, bound as the parameters. */
+  async #averaged(work: () => Promise<void>): Promise<void> {
+    await this.#optimizer.swapAverage();
+    try {
+      await work();
+    } catch (error) {
+      // after the death of the device process there is nothing to swap, and its death is the error to report
+      await this.#optimizer.swapAverage().catch(() => undefined);
+      throw error;
+    }
+    await this.#optimizer.swapAverage();
   }
 
   /** Keeps a validation and judges it against the base's, which is the first. */
@@ -337,9 +364,9 @@ class FinetuneRun {
     const { settings, directory, model } = this.#options;
     const { guards } = settings;
     const kept =
-      guards === null || !guards.keepBest
-        ? { step: this.#step, reason: "the last step: no guard chooses" }
-        : keptCheckpoint(this.#verdicts, guards);
+      guards !== null && this.#keepsBest()
+        ? keptCheckpoint(this.#verdicts, guards)
+        : { step: this.#step, reason: "the last step: no guard chooses" };
     const parameters = await this.#parametersAt(kept.step);
     const metadata = new Map([
       ["laurel_method", settings.method],
@@ -350,11 +377,16 @@ class FinetuneRun {
     return this.#result(alarm === null ? "finished" : "alarm", alarm, kept, path, parameters);
   }
 
+  #keepsBest(): boolean {
+    return this.#options.settings.guards?.keepBest === true;
+  }
+
   async #parametersAt(step: number): Promise<ReadonlyMap<string, Tensor>> {
     const { directory, model } = this.#options;
     if (step === 0) return model.start;
-    const file = directory === undefined ? undefined : snapshotPath(directory, step);
-    if (file === undefined || !existsSync(file)) return this.#optimizer.trained();
+    if (!this.#keepsBest()) return this.#optimizer.trained();
+    if (directory === undefined) return this.#best!;
+    const file = snapshotPath(directory, step);
     const source = await openWeights(file);
     const parameters = new Map<string, Tensor>();
     for (const name of source.entries.keys()) parameters.set(name, await source.read(name));
@@ -385,6 +417,11 @@ class FinetuneRun {
     const { directory, device, settings } = this.#options;
     if (directory === undefined) return;
     const tensors = await readBound(device, this.#stateNames());
+    const bad = [...tensors].find(([, { data }]) => !(data as Float32Array).every(Number.isFinite));
+    if (bad !== undefined)
+      throw new LaurelError(
+        `${settings.method}, step ${this.#step}: expected finite parameters, got others in "${bad[0]}": the last checkpoint is left as it is`,
+      );
     await saveCheckpoint(join(directory, FILES.checkpoint), tensors, {
       task: taskOf(settings),
       step: this.#step,
@@ -409,18 +446,28 @@ class FinetuneRun {
 
   async #append(file: string, record: object): Promise<void> {
     const { directory } = this.#options;
-    if (directory !== undefined) await appendFile(join(directory, file), `${JSON.stringify(record)}\n`);
+    if (directory === undefined) return;
+    const path = join(directory, file);
+    await appendFile(path, `${JSON.stringify(record)}\n`).catch((error: unknown) => {
+      throw new LaurelError(`${path}: expected to write a line, got ${describeSystemError(error)}`, { cause: error });
+    });
   }
+}
 
-  async dispose(): Promise<void> {
-    const { device, model } = this.#options;
-    await this.#losses.main.dispose();
-    await this.#losses.pretrain?.loss.dispose();
-    await this.#optimizer.dispose();
-    await this.#pretrainOptimizer?.dispose();
-    await this.#drawer.dispose();
-    await dropBound(device, [...model.start.keys()]);
-  }
+/** @throws LaurelError naming the tensors that a checkpoint lacks, has beyond those of the run, or has in other shapes */
+function requireSame(path: string, tensors: ReadonlyMap<string, Tensor>, wanted: ReadonlyMap<string, Tensor>): void {
+  const faults = [
+    ...[...wanted.keys()].filter((name) => !tensors.has(name)).map((name) => `none "${name}"`),
+    ...[...tensors].flatMap(([name, { dtype, shape }]) => {
+      const own = wanted.get(name);
+      if (own === undefined) return [`another, "${name}"`];
+      const same = dtype === own.dtype && shape.join() === own.shape.join();
+      return same ? [] : [`"${name}" as ${dtype} [${shape.join()}] instead of ${own.dtype} [${own.shape.join()}]`];
+    }),
+  ];
+  if (faults.length === 0) return;
+  const more = faults.length > 4 ? ` and ${faults.length - 4} more` : "";
+  throw new LaurelError(`${path}: expected the tensors of this run, got ${faults.slice(0, 4).join(", ")}${more}`);
 }
 
 function taskOf({ method, train }: FinetuneSettings): string {
@@ -461,6 +508,6 @@ async function trimLines(file: string, step: number): Promise<string[]> {
     }
   });
   const rest = kept.map((line) => `${line}\n`).join("");
-  if (rest !== text) await writeFile(file, rest);
+  if (rest !== text) await writeFileAtomic(file, rest);
   return kept;
 }

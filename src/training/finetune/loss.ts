@@ -1,6 +1,7 @@
 /** @file What the four methods share: a loss that makes its own batches, and the feeds that all graphs have. */
 
 import type { Device } from "../../runtime/device.js";
+import type { Sampler } from "../../samplers/contract.js";
 import type { TorchGenerator } from "../../tensor/random.js";
 import { float32, type Tensor } from "../../tensor/tensor.js";
 import type { TrainingPrompt } from "../data/prompts.js";
@@ -81,6 +82,26 @@ export function rewardFeeds({ guides, warn }: LossContext, prompts: readonly str
     for (const warning of text.warnings) warn(warning);
   }
   return feeds;
+}
+
+/** What `oneStepObjective` is fed to differentiate a step of the sampler at each sample, at a step of its own. */
+export function stepFeeds(
+  sampler: Sampler,
+  steps: readonly number[],
+  samples: readonly Float32Array[],
+  shape: readonly number[],
+): Record<string, Tensor> {
+  const perRow = (value: (step: number) => number): Tensor => float32([steps.length, 1, 1, 1], steps.map(value));
+  return {
+    sample: stack(samples, shape),
+    inputScale: perRow((step) => sampler.inputScales[step]!),
+    cleanSample: perRow((step) => sampler.steps[step]!.clean.sample),
+    cleanOutput: perRow((step) => sampler.steps[step]!.clean.output),
+    timestep: float32(
+      [steps.length],
+      steps.map((step) => sampler.timesteps[step]!),
+    ),
+  };
 }
 
 /** float32 [rows, ...shape] of arrays, one a row. */

@@ -1,14 +1,14 @@
 /** @file From settings to losses: which loss a method has, and the pictures it learns from. */
 
+import { existsSync } from "node:fs";
+import { z } from "zod";
+import { ModelError, UsageError } from "../../errors.js";
+import { parseJson } from "../../util/read-file.js";
 import { openWeights } from "../../weights/open.js";
 import { saveSafetensors } from "../../weights/safetensors.js";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { UsageError } from "../../errors.js";
-import { float32, type Tensor } from "../../tensor/tensor.js";
 import type { ImageSet, PreferencePairs } from "../data/contract.js";
 import { createDraftLoss } from "./draft.js";
-import type { LossContext, TrainingLoss } from "./loss.js";
+import { type LossContext, stack, type TrainingLoss } from "./loss.js";
 import { createNoiseLoss, createPreferenceLoss, type LatentPair, pairByScore, selectPictures } from "./noise-loss.js";
 import { drawReferenceSet, encodeImageSet, type ReferenceLatent, type ReferenceOptions } from "./reference-set.js";
 import { createReflLoss } from "./refl.js";
@@ -29,9 +29,12 @@ export interface RunLosses {
   readonly pretrain: { readonly loss: TrainingLoss; readonly every: number; readonly rate: number } | undefined;
 }
 
-/** Where a set of pictures is kept, so that a resumed run does not draw it again. */
-interface SetOptions extends ReferenceOptions {
-  readonly directory: string | undefined;
+/** What losses are made with beside their context. */
+interface LossOptions extends ReferenceOptions {
+  /** Where the set of pictures is kept, so that a resumed run does not draw it again. */
+  readonly file: string | undefined;
+  /** Take the pictures from `file` where it is there. */
+  readonly resume: boolean;
   readonly seed: number;
 }
 
@@ -43,7 +46,7 @@ export async function createLosses(
   context: LossContext,
   settings: FinetuneSettings,
   { images, pairs }: TrainingData,
-  options: SetOptions,
+  options: LossOptions,
 ): Promise<RunLosses> {
   switch (settings.method) {
     case "refl":
@@ -65,9 +68,16 @@ export async function createLosses(
               every: wanted.every,
               rate: wanted.rate,
             };
-      const main =
-        settings.method === "refl" ? await createReflLoss(context, settings) : await createDraftLoss(context, settings);
-      return { main, pretrain };
+      try {
+        const main =
+          settings.method === "refl"
+            ? await createReflLoss(context, settings)
+            : await createDraftLoss(context, settings);
+        return { main, pretrain };
+      } catch (error) {
+        await pretrain?.loss.dispose();
+        throw error;
+      }
     }
     case "sft": {
       const scored = settings.select !== "plain";
@@ -89,59 +99,73 @@ export async function createLosses(
   }
 }
 
-/** The caller's pictures or the base model's own, from the run's folder where they are there already. */
+/** The caller's pictures or the base model's own, from the run's folder where it goes on. */
 async function referenceSet(
   context: LossContext,
   images: ImageSet | undefined,
   drawn: { readonly prompts: number; readonly imagesPerPrompt: number },
   scored: boolean,
-  options: SetOptions,
+  options: LossOptions,
 ): Promise<ReferenceLatent[]> {
-  const file = options.directory === undefined ? undefined : join(options.directory, "reference.safetensors");
-  if (file !== undefined && existsSync(file)) return readSet(file);
-  const set =
+  for (const warning of images?.warnings ?? []) context.warn(warning);
+  return keptSet(context, options, () =>
     images === undefined
-      ? await drawReferenceSet(context, { ...drawn, seed: options.seed }, scored, options)
-      : await encodeImageSet(context, images, options.seed, scored, options);
-  if (file !== undefined) await writeSet(file, set, context.drawer.latentShape);
-  return set;
+      ? drawReferenceSet(context, { ...drawn, seed: options.seed }, scored, options)
+      : encodeImageSet(context, images, options.seed, scored, options),
+  );
 }
 
-async function encodePairs(context: LossContext, pairs: PreferencePairs, options: SetOptions): Promise<LatentPair[]> {
+async function encodePairs(context: LossContext, pairs: PreferencePairs, options: LossOptions): Promise<LatentPair[]> {
   if (pairs.length === 0) throw new UsageError("pairs: expected at least one pair to learn from, got none");
   for (const warning of pairs.warnings) context.warn(warning);
-  const file = options.directory === undefined ? undefined : join(options.directory, "reference.safetensors");
-  let set: ReferenceLatent[];
-  if (file !== undefined && existsSync(file)) set = await readSet(file);
-  else {
-    const asSet: ImageSet = {
-      length: 2 * pairs.length,
-      warnings: [],
-      facts: () => ({ prompt: "", score: null }),
-      async at(index) {
-        const { prompt, better, worse } = await pairs.at(index >> 1);
-        return { prompt, image: index % 2 === 0 ? better : worse, score: null };
-      },
-    };
-    set = await encodeImageSet(context, asSet, options.seed, false, options);
-    if (file !== undefined) await writeSet(file, set, context.drawer.latentShape);
-  }
+  const asSet: ImageSet = {
+    length: 2 * pairs.length,
+    warnings: [],
+    facts: () => ({ prompt: "", score: null }),
+    async at(index) {
+      const { prompt, better, worse } = await pairs.at(index >> 1);
+      return { prompt, image: index % 2 === 0 ? better : worse, score: null };
+    },
+  };
+  const set = await keptSet(context, options, () => encodeImageSet(context, asSet, options.seed, false, options));
   return Array.from({ length: set.length >> 1 }, (_, i) => ({ better: set[2 * i]!, worse: set[2 * i + 1]! }));
 }
 
-async function writeSet(file: string, set: readonly ReferenceLatent[], shape: readonly number[]): Promise<void> {
-  const size = set[0]?.latents.length ?? 0;
-  const data = new Float32Array(set.length * size);
-  set.forEach(({ latents }, i) => data.set(latents, i * size));
-  const tensors = new Map<string, Tensor>([["latents", float32([set.length, ...shape], data)]]);
-  const facts = set.map(({ prompt, score }) => ({ prompt, score }));
-  await saveSafetensors(file, tensors, { laurel_reference: JSON.stringify(facts) });
+/** What `make` gives, kept in the run's folder; from there where the run goes on. */
+async function keptSet(
+  { drawer }: LossContext,
+  { file, resume }: LossOptions,
+  make: () => Promise<ReferenceLatent[]>,
+): Promise<ReferenceLatent[]> {
+  if (file !== undefined && resume && existsSync(file)) return readSet(file, drawer.latentShape);
+  const set = await make();
+  if (file !== undefined) await writeSet(file, set, drawer.latentShape);
+  return set;
 }
 
-async function readSet(file: string): Promise<ReferenceLatent[]> {
+async function writeSet(file: string, set: readonly ReferenceLatent[], shape: readonly number[]): Promise<void> {
+  const latents = stack(
+    set.map((one) => one.latents),
+    shape,
+  );
+  const facts = set.map(({ prompt, score }) => ({ prompt, score }));
+  await saveSafetensors(file, new Map([["latents", latents]]), { laurel_reference: JSON.stringify(facts) });
+}
+
+const factsSchema = z.array(z.object({ prompt: z.string(), score: z.number().nullable() })).min(1);
+
+/** @throws ModelError for a file that is damaged or of pictures of another shape */
+async function readSet(file: string, shape: readonly number[]): Promise<ReferenceLatent[]> {
   const source = await openWeights(file);
-  const facts = JSON.parse(source.metadata.get("laurel_reference") ?? "[]") as Omit<ReferenceLatent, "latents">[];
+  const facts = factsSchema.safeParse(parseJson(source.metadata.get("laurel_reference") ?? "null", file));
+  const entry = source.entries.get("latents");
+  const wanted = `float32 [${[facts.data?.length, ...shape].join()}]`;
+  const got = entry === undefined ? "none" : `${entry.dtype} [${entry.shape.join()}]`;
+  if (!facts.success || got !== wanted)
+    throw new ModelError(
+      `${file}: expected the pictures that this run learns from (latents ${wanted} with their prompts), got ${facts.success ? got : "no prompts"}: remove it, and they are drawn again`,
+    );
   const { data } = await source.read("latents");
-  const size = data.length / facts.length;
-  return facts.map((fact, i) => ({ ...fact, latents: (data as Float32Array).slice(i * size, (i + 1) * size) }));
+  const size = data.length / facts.data.length;
+  return facts.data.map((fact, i) => ({ ...fact, latents: (data as Float32Array).slice(i * size, (i + 1) * size) }));
 }

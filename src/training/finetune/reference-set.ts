@@ -97,7 +97,11 @@ export async function guideScores(
   return totals;
 }
 
-/** A reward's score of each picture for its own prompt. */
+/**
+ * A reward's score of each picture for its own prompt. An abort waits for the scores of a prompt: cut short, a run may cost its device process, and what is
+ * trained lives there.
+ * @throws CancelledError when the signal aborts
+ */
 export async function scoreEach(
   reward: Reward,
   prompts: readonly string[],
@@ -108,7 +112,8 @@ export async function scoreEach(
   for (const prompt of new Set(prompts)) {
     const places = prompts.flatMap((one, i) => (one === prompt ? [i] : []));
     const own = places.map((i) => images[i]!);
-    const result = await reward.score(prompt, own, signal === undefined ? {} : { signal });
+    throwIfAborted(signal);
+    const result = await reward.score(prompt, own);
     places.forEach((place, i) => (scores[place] = result.scores[i]!));
   }
   return scores;

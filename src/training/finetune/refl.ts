@@ -2,7 +2,6 @@
 
 import { UsageError } from "../../errors.js";
 import { createSampler } from "../../samplers/sampler.js";
-import { float32 } from "../../tensor/tensor.js";
 import {
   compileLoss,
   drawPrompts,
@@ -10,7 +9,7 @@ import {
   type LossContext,
   promptFeeds,
   rewardFeeds,
-  stack,
+  stepFeeds,
   type TrainingLoss,
 } from "./loss.js";
 import { oneStepObjective } from "./reward-objective.js";
@@ -30,7 +29,7 @@ export async function createReflLoss(context: LossContext, settings: SettingsOf<
   const count = sampler.timesteps.length;
   const first = Math.floor(from * count);
   if (first >= count) throw new UsageError(`from: expected a share that leaves a step of ${count}, got ${from}`);
-  const rows = { rows: batchSize, guidance };
+  const rows = { rows: batchSize, guidance, clip: sampler.steps[first]?.clip };
   const program = await compileLoss(context, "refl", oneStepObjective(model, context.guides, rows, { margin, scale }));
   return {
     parameters: program.parameters,
@@ -39,19 +38,9 @@ export async function createReflLoss(context: LossContext, settings: SettingsOf<
       const seeds = drawSeeds(generator, batchSize);
       const steps = Array.from(generator.randint(first, count, batchSize));
       const states = await drawer.draw({ prompts, seeds, sampler, guidance, stop: steps, signal });
-      const perRow = (value: (step: number) => number) => float32([batchSize, 1, 1, 1], steps.map(value));
+      const samples = states.map(({ latents }) => latents);
       const feeds = {
-        sample: stack(
-          states.map(({ latents }) => latents),
-          drawer.latentShape,
-        ),
-        inputScale: perRow((step) => sampler.inputScales[step]!),
-        cleanSample: perRow((step) => sampler.steps[step]!.clean.sample),
-        cleanOutput: perRow((step) => sampler.steps[step]!.clean.output),
-        timestep: float32(
-          [batchSize],
-          steps.map((step) => sampler.timesteps[step]!),
-        ),
+        ...stepFeeds(sampler, steps, samples, drawer.latentShape),
         ...(await promptFeeds(context, prompts, guidance)),
         ...rewardFeeds(context, prompts),
       };

@@ -41,6 +41,12 @@ export interface RowSettings {
   readonly guidance: number;
 }
 
+/** Rows of one differentiated step. */
+export interface OneStepSettings extends RowSettings {
+  /** The sampler's bound on |x0|. @default none */
+  readonly clip?: number | undefined;
+}
+
 /** Prefix of a reward's parameters and text inputs in a combined graph. */
 export function rewardPrefix({ name }: DifferentiableReward): string {
   return `reward.${name}`;
@@ -112,7 +118,7 @@ function frozenWeights(model: TunedModel, guides: readonly GuideReward[]): Map<s
  * ReFL's loss (arXiv 2304.05977, algorithm 1; ImageReward/ReFL.py): one differentiated denoiser step from x_t to the predicted clean latents, whose
  * picture is scored.
  *
- *     x0   = clean.sample x_t + clean.output eps(x_t, t)
+ *     x0   = clean.sample x_t + clean.output output(inputScale x_t, t)
  *     loss = mean(relu(margin - sum_i w_i r_i(decode(x0)))) * scale
  *
  * Inputs: `sample` [rows, C, h, w] as the sampler has it, `inputScale`, `cleanSample` and `cleanOutput` [rows, 1, 1, 1], `timestep` [rows], those of
@@ -121,7 +127,7 @@ function frozenWeights(model: TunedModel, guides: readonly GuideReward[]): Map<s
 export function oneStepObjective(
   model: TunedModel,
   guides: readonly GuideReward[],
-  rows: RowSettings,
+  rows: OneStepSettings,
   hinge: { readonly margin: number; readonly scale: number } | undefined,
 ): Objective {
   const { autoencoder } = model.configs;
@@ -132,7 +138,7 @@ export function oneStepObjective(
     mul(sample, perRow("inputScale")),
     input("timestep", "float32", [rows.rows]),
   );
-  const clean = add(mul(sample, perRow("cleanSample")), mul(output, perRow("cleanOutput")));
+  const clean = clamped(add(mul(sample, perRow("cleanSample")), mul(output, perRow("cleanOutput"))), rows.clip);
   const loss = rewardLoss(model, clean, guides, (total) =>
     hinge === undefined ? neg(total) : mul(relu(sub(hinge.margin, total)), hinge.scale),
   );
@@ -141,8 +147,8 @@ export function oneStepObjective(
 
 /**
  * DRaFT-K's loss (arXiv 2309.17400): the sampler's last `count` steps are part of the graph, the picture they end in is scored.
- * Inputs: `sample` and `history.<i>` as the step before left them, `noise.<k>` where step k draws noise, each [rows, C, h, w]; those of
- * {@link denoiserPart} and of the rewards.
+ * Inputs: `sample` and `history.<i>` as the step before left them, `noise.<k>` where step k draws noise, each [rows, C, h, w] and only
+ * where a step reads it; those of {@link denoiserPart} and of the rewards.
  */
 export function lastStepsObjective(
   model: TunedModel,
@@ -166,11 +172,8 @@ export function lastStepsObjective(
     const timestep = constantTimestep(sampler.timesteps[step]!, rows.rows);
     const output = denoise(scale === 1 ? sample : mul(sample, scale), timestep);
     const predicted = add(mul(sample, toClean.sample), mul(output, toClean.output));
-    const clean = bound === undefined ? predicted : clip(predicted, -bound, bound);
-    const noise =
-      drawsNoise && next.noise !== undefined && next.noise !== 0
-        ? input(`noise.${step - first}`, "float32", shape)
-        : undefined;
+    const clean = clamped(predicted, bound);
+    const noise = drawsNoise ? input(`noise.${step - first}`, "float32", shape) : undefined;
     const sources = { clean, sample, output, history, noise };
     history = registers.map((form) => formValue(form, sources));
     sample = formValue(next, sources);
@@ -183,6 +186,10 @@ export function lastStepsObjective(
     parameters: model.start,
     frozen: frozenWeights(model, guides),
   };
+}
+
+function clamped(clean: Value, bound: number | undefined): Value {
+  return bound === undefined ? clean : clip(clean, -bound, bound);
 }
 
 function constantTimestep(timestep: number, rows: number): Value {
