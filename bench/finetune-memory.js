@@ -66,12 +66,28 @@ async function compare(name, settings, modes, { rounds, use }) {
       const memory = memoryOf(side.device.pid);
       const ms = median(side.ms);
       const time = median(side.ms.map((own, i) => own / reference.ms[i]));
-      const difference = await largestDifference(side, reference);
+      const { difference, ofOneParameter } = await differences(side, reference);
       const of = { model: name, batch: settings.batch, memory: side.memory };
       const facts = { loss: side.result.loss, startMB: side.started, threads: side.device.threads };
-      const details = { ...of, ms, timeToFast: time, difference, compileMs: side.device.compileMs, ...facts };
+      const details = {
+        ...of,
+        ms,
+        timeToFast: time,
+        difference,
+        ofOneParameter,
+        compileMs: side.device.compileMs,
+        ...facts,
+      };
       report(`gradient of ReFL, ${name}, ${side.memory}: peak memory`, memory.peakRss, "MB", null, details);
-      rows.push({ ...of, "peak MB": memory.peakRss, "loaded MB": side.started, ms, "x fast": time, difference });
+      rows.push({
+        ...of,
+        "peak MB": memory.peakRss,
+        "loaded MB": side.started,
+        ms,
+        "x fast": time,
+        difference,
+        "of one": ofOneParameter,
+      });
     }
     table(rows);
   } finally {
@@ -89,15 +105,18 @@ async function open(memory, settings, use) {
   return { memory, device, program, feeds: feedsOf(parts, settings.batch), started, ms: [] };
 }
 
-/** Over all gradients, the largest of |a - b| / |b| by Euclidean norms. */
-async function largestDifference(side, reference) {
+/** |a - b| / |b| by Euclidean norms, of all gradients together and the largest of one parameter's. */
+async function differences(side, reference) {
   const norm = (values) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
-  let largest = 0;
+  let [distance, whole, largest] = [0, 0, 0];
   for (const name of side.program.parameters.keys()) {
     const [own, other] = await Promise.all(
       [side, reference].map(async ({ device }) => (await device.fetchBound(`gradient/${name}`)).data),
     );
-    largest = Math.max(largest, norm(other.map((x, i) => x - own[i])) / norm(other));
+    const [apart, size] = [norm(other.map((x, i) => x - own[i])), norm(other)];
+    distance = Math.hypot(distance, apart);
+    whole = Math.hypot(whole, size);
+    largest = Math.max(largest, apart / size);
   }
-  return largest;
+  return { difference: distance / whole, ofOneParameter: largest };
 }
