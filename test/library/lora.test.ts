@@ -122,7 +122,7 @@ describe("merged into a model", () => {
       { path: lora("kohya"), scale: 0.5 },
     ];
     expect(Object.fromEntries(await mergeLora(DEMO, loras, out))).toEqual({ unet: 58, text_encoder: 12 });
-    const ask = { prompt: "a red circle above a blue square", seed: 5 };
+    const ask = { prompt: "a red circle above a blue square", seed: 5, steps: 4 };
     const picture = async (directory: string, request: object): Promise<Uint8Array> => {
       const model = await openStableDiffusion(directory, device);
       for await (const { images } of model.generate({ ...ask, ...request })) {
