@@ -40,7 +40,7 @@ export interface LineChart {
 
 const WIDTH = 520;
 const HEIGHT = 230;
-const MARGIN = { left: 58, right: 24, top: 22, bottom: 28 };
+const MARGIN = { left: 66, right: 24, top: 22, bottom: 28 };
 /** Fewer points than this are drawn as they are; more as means of stretches, each of several points. */
 const FEW_POINTS = 120;
 const STRETCHES = { least: 40, most: 160, points: 8 } as const;
@@ -160,7 +160,7 @@ function drawn({ tone, points, dots }: Curve, x: (step: number) => number, y: (v
     }`;
 }
 
-function verticalAxis({ low, high, ticks }: Scale, logarithmic: boolean, floor: number): Html {
+function verticalAxis({ low, high, ticks, digits }: Scale, logarithmic: boolean, floor: number): Html {
   const right = WIDTH - MARGIN.right;
   return html`${ticks.map((tick) => {
     const y = floor - ((tick - low) / (high - low)) * (floor - MARGIN.top);
@@ -168,7 +168,7 @@ function verticalAxis({ low, high, ticks }: Scale, logarithmic: boolean, floor: 
         class="end"
         x="${MARGIN.left - 7}"
         y="${px(y + 4)}"
-        >${tickLabel(logarithmic ? 10 ** tick : tick)}</text
+        >${logarithmic ? tickLabel(10 ** tick) : tickLabel(tick, significant(tick, digits))}</text
       >`;
   })}`;
 }
@@ -190,6 +190,11 @@ function logScale(low: number, high: number): Scale {
   const start = Math.max(first, ...fine.filter((tick) => tick <= low));
   const end = Math.min(last, ...fine.filter((tick) => tick >= high && tick > start));
   return { low: start, high: end, ticks: fine.filter((tick) => tick >= start && tick <= end), digits: 0 };
+}
+
+/** Digits of a number that has so many after the point. */
+function significant(value: number, digits: number): number {
+  return Math.max(1, digits + 1 + Math.floor(Math.log10(Math.max(Math.abs(value), 10 ** -digits))));
 }
 
 /** A number in few characters: `0.05`, `250`, `1e-5`. */

@@ -55,7 +55,7 @@ h2 { font-size: 17px; font-weight: 650; margin: 44px 0 14px; }
 .pairs { display: grid; gap: 10px; min-width: 560px; align-items: center; } .pairs > b { font-size: 13px; text-align: center; } .pairs > b.kept { color: var(--gold); }
 .pairs p { margin: 0; font-size: 13.5px; overflow-wrap: anywhere; } .pairs p span { display: block; color: var(--soft); font-size: 12px; }
 .pairs figure { border-radius: 8px; } .pairs figcaption { padding: 3px 8px 4px; font-size: 12px; justify-content: center; } .pairs .none { color: var(--soft); text-align: center; }
-.paths th { white-space: normal; overflow-wrap: break-word; } .paths td { min-width: 120px; }
+.tables.paths { grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); } .paths th { white-space: normal; overflow-wrap: break-word; }
 .commands { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 12.5px/1.8 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; color: var(--soft); font-size: 13px; margin-top: 8px; }
 .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px; background: var(--point); }

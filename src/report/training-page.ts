@@ -254,7 +254,9 @@ function goingOn({ manifest, result, places, verdicts }: TrainingPageContent): H
 }
 
 function signed(value: number): string {
-  return Number.isNaN(value) ? "not a number" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+  if (Number.isNaN(value)) return "not a number";
+  const size = Math.abs(value).toFixed(3);
+  return Number(size) === 0 ? size : `${value < 0 ? "−" : "+"}${size}`;
 }
 
 function number(value: number): string {
