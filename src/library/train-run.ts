@@ -35,6 +35,11 @@ const manifestSchema = trainingManifestSchema.extend({
   sessions: z.int().nonnegative(),
   /** The LoRA's file or the model's folder, relative to the run's; null before the end. */
   result: z.string().nullable(),
+  /** The document whose training this is, and what was changed of it: it goes on when the training has ended. */
+  pipeline: z
+    .strictObject({ file: z.string(), set: z.record(z.string(), z.string()), out: z.string().nullable() })
+    .nullable()
+    .default(null),
   warnings: z.array(z.string()),
 });
 
@@ -42,7 +47,10 @@ const manifestSchema = trainingManifestSchema.extend({
 export type TrainRunManifest = z.infer<typeof manifestSchema>;
 
 /** What a new run is made of. */
-export interface NewTrainRun extends Pick<TrainRunManifest, "method" | "config" | "models" | "options" | "steps"> {
+export interface NewTrainRun extends Pick<
+  TrainRunManifest,
+  "method" | "config" | "models" | "options" | "steps" | "pipeline"
+> {
   readonly prompts: readonly TrainingPrompt[];
   readonly validationPrompts: readonly string[] | undefined;
 }

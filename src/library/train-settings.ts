@@ -113,3 +113,43 @@ function differences(expected: unknown, actual: unknown, path: readonly string[]
 function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/** What a training will take, at most. */
+export interface TrainingEstimate {
+  readonly updates: number;
+  /** Of an update. */
+  readonly samples: number;
+  readonly validations: number;
+  /** Drawn to validate and to learn from. */
+  readonly pictures: number;
+}
+
+/** What `settings` take when no guard stops them. */
+export function estimateTraining(settings: FinetuneSettings): TrainingEstimate {
+  const { steps, batchSize, accumulate, guards } = settings;
+  const validations = guards === null ? 0 : 1 + Math.ceil(steps / guards.every);
+  const validated = guards === null ? 0 : validations * guards.prompts * guards.imagesPerPrompt;
+  return { updates: steps, samples: batchSize * accumulate, validations, pictures: validated + learnt(settings) };
+}
+
+/** Pictures of the base model that are learnt from. */
+function learnt(settings: FinetuneSettings): number {
+  const ofPrompts = ({
+    prompts,
+    imagesPerPrompt,
+  }: {
+    readonly prompts: number;
+    readonly imagesPerPrompt: number;
+  }): number => prompts * imagesPerPrompt;
+  switch (settings.method) {
+    case "refl":
+    case "draft":
+      return settings.pretrain?.images === null ? settings.pretrain.drawn : 0;
+    case "dpo":
+      return settings.pairs === null ? ofPrompts(settings.drawn) : 0;
+    case "sft":
+      return settings.images === null ? ofPrompts(settings.drawn) : 0;
+    default:
+      return settings satisfies never;
+  }
+}

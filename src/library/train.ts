@@ -15,7 +15,7 @@ import { mean } from "../util/statistics.js";
 import { fromValue } from "../util/yaml/from-value.js";
 import { REWARD_NAMES } from "./named-rewards.js";
 import { expectRecords, openParts, openTrainingData, ownModel, readPromptSources, recordsOf, type TrainParts, type TrainPrompts } from "./train-parts.js"; // prettier-ignore
-import { createTrainRun, openTrainRun, type TrainRun } from "./train-run.js";
+import { createTrainRun, openTrainRun, type TrainRun, type TrainRunManifest } from "./train-run.js";
 import { expectSettings, readTrainSettings, type SettingChanges, trainSettings } from "./train-settings.js";
 
 /** A reward that guides a training, by name, by path, or opened already. */
@@ -30,6 +30,8 @@ export interface TrainModelOptions {
   readonly method: FinetuneMethod;
   /** Settings, YAML or JSON. @default those that ship for the method */
   readonly config?: string | undefined;
+  /** Complete settings, instead of a document. */
+  readonly settings?: FinetuneSettings | undefined;
   /** Changes of the settings: YAML texts by place, such as `{ steps: "20", "train.rank": "8" }`. */
   readonly set?: SettingChanges | undefined;
   /** A diffusers folder. @default the demo model that ships inside */
@@ -53,6 +55,8 @@ export interface TrainModelOptions {
   /** Stops after the update under way and leaves a checkpoint. */
   readonly signal?: AbortSignal | undefined;
   readonly events?: TrainModelEvents | undefined;
+  /** What is run when it has ended; kept in the manifest. */
+  readonly pipeline?: TrainRunManifest["pipeline"] | undefined;
 }
 
 /** How a run is taken up again; its settings, models and prompts are those it began with. */
@@ -142,7 +146,12 @@ export interface TrainModelResult {
 export async function trainModel(options: TrainModelOptions): Promise<TrainModelResult> {
   const opened = openRewards(options);
   const names = [...REWARD_NAMES, ...opened.map(({ name }) => name)];
-  const settings = await readTrainSettings(options.method, options.config, { set: changesOf(options), names });
+  const change = { set: changesOf(options), names };
+  const { method, config } = options;
+  const settings =
+    options.settings === undefined
+      ? await readTrainSettings(method, config, change)
+      : trainSettings(method, fromValue(options.settings, { file: "settings", line: 0, column: 0 }), change);
   const model = ownModel(options.model);
   const prompts = await readPromptSources(options, model);
   const data = await openTrainingData(settings);
@@ -155,6 +164,7 @@ export async function trainModel(options: TrainModelOptions): Promise<TrainModel
       models: await recordsOf(parts),
       options: { model, memory: options.memory ?? "fast", threads: device.threads, width, height },
       steps: settings.steps,
+      pipeline: options.pipeline ?? null,
       ...prompts,
     });
     try {

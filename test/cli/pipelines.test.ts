@@ -181,6 +181,75 @@ describe("pipelines that ship, on the demo models", () => {
   });
 });
 
+const TRAINING = [
+  "updates=2",
+  "every=2",
+  "validated=2",
+  "n=2",
+  "prompts=[a red circle]",
+  "train.settings.batchSize=2",
+  "train.settings.sampling.steps=4",
+  "train.settings.pretrain.drawn=4",
+  "train.settings.train.targets=[attn2.to_q]",
+].flatMap((one) => ["--set", one]);
+
+it("refl trains, and draws from the same seeds without and with what came of it", { timeout: 180_000 }, async () => {
+  await withFiles({}, async (folder) => {
+    const file = join(ROOT, "pipelines/refl.yaml");
+    const args = ["run", file, ...TRAINING, "--out", "runs", "--json", "--quiet"];
+    const { code, stdout, stderr } = await finish(start(args, { cwd: folder }));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const { training, items, directory } = JSON.parse(stdout) as {
+      directory: string;
+      training: { step: number; result: { kind: string; path: string } };
+      items: { id: string; selected: { seed: number }[] }[];
+    };
+    expect(training).toMatchObject({ step: 2, result: { kind: "lora" } });
+    expect(items.map(({ id }) => id)).toEqual(["0.0", "0.1"]);
+    const text = await readFile(join(directory, "plan.json"), "utf8");
+    expect(text).toContain(JSON.stringify(training.result.path));
+    expect((await readdir(join(folder, "runs"))).length).toBe(2);
+  });
+});
+
+it("says what a training of a pipeline takes, and where its settings are wrong", async () => {
+  const file = join(ROOT, "pipelines/refl.yaml");
+  const set = ["updates=40", "every=20", "validated=16", "train.settings.guards.imagesPerPrompt=2", "train.settings.pretrain.drawn=128", "train.settings.batchSize=16"]; // prettier-ignore
+  const changes = set.flatMap((one) => ["--set", one]);
+  const { stdout } = await laurel(["run", file, "--dry-run", "--json", ...changes]);
+  const { training } = JSON.parse(stdout) as { training: { estimate: unknown } };
+  // the base's validation and those at 20 and 40, 16 prompts of 2 pictures each, and 128 to learn from
+  expect(training.estimate).toEqual({ updates: 40, samples: 16, validations: 3, pictures: 3 * 32 + 128 });
+  const bad = [
+    "version: 1",
+    "prompts: a",
+    "backend: webui",
+    "train:",
+    "  settings: { method: refl, stepz: 3, steps: 1, optimizer: { schedule: { learningRate: 1 } } }",
+    "steps: [generate:]",
+  ].join("\n");
+  await withFiles({ "bad.yaml": bad, "remote.yaml": bad.replace("stepz: 3, ", "") }, async (folder) => {
+    const fault = await laurel(["check", join(folder, "bad.yaml")]);
+    expect(fault.stdout).toContain("bad.yaml:5:29: settings: unknown key stepz; did you mean steps?");
+    const remote = await laurel(["check", join(folder, "remote.yaml")]);
+    expect(remote.stdout).toContain(
+      "remote.yaml:3:10: backend: expected local, which draws with what is trained, got webui",
+    );
+  });
+});
+
+it("export-reward writes the reward into the folder of runs, and says before what it would be", async () => {
+  await withFiles({}, async (folder) => {
+    const file = join(ROOT, "pipelines/export-reward.yaml");
+    const planned = await finish(start(["run", file, "--dry-run"], { cwd: folder }));
+    expect(planned.stdout).toBe("export     1 * image-reward from image of 64 x 64\nfolder     outputs/reward\n");
+    const { code, stdout } = await finish(start(["run", file, "--out", "here", "--json", "--quiet"], { cwd: folder }));
+    expect(code).toBe(0);
+    expect((JSON.parse(stdout) as { manifest: { from: string } }).manifest.from).toBe("image");
+    expect(await readdir(join(folder, "here/reward"))).toContain("reward_grad.onnx");
+  });
+}, 120_000);
+
 it("a folder of pictures is relative to where the command runs", async () => {
   await withFiles({}, async (folder) => {
     await cp(join(ROOT, "pipelines/pictures"), join(folder, "own"), { recursive: true });

@@ -2,8 +2,9 @@
 
 import { EXIT, LaurelError } from "../../errors.js";
 import { estimatePipeline } from "../../library/pipelines.js";
+import { exportOf, trainedPipeline } from "../../library/pipeline-training.js";
 import { checkRefiners } from "../../library/refiners.js";
-import { loadPipeline } from "../../pipeline/document/load.js";
+import { planDocument, readDocument } from "../../pipeline/document/load.js";
 import { DocumentError } from "../../util/yaml/located.js";
 import type { Action } from "../context.js";
 import { palette, printable, printJson } from "../output.js";
@@ -31,7 +32,8 @@ export const check: Action<CheckFlags> = async ({ terminal }, files, flags) => {
     const { green, red } = palette(terminal.stdout, terminal.environment);
     for (const { file, faults, items, candidates } of results) {
       if (faults.length === 0 && flags.quiet !== true) {
-        terminal.stdout.write(`${green("ok")} ${printable(file)}: ${items} items, at most ${candidates} candidates\n`);
+        const drawn = items === null ? "draws nothing" : `${items} items, at most ${candidates} candidates`;
+        terminal.stdout.write(`${green("ok")} ${printable(file)}: ${drawn}\n`);
       }
       for (const fault of faults) terminal.stdout.write(`${red(printable(fault))}\n`);
     }
@@ -41,7 +43,9 @@ export const check: Action<CheckFlags> = async ({ terminal }, files, flags) => {
 
 async function checkFile(file: string, set: Readonly<Record<string, string>>): Promise<CheckResult> {
   try {
-    const plan = await loadPipeline(file, set);
+    const document = await readDocument(file, set);
+    if (exportOf(document, "outputs") !== undefined) return { file, ok: true, faults: [], items: null, candidates: null };
+    const plan = (await trainedPipeline(document))?.plan ?? (await planDocument(document));
     await checkRefiners(plan);
     const { items, candidates } = estimatePipeline(plan);
     return { file, ok: true, faults: [], items, candidates };

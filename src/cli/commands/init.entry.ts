@@ -10,6 +10,8 @@ export const STARTERS = {
   "prompt-sweep": "compare settings and wordings on the same seeds",
   "prompt-refinement": "search for a wording that the model draws better",
   "score-folder": "score pictures that exist already",
+  refl: "fine-tune the model by reward, then draw with and without what came of it",
+  "export-reward": "write a differentiable reward as plain ONNX",
 } as const;
 
 export const INIT = declare({

@@ -1,6 +1,7 @@
 /** @file `laurel resume`: finishes a run that was cancelled or killed. */
 
 import { expectModels } from "../../library/models.js";
+import { isTrainRun } from "../../library/train-run.js";
 import { kindOfRun } from "../../pipeline/any-run.js";
 import { openPipelineRun } from "../../pipeline/execute/pipeline-run.js";
 import { openRun } from "../../pipeline/run-store.js";
@@ -11,6 +12,7 @@ import { printResult, withModels, workOn } from "./run-command.js";
 
 /** The run's lock is taken before the models are opened, so that a run in use is refused at once. */
 export const resume: Action<RunFlags> = async (context, [path = ""], flags) => {
+  if (isTrainRun(path)) return (await import("./run-training.js")).resumeTrainingRun(context, path, flags);
   if ((await kindOfRun(path)) === "pipeline") return resumePipeline(context, path, flags);
   const run = await openRun(path, { durable: flags.durable });
   try {

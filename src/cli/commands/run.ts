@@ -1,6 +1,6 @@
 /** @file `laurel run`: a pipeline from its file to its results. */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { openConfigured } from "../../backends/open.js";
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
 import {
@@ -11,8 +11,10 @@ import {
 } from "../../library/pipelines.js";
 import type { Models } from "../../library/models.js";
 import { isRefinement } from "../../library/refine.js";
+import { estimateTraining } from "../../library/train-settings.js";
 import { checkRefiners } from "../../library/refiners.js";
-import { loadPipeline } from "../../pipeline/document/load.js";
+import { exportOf, trainedPipeline } from "../../library/pipeline-training.js";
+import { planDocument, readDocument } from "../../pipeline/document/load.js";
 import type { PipelinePlan } from "../../pipeline/document/plan.js";
 import type { ItemLine } from "../../pipeline/execute/manifest.js";
 import type { PipelineRun } from "../../pipeline/execute/pipeline-run.js";
@@ -20,6 +22,7 @@ import { ItemLines } from "../../pipeline/execute/recover.js";
 import { RUN_FILES } from "../../pipeline/run-store.js";
 import type { Check } from "../../installation/check.js";
 import { checkBackend } from "../../installation/check-backend.js";
+import type { FinetuneSettings } from "../../training/finetune/settings.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
 import { printItems, shortened } from "../items.js";
@@ -31,20 +34,38 @@ import type { RunFlags } from "./resume.entry.js";
 import type { RunPipelineFlags } from "./run.entry.js";
 
 export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags) => {
-  const plan = await loadPipeline(file, changesOf(flags.set));
+  const set = changesOf(flags.set);
+  const document = await readDocument(file, set);
+  const asked = exportOf(document, flags.out ?? "outputs");
+  if (asked !== undefined) return (await import("./run-export.js")).runExport(context, asked, flags);
+  const trained = await trainedPipeline(document);
+  const plan = trained?.plan ?? (await planDocument(document));
   await checkRefiners(plan);
   if (flags.dryRun === true) {
     const { backend } = plan;
     const remote = backend.backend !== "local" && backend.backend !== "folder";
     const check = remote ? await checkBackend(backend, context.signal) : undefined;
-    printPlan(context.terminal, plan, check, flags);
+    printPlan(context.terminal, plan, check, flags, trained?.training.settings);
     return EXIT.ok;
   }
+  if (trained === undefined) return startPlan(context, plan, flags);
+  const out = flags.out ?? plan.out ?? "outputs";
+  const { runTraining } = await import("./run-training.js");
+  return runTraining(context, trained, { file: document.file, set, out: flags.out === undefined ? null : resolve(flags.out) }, out, flags); // prettier-ignore
+};
+
+/** Runs a plan from its beginning. `more` is what else the JSON says. */
+export function startPlan(
+  context: CommandContext,
+  plan: PipelinePlan,
+  flags: RunFlags & { readonly out?: string },
+  more: object = {},
+): Promise<number> {
   return withPipelineModels(context, plan, async (models) => {
     const started = await startPipeline(flags.out ?? plan.out ?? "outputs", plan, models, { durable: flags.durable });
-    return workOnPipeline(context, started, models, flags);
+    return workOnPipeline(context, started, models, flags, () => Promise.resolve(more));
   });
-};
+}
 
 /** `key=value` texts as a table. @throws UsageError for one without `=` */
 export function changesOf(set: readonly string[] = []): Readonly<Record<string, string>> {
@@ -183,16 +204,27 @@ async function printPipeline(
   return missed > 0 ? EXIT.gate : EXIT.ok;
 }
 
-function printPlan(terminal: Terminal, plan: PipelinePlan, check: Check | undefined, flags: RunPipelineFlags): void {
+function printPlan(
+  terminal: Terminal,
+  plan: PipelinePlan,
+  check: Check | undefined,
+  flags: RunPipelineFlags,
+  training: FinetuneSettings | undefined,
+): void {
   const estimate = estimatePipeline(plan);
+  const updates = training === undefined ? undefined : estimateTraining(training);
   if (flags.json === true) {
     const { name, file, digest, steps, backend, seed, items } = plan;
-    printJson(terminal, { schemaVersion: 1, name, file, digest, steps, backend, seed, items, estimate, check });
+    const train = updates === undefined ? {} : { training: { settings: training, estimate: updates } };
+    printJson(terminal, { schemaVersion: 1, name, file, digest, ...train, steps, backend, seed, items, estimate, check }); // prettier-ignore
     return;
   }
   const lines = [
     `pipeline   ${printable(plan.name)}`,
     `backend    ${check === undefined ? plan.backend.backend : printable(check.detail)}`,
+    ...(training === undefined || updates === undefined
+      ? []
+      : [`training   ${training.method}, ${updates.updates} updates of ${updates.samples} samples, ${updates.validations} validations, at most ${updates.pictures} pictures drawn beside`]), // prettier-ignore
     `items      ${plan.promptsFromBackend ? "the prompts of the folder's pictures" : String(estimate.items)}`,
     `steps      ${plan.steps.map((step) => step.kind).join(" -> ")}`,
     `candidates at most ${plan.promptsFromBackend ? `${plan.candidatesPerItem} per prompt` : String(estimate.candidates)}`,

@@ -21,33 +21,43 @@ export const train =
   (method: FinetuneMethod): Action<TrainFlags> =>
   async (context, _, flags) => {
     const { model, prompts, validationPrompts, width, height, memory, threads, config, resume } = flags;
+    const resumeWith = (directory: string): string => `laurel train ${method} --resume ${shownPath(directory)}`;
+    const finish = (result: TrainModelResult): number => {
+      printTraining(context.terminal, result, flags);
+      return EXIT.ok;
+    };
     const common = { method, config, memory, threads, set: settingsOf(method, flags) };
     if (resume === undefined) {
       const rewards = flags.reward?.map(rewardOf);
       const { heldOut, out } = flags;
       const options = { ...common, model, rewards, heldOut, prompts, validationPrompts, size: { width, height }, out };
-      return withTrainingProgress(context, method, flags, (more) => trainModel({ ...options, ...more }));
+      return finish(await followTraining(context, flags, resumeWith, (more) => trainModel({ ...options, ...more })));
     }
     const fixed = (["model", "reward", "heldOut", "prompts", "validationPrompts", "width", "height"] as const).filter((name) => flags[name] !== undefined); // prettier-ignore
     if (fixed.length > 0)
       throw new UsageError(`--resume: expected a run with what it began with, got ${fixed.join(", ")} beside it`);
-    return withTrainingProgress(context, method, flags, (more) => resumeTraining(resume, { ...common, ...more }));
+    return finish(
+      await followTraining(context, flags, resumeWith, (more) => resumeTraining(resume, { ...common, ...more })),
+    );
   };
 
-/** How a training is shown and ended. */
+/** How a training is shown. */
 export interface TrainOutput {
   readonly json?: true | undefined;
   readonly quiet?: true | undefined;
 }
 
-/** Runs a training with its progress on stderr, prints what came of it, and returns the exit code. @throws CancelledError when it was stopped */
-export async function withTrainingProgress(
-  context: CommandContext,
-  method: FinetuneMethod,
+/**
+ * Runs a training with its progress on stderr.
+ * @param resume the command that goes on with the run in a folder
+ * @throws CancelledError when it was stopped, saying how to go on
+ */
+export async function followTraining(
+  { terminal, signal }: CommandContext,
   flags: TrainOutput,
+  resume: (directory: string) => string,
   run: (options: { signal: AbortSignal; events: TrainModelEvents }) => Promise<TrainModelResult>,
-): Promise<number> {
-  const { terminal, signal } = context;
+): Promise<TrainModelResult> {
   const progress = createEvents(terminal, flags.quiet === true);
   let result: TrainModelResult;
   try {
@@ -56,16 +66,14 @@ export async function withTrainingProgress(
     progress.end();
     const directory = progress.directory();
     if (directory !== undefined && !(error instanceof CancelledError))
-      terminal.stderr.write(`${warningLine(terminal, `the run stopped; go on with: ${resumeCommand(method, directory)}`)}\n`); // prettier-ignore
+      terminal.stderr.write(`${warningLine(terminal, `the run stopped; go on with: ${resume(directory)}`)}\n`);
     throw error;
   }
   progress.end();
   const { directory, step, steps, status } = result;
   if (status === "stopped")
-    throw new CancelledError(`stopped after step ${step} of ${steps}; go on with: ${resumeCommand(method, directory)}`);
-  if (flags.json === true) printJson(terminal, { schemaVersion: 1, ...result });
-  else printTraining(terminal, result, flags.quiet === true);
-  return EXIT.ok;
+    throw new CancelledError(`stopped after step ${step} of ${steps}; go on with: ${resume(directory)}`);
+  return result;
 }
 
 /** `name`, `path` or either with `=weight`. */
@@ -143,15 +151,16 @@ function createEvents(
   return { events, directory: () => directory, end: () => shown?.end() };
 }
 
-function resumeCommand(method: FinetuneMethod, directory: string): string {
-  return `laurel train ${method} --resume ${shownPath(directory)}`;
-}
-
-/** The result's path on stdout; what the validations say of it on stderr. */
-function printTraining(terminal: Terminal, result: TrainModelResult, quiet: boolean): void {
+/** One JSON object, or the result's path on stdout unless `path` is false; what the validations say of it on stderr. */
+export function printTraining(
+  terminal: Terminal,
+  result: TrainModelResult,
+  { json, quiet, path = true }: TrainOutput & { readonly path?: boolean },
+): void {
+  if (json === true) return printJson(terminal, { schemaVersion: 1, ...result });
   const { method, step, seconds, kept, reason, rewards, diversity, report } = result;
   const { stderr } = terminal;
-  if (!quiet) {
+  if (quiet !== true) {
     const number = (value: number | null): string => (value === null ? "" : value.toFixed(4));
     const rows = [
       ...rewards.map((one) => [printable(one.name), one.heldOut ? "held out" : "guide", number(one.base), number(one.kept), number(one.last)]), // prettier-ignore
@@ -165,5 +174,5 @@ function printTraining(terminal: Terminal, result: TrainModelResult, quiet: bool
     if (kept !== null) stderr.write(`kept ${printable(kept.reason)}\n`);
     stderr.write(`${method}: ${step} updates in ${formatDuration(seconds)}\nreport: ${shownPath(report)}\n`);
   }
-  if (result.result !== null) terminal.stdout.write(`${shownPath(result.result.path)}\n`);
+  if (path && result.result !== null) terminal.stdout.write(`${shownPath(result.result.path)}\n`);
 }

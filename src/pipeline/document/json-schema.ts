@@ -4,7 +4,7 @@ import { z } from "zod";
 import { chatConfigSchema } from "../../backends/chat/config.js";
 import { backendConfigSchema } from "../../backends/config.js";
 import { finetuneSchema } from "../../training/finetune/settings.js";
-import { documentSchema } from "./schema.js";
+import { documentSchema, exportDocumentSchema, trainSchema } from "./schema.js";
 
 type JsonSchema = Record<string, unknown>;
 
@@ -22,14 +22,19 @@ export function jsonSchema(name: "pipeline" | "backend" | "training"): JsonSchem
 
 /** A template may stand wherever a value may, and a mapping may take what another file says. */
 function pipelineSchema(): JsonSchema {
+  // the settings have a schema of their own, which is as large as all the rest
+  const settings = z.looseObject({}).describe("settings of a training; use: configs/training/refl.yaml takes a file's");
+  const train = trainSchema.extend({ settings }).describe(trainSchema.description ?? "");
+  const drawing = documentSchema.extend({ train: train.optional() });
   const template = { type: "string", pattern: "\\$\\{.+\\}" };
-  const schema = z.toJSONSchema(documentSchema, {
+  const schema = z.toJSONSchema(z.union([drawing, exportDocumentSchema]), {
     io: "input",
     target: "draft-7",
     override: ({ jsonSchema: part, path }) => {
       const { type, enum: values } = part;
       if (mayUse(part)) {
-        if (path.length > 0 && part.minProperties === undefined) mayBeTemplate(part, template);
+        // the documents themselves are none
+        if (path.length > 2 && part.minProperties === undefined) mayBeTemplate(part, template);
         return;
       }
       // any text may be one already; the names of variables may not

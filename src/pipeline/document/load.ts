@@ -7,7 +7,14 @@ import type { BackendConfig } from "../../backends/config.js";
 import { loadChatConfig } from "../../backends/chat/config.js";
 import { absolutePaths, loadBackendConfig } from "../../backends/load-config.js";
 import { UsageError } from "../../errors.js";
-import { DocumentError, type Fault, type Located, originAt, placeAt } from "../../util/yaml/located.js";
+import {
+  DocumentError,
+  type Fault,
+  type Located,
+  type LocatedMap,
+  originAt,
+  placeAt,
+} from "../../util/yaml/located.js";
 import { fromValue } from "../../util/yaml/from-value.js";
 import { readLocated } from "../../util/yaml/parse.js";
 import { validateLocated } from "../../util/yaml/validate.js";
@@ -18,7 +25,7 @@ import { includeFragments } from "./fragments.js";
 import { type FaultAt, itemsFor } from "./items.js";
 import { candidatesPerItem, type OpenSettings, type PipelinePlan, type PlanItem, type PlanStep } from "./plan.js";
 import { type PromptEntry, promptFault, readPrompts } from "../../prompts/prompt-file.js";
-import { documentSchema, type PipelineDocument, STEP_SCHEMAS } from "./schema.js";
+import { documentSchema, exportDocumentSchema, type PipelineDocument, STEP_SCHEMAS } from "./schema.js";
 import { substitute } from "./variables.js";
 
 /**
@@ -28,12 +35,29 @@ import { substitute } from "./variables.js";
  * @throws DocumentError (a UsageError) with every fault of the document; UsageError for a file that cannot be read
  */
 export async function loadPipeline(path: string, set: Readonly<Record<string, string>> = {}): Promise<PipelinePlan> {
+  return planDocument(await readDocument(path, set));
+}
+
+/** A document with its fragments and variables in it, before it is checked. */
+export interface ReadDocument {
+  /** Absolute. */
+  readonly file: string;
+  readonly content: LocatedMap;
+}
+
+/** Reads a document, and puts fragments and variables in it. @throws as {@link loadPipeline} */
+export async function readDocument(path: string, set: Readonly<Record<string, string>> = {}): Promise<ReadDocument> {
   const file = resolve(path);
   const read = await includeFragments(await readLocated(file));
   if (read.kind !== "map")
     throw new DocumentError([{ place: read.place, message: "expected a mapping, the pipeline" }]);
-  const located = substitute(read, set, Object.keys(documentSchema.shape));
-  return new Loader(file, located).plan();
+  const keys = [...Object.keys(documentSchema.shape), ...Object.keys(exportDocumentSchema.shape)];
+  return { file, content: substitute(read, set, keys) };
+}
+
+/** The plan of a document. @throws as {@link loadPipeline} */
+export function planDocument({ file, content }: ReadDocument): Promise<PipelinePlan> {
+  return new Loader(file, content).plan();
 }
 
 /**

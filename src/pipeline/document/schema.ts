@@ -5,6 +5,8 @@ import { backendConfigSchema, BACKEND_KINDS } from "../../backends/config.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { MAXIMUM_ID, MAXIMUM_PROMPT } from "../../prompts/prompt-file.js";
 import { SAMPLER_NAMES } from "../../samplers/names.js";
+import { finetuneSchema } from "../../training/finetune/settings.js";
+import type { MemoryMode } from "../../training/gradient-program.js";
 import { isSecretName } from "../../util/secret.js";
 
 const count = z.number().int().min(1).max(10_000);
@@ -162,6 +164,49 @@ const stepSchema = z
   .refine((step) => Object.keys(step).length === 1, `expected one step (${STEP_KINDS.join(", ")})`)
   .meta({ minProperties: 1, maxProperties: 1 });
 
+const MEMORY_MODES: readonly MemoryMode[] = ["fast", "balanced", "low"];
+
+/** The training that a pipeline begins with. */
+export const trainSchema = z
+  .strictObject({
+    settings: finetuneSchema.describe("settings of the method, as in configs/training: use takes a file's"),
+    model: text.optional().describe("folder in diffusers layout; left out, the model that ships inside"),
+    prompts: text.optional().describe("file of prompts to train on; left out, those of the demo world"),
+    validationPrompts: text.optional().describe("file of prompts that the validations draw"),
+    width: side.optional().describe("pixels"),
+    height: side.optional().describe("pixels"),
+    memory: z.enum(MEMORY_MODES).default("fast").describe("less memory takes more time"),
+  })
+  .describe("fine-tune the local model first: the steps draw with what comes of it");
+
+const exportRewardSchema = z
+  .strictObject({
+    rewards: z
+      .record(text, z.number())
+      .default({ "image-reward": 1 })
+      .describe("rewards with their weights in the sum: image-reward, clip-score, files or folders"),
+    to: text.default("reward").describe("folder inside the folder that holds the runs"),
+    from: z.enum(["pixels", "image", "latents"]).default("image").describe("what the models begin with"),
+    width: side.optional().describe("of the picture, pixels"),
+    height: side.optional().describe("of the picture, pixels"),
+    batch: count.optional().describe("rows of every run; left out, each run chooses"),
+    model: text.optional().describe("folder whose image decoder is used; left out, the model that ships inside"),
+    singleFile: z.boolean().default(false).describe("weights inside of each model"),
+    force: z.boolean().default(false).describe("replace an earlier export"),
+  })
+  .describe("write differentiable rewards as plain ONNX");
+
+/** A document that exports a reward, and draws nothing. */
+export const exportDocumentSchema = z
+  .strictObject({
+    version: z.literal(1),
+    name: text.optional(),
+    description: z.string().optional(),
+    variables: z.record(text, z.json()).optional().describe("values for ${name}, changed by --set name=value"),
+    "export-reward": exportRewardSchema,
+  })
+  .describe("An export of Laurel");
+
 export const documentSchema = z
   .strictObject({
     version: z.literal(1),
@@ -218,6 +263,7 @@ export const documentSchema = z
       .optional()
       .describe("for the whole run: no item begins once it is spent"),
     out: text.optional().describe("folder that holds the runs"),
+    train: trainSchema.optional(),
     steps: z.array(stepSchema).min(1),
   })
   .describe("A pipeline of Laurel");
