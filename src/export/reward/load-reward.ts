@@ -103,7 +103,8 @@ export class LoadedReward {
     /** Absolute. */
     readonly directory: string,
     readonly manifest: RewardManifest,
-    private readonly tokenizers: readonly Tokenizer[],
+    /** Of each reward of the manifest. */
+    readonly tokenizers: readonly Tokenizer[],
     private readonly device: Device,
     private readonly ownsDevice: boolean,
   ) {}
