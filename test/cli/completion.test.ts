@@ -76,7 +76,7 @@ test.each(SHELLS.filter((shell) => installed.get(shell)))(
     const expected: [line: string, words: string[]][] = [
       ["laurel ", [...commands, "help"].sort()],
       ["laurel gen", ["generate"]],
-      ["laurel demo ", ["evaluate", "refine", "train"]],
+      ["laurel demo ", ["evaluate", "finetune", "refine", "train"]],
       ["laurel runs ", ["diff", "list", "rm", "show"]],
       ["laurel demo train ", ["autoencoder", "denoiser", "judge", "reward"]],
       ["laurel completion ", ["bash", "fish", "zsh"]],
