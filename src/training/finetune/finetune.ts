@@ -235,10 +235,12 @@ class FinetuneRun {
     const { settings, signal, stopAfter = Infinity } = this.#options;
     const from = this.#step;
     let alarm: string | null = null;
+    let finished = false;
     try {
       for (;;) {
         alarm = await this.#validateIfDue();
-        if (alarm !== null || this.#step >= settings.steps || this.#step - from >= stopAfter || signal?.aborted) break;
+        finished = alarm !== null || this.#step >= settings.steps;
+        if (finished || this.#step - from >= stopAfter || signal?.aborted) break;
         await this.#update();
         if (this.#step % settings.checkpointEvery === 0) await this.#save();
       }
@@ -246,7 +248,6 @@ class FinetuneRun {
       if (!(error instanceof CancelledError)) throw error;
     }
     await this.#save();
-    const finished = alarm !== null || this.#step >= settings.steps;
     return finished ? this.#finish(alarm) : this.#result("stopped", "stopped before its last step", null, null);
   }
 
