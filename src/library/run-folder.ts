@@ -7,6 +7,7 @@ import { type AnyRun, candidatesOf, readAnyRun } from "../pipeline/any-run.js";
 import { ItemLines } from "../pipeline/execute/recover.js";
 import { isRunInUse, lockRun, type RunLock } from "../pipeline/lock.js";
 import { RUN_FILES } from "../pipeline/run-store.js";
+import { isTrainRun, readTrainManifest, TRAINING_FILES, type TrainRunManifest } from "./train-run.js";
 
 /** A run as a list shows it. */
 export interface RunEntry {
@@ -14,9 +15,9 @@ export interface RunEntry {
   /** Absolute. */
   readonly directory: string;
   /** Null for a folder whose run cannot be read. */
-  readonly kind: AnyRun["kind"] | null;
+  readonly kind: AnyRun["kind"] | "training" | null;
   /** As the manifest says, but `interrupted` for a run that says it is running while no process works on it, `broken` for one that cannot be read. */
-  readonly status: AnyRun["manifest"]["status"] | "interrupted" | "broken";
+  readonly status: AnyRun["manifest"]["status"] | TrainRunManifest["status"] | "interrupted" | "broken";
   /** The prompt, or the pipeline's name. */
   readonly title: string;
   /** ISO 8601. */
@@ -50,7 +51,7 @@ export async function listRuns(parent: string): Promise<RunEntry[]> {
 }
 
 async function looksLikeRun(directory: string): Promise<boolean> {
-  if (RUN_NAME.test(basename(directory))) return true;
+  if (RUN_NAME.test(basename(directory)) || isTrainRun(directory)) return true;
   return (await stat(join(directory, RUN_FILES.manifest)).catch(() => undefined))?.isFile() === true;
 }
 
@@ -60,6 +61,7 @@ export async function describeRun(directory: string): Promise<RunEntry> {
   const id = basename(directory);
   let run: AnyRun;
   try {
+    if (isTrainRun(directory)) return await describeTraining(directory, bytes);
     run = await readAnyRun(directory);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -80,6 +82,15 @@ export async function describeRun(directory: string): Promise<RunEntry> {
     best = larger(best, line.score);
   }
   return { ...facts, title: run.manifest.config.prompt, items: null, candidates, best };
+}
+
+/** A training; what it drew are no candidates. */
+async function describeTraining(directory: string, bytes: number): Promise<RunEntry> {
+  const { method, status: said, startedAt, step, steps } = await readTrainManifest(join(directory, TRAINING_FILES.manifest)); // prettier-ignore
+  const status = said === "running" && !(await isRunInUse(directory)) ? "interrupted" : said;
+  const title = `${method}, ${step} of ${steps} updates`;
+  const none = { items: null, candidates: 0, best: null, problem: null };
+  return { id: basename(directory), directory, kind: "training", status, title, createdAt: startedAt, bytes, ...none };
 }
 
 async function bestOfItems(directory: string): Promise<number | null> {

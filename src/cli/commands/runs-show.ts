@@ -1,7 +1,9 @@
 /** @file `laurel runs show`: one run, for people or as JSON. */
 
+import { join } from "node:path";
 import { EXIT } from "../../errors.js";
 import { describeRun, findRun, type RunEntry } from "../../library/run-folder.js";
+import { isTrainRun, readTrainManifest, TRAINING_FILES, type TrainRunManifest } from "../../library/train-run.js";
 import { type AnyRun, readAnyRun } from "../../pipeline/any-run.js";
 import { ItemLines } from "../../pipeline/execute/recover.js";
 import { readRun } from "../../pipeline/run-store.js";
@@ -23,6 +25,13 @@ import type { RunsShowFlags } from "./runs-show.entry.js";
 
 export const runsShow: Action<RunsShowFlags> = async ({ terminal, signal }, [name = ""], flags) => {
   const directory = await findRun(flags.out, name);
+  if (isTrainRun(directory)) {
+    const entry = await unlessAborted(describeRun(directory), signal);
+    const manifest = await readTrainManifest(join(directory, TRAINING_FILES.manifest));
+    if (flags.json === true) printJson(terminal, { schemaVersion: 1, ...entry, manifest });
+    else terminal.stdout.write(trainingFacts(entry, manifest, terminal));
+    return EXIT.ok;
+  }
   const run = await readAnyRun(directory);
   const entry = await unlessAborted(describeRun(directory), signal);
   if (flags.json === true) {
@@ -68,6 +77,26 @@ function factLines(entry: RunEntry, run: AnyRun, terminal: Terminal): string {
     ["size", `${byteCount(entry.bytes)} in ${shownPath(entry.directory)}`],
   ];
   return `${facts.flatMap(([name, value]) => (value === null ? [] : [`${dim(name.padEnd(10))} ${printable(value)}`])).join("\n")}\n\n`;
+}
+
+function trainingFacts(entry: RunEntry, manifest: TrainRunManifest, terminal: Terminal): string {
+  const { dim } = palette(terminal.stdout, terminal.environment);
+  const { models, stop, result, startedAt, sessions, method, step, steps } = manifest;
+  const named = (list: readonly { readonly name: string }[]): string => list.map(({ name }) => name).join(", ");
+  const facts: (readonly [string, string | null])[] = [
+    ["run", entry.id],
+    ["status", stop === null ? entry.status : `${entry.status}: ${stop.reason}`],
+    ["training", `${method}, ${step} of ${steps} updates`],
+    ["model", models.generator.model],
+    ["rewards", named(models.rewards)],
+    ["held out", models.heldOut.length === 0 ? null : named(models.heldOut)],
+    ["result", result],
+    ["begun", `${startedAt}, ${sessions} session${sessions === 1 ? "" : "s"}`],
+    ["size", `${byteCount(entry.bytes)} in ${shownPath(entry.directory)}`],
+  ];
+  return facts
+    .flatMap(([name, value]) => (value === null ? [] : [`${dim(name.padEnd(10))} ${printable(value)}\n`]))
+    .join("");
 }
 
 function asked({ config, seeds }: Extract<AnyRun, { kind: "generate" }>["manifest"]): (readonly [string, string])[] {
