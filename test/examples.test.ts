@@ -42,6 +42,12 @@ const EXPECTED: Readonly<Record<string, { readonly lines: readonly RegExp[]; rea
     ],
     files: ["gradient.png"],
   },
+  "exported-reward.mjs": {
+    lines: [
+      /^8 files, score = image-reward$/,
+      ...Array.from({ length: 11 }, (_, i) => new RegExp(`^step ${i}: score ${score}$`)),
+    ],
+  },
   "step-by-step.mjs": {
     lines: [
       /^after 8 steps, kept seeds (\d+, ){3}\d+$/,
