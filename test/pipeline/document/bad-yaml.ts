@@ -79,7 +79,7 @@ prompts: [a]
 steps: [generate:, score:]
 `,
     faults: [
-      "p.yaml:2:1: unknown key <<; known are version, name, description, variables, prompts, template, matrix, settings, backend, reward, seed, seeds, concurrency, budget, out, steps",
+      "p.yaml:2:1: unknown key <<; known are version, name, description, variables, prompts, template, matrix, settings, backend, reward, seed, seeds, concurrency, budget, out, train, steps",
     ],
   },
   "unknown key": {
