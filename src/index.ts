@@ -85,6 +85,7 @@ export type { PictureKind } from "./export/reward/graphs.js";
 export type { RewardManifest } from "./export/reward/manifest.js";
 export type { ExportStage } from "./export/reward/write-bundle.js";
 export type { BytePairDescription, TokenizerDescription, WordPieceDescription } from "./tokenizers/description.js";
+export type { BasicTextOptions } from "./tokenizers/basic-text.js";
 export type { DescribedTokenizer, Encoding, Tokenizer } from "./tokenizers/types.js";
 export { inferenceRank } from "./rewards/rank.js";
 export type { ModelIdentity } from "./weights/identity.js";
@@ -199,7 +200,7 @@ export { verify } from "./graph/verify.js";
 export { gradient, type Seed } from "./autodiff/gradient.js";
 export { encodeModel, type EncodeOptions } from "./onnx/encode.js";
 export { type Adapter, type NetworkMode, rootScope, type RootScopeOptions, type Scope } from "./nn/scope.js";
-export type { CompileOptions } from "./runtime/device.js";
+export type { CompileOptions, ModelPorts } from "./runtime/device.js";
 export type { Port, Program, RunOptions } from "./runtime/program.js";
 
 // Datasets out of runs, and what training reads.
@@ -235,6 +236,34 @@ export { type LoraUpdate, type LoraUpdates, saveLora, type SaveLoraOptions } fro
 export type { LoraComponent, LoraFile, LoraLayer, LoraLayers, LoraNaming } from "./weights/lora/types.js";
 export { openTorchCheckpoint } from "./weights/torch-checkpoint.js";
 export type { WeightEntry, WeightRef, WeightSource } from "./weights/types.js";
+
+// Fine-tuning: by reward, by preference, on pictures.
+export {
+  type ResumeTrainingOptions,
+  resumeTraining,
+  type RewardOutcome,
+  trainModel,
+  type TrainingOutcome,
+  type TrainingStart,
+  type TrainModelEvents,
+  type TrainModelOptions,
+  type TrainModelResult,
+} from "./library/train.js";
+export { readTrainSettings, type SettingChanges, type SettingsOptions } from "./library/train-settings.js";
+export type { TrainRunManifest } from "./library/train-run.js";
+export {
+  finetune,
+  type FinetuneEvents,
+  type FinetuneOptions,
+  type FinetuneResult,
+} from "./training/finetune/finetune.js";
+export type { GuardAlarm, GuardVerdict, KeptCheckpoint, RewardChange } from "./training/finetune/guards.js";
+export type { TrainingData } from "./training/finetune/losses.js";
+export type { UpdateRecord, ValidationRecord } from "./training/finetune/records.js";
+export type { GuideReward } from "./training/finetune/reward-objective.js";
+export { type FinetuneMethod, type FinetuneSettings, readFinetuneSettings } from "./training/finetune/settings.js";
+export { openTunedModel, type TunedModel } from "./training/finetune/tuned-model.js";
+export type { MemoryMode } from "./training/gradient-program.js";
 
 // Training.
 export { type Recipe, train, type TrainingResult, type TrainOptions } from "./training/loop.js";

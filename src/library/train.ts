@@ -13,17 +13,11 @@ import type { FinetuneMethod, FinetuneSettings } from "../training/finetune/sett
 import type { MemoryMode } from "../training/gradient-program.js";
 import { mean } from "../util/statistics.js";
 import { fromValue } from "../util/yaml/from-value.js";
+import type { RewardPart } from "./export-reward.js";
 import { REWARD_NAMES } from "./named-rewards.js";
 import { expectRecords, openParts, openTrainingData, ownModel, readPromptSources, recordsOf, type TrainParts, type TrainPrompts } from "./train-parts.js"; // prettier-ignore
 import { createTrainRun, openTrainRun, type TrainRun, type TrainRunManifest } from "./train-run.js";
 import { expectSettings, readTrainSettings, type SettingChanges, trainSettings } from "./train-settings.js";
-
-/** A reward that guides a training, by name, by path, or opened already. */
-export interface GivenReward {
-  readonly reward: string | Reward;
-  /** Multiplies its score. @default 1 */
-  readonly weight?: number | undefined;
-}
 
 /** What is trained, on what, and how. */
 export interface TrainModelOptions {
@@ -36,8 +30,8 @@ export interface TrainModelOptions {
   readonly set?: SettingChanges | undefined;
   /** A diffusers folder. @default the demo model that ships inside */
   readonly model?: string | undefined;
-  /** Instead of the settings' rewards. */
-  readonly rewards?: readonly GivenReward[] | undefined;
+  /** Instead of the settings' rewards; weights above 0. */
+  readonly rewards?: readonly RewardPart[] | undefined;
   /** Instead of the settings' held-out rewards. */
   readonly heldOut?: readonly (string | Reward)[] | undefined;
   /** A file, or the prompts. @default prompts of the demo world for the demo model; another model needs some */

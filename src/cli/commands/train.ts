@@ -1,13 +1,8 @@
 /** @file `laurel train`: fine-tunes a model, or goes on with it. */
 
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
-import {
-  type GivenReward,
-  resumeTraining,
-  trainModel,
-  type TrainModelEvents,
-  type TrainModelResult,
-} from "../../library/train.js";
+import { resumeTraining, trainModel, type TrainModelEvents, type TrainModelResult } from "../../library/train.js";
+import type { RewardPart } from "../../library/export-reward.js";
 import type { FinetuneMethod } from "../../training/finetune/methods.js";
 import { createTrainingProgress } from "../../training/finetune/progress.js";
 import { formatDuration } from "../../training/progress.js";
@@ -77,7 +72,7 @@ export async function followTraining(
 }
 
 /** `name`, `path` or either with `=weight`. */
-function rewardOf(text: string): GivenReward {
+function rewardOf(text: string): RewardPart {
   const [, reward = text, weight] = /^(.+)=([^=/\\]*)$/.exec(text) ?? [];
   if (weight === undefined) return { reward };
   const number = Number(weight);

@@ -66,7 +66,7 @@ export interface TunedModel {
 
 /**
  * Opens a diffusers folder for training.
- * @param size in pixels; @default the model's own
+ * @param pixels of the pictures; @default the model's own
  * @throws ModelError for an incomplete folder or one that is not text-to-image; UsageError for targets it does not have, or a size it cannot draw
  */
 export async function openTunedModel(
