@@ -10,7 +10,13 @@ import type { ImageSet, PreferencePairs } from "../data/contract.js";
 import { createDraftLoss } from "./draft.js";
 import { type LossContext, stack, type TrainingLoss } from "./loss.js";
 import { createNoiseLoss, createPreferenceLoss, type LatentPair, pairByScore, selectPictures } from "./noise-loss.js";
-import { drawReferenceSet, encodeImageSet, type ReferenceLatent, type ReferenceOptions } from "./reference-set.js";
+import {
+  type DrawnSet,
+  drawReferenceSet,
+  encodeImageSet,
+  type ReferenceLatent,
+  type ReferenceOptions,
+} from "./reference-set.js";
 import { createReflLoss } from "./refl.js";
 import type { FinetuneSettings } from "./settings.js";
 
@@ -60,7 +66,13 @@ export async function createLosses(
                 { ...context, batchSize: wanted.batchSize },
                 "pretrain",
                 selectPictures(
-                  await referenceSet(context, images, { prompts: wanted.drawn, imagesPerPrompt: 1 }, false, options),
+                  await referenceSet(
+                    context,
+                    images,
+                    { prompts: wanted.drawn, imagesPerPrompt: 1, guidance: wanted.guidance },
+                    false,
+                    options,
+                  ),
                   { select: "plain", keep: 1, temperature: 1 },
                 ),
                 wanted.promptDropout,
@@ -103,7 +115,7 @@ export async function createLosses(
 async function referenceSet(
   context: LossContext,
   images: ImageSet | undefined,
-  drawn: { readonly prompts: number; readonly imagesPerPrompt: number },
+  drawn: Omit<DrawnSet, "seed">,
   scored: boolean,
   options: LossOptions,
 ): Promise<ReferenceLatent[]> {

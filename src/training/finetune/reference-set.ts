@@ -19,6 +19,15 @@ export interface ReferenceLatent {
 /** Pictures drawn at once. */
 const DRAWN_AT_ONCE = 32;
 
+/** Pictures of the base model to be drawn. */
+export interface DrawnSet {
+  readonly prompts: number;
+  readonly imagesPerPrompt: number;
+  /** Scale of classifier-free guidance. */
+  readonly guidance: number;
+  readonly seed: number;
+}
+
 /** How a set is made. */
 export interface ReferenceOptions {
   readonly signal: AbortSignal | undefined;
@@ -26,22 +35,18 @@ export interface ReferenceOptions {
 }
 
 /**
- * Pictures of the base model at its own settings, `imagesPerPrompt` of each prompt.
+ * Pictures of the base model at its own settings but for guidance, `imagesPerPrompt` of each prompt.
  * @param scored whether the guiding rewards score them
  * @throws CancelledError when the signal aborts
  */
 export async function drawReferenceSet(
   context: LossContext,
-  {
-    prompts: count,
-    imagesPerPrompt,
-    seed,
-  }: { readonly prompts: number; readonly imagesPerPrompt: number; readonly seed: number },
+  { prompts: count, imagesPerPrompt, guidance, seed }: DrawnSet,
   scored: boolean,
   { signal, onProgress }: ReferenceOptions,
 ): Promise<ReferenceLatent[]> {
   const { drawer, model, guides } = context;
-  const { sampler: name, steps, guidance, eta } = model.defaults;
+  const { sampler: name, steps, eta } = model.defaults;
   const sampler = createSampler(name, model.scheduler, steps, { eta });
   const generator = new TorchGenerator(seed);
   const prompts = drawPrompts(context, generator, count).flatMap((prompt) =>

@@ -141,6 +141,14 @@ const promptDropout = share
   .default(0.1)
   .describe("Share of pictures that are learnt without their prompt, for guidance.");
 
+const drawnGuidance = z
+  .number()
+  .nonnegative()
+  .default(1)
+  .describe(
+    "Guidance scale of pictures of the base model. 1 draws what the denoiser itself holds likely; learnt from pictures drawn with guidance, guidance counts twice.",
+  );
+
 const pretrainFields = z.strictObject({
   every: count.default(1).describe("Updates between two of its steps."),
   batchSize: count.default(8).describe("Pictures of a step."),
@@ -150,6 +158,7 @@ const pretrainFields = z.strictObject({
     .default(null)
     .describe("Folder of pictures with prompts; null takes pictures of the base model itself."),
   drawn: count.default(128).describe("How many pictures of the base model."),
+  guidance: drawnGuidance,
   rate: positive.default(1).describe("Its learning rate as a multiple of the run's."),
   promptDropout,
 });
@@ -166,6 +175,7 @@ const drawn = z
   .strictObject({
     prompts: count.default(64).describe("Prompts."),
     imagesPerPrompt: count.default(8).describe("Pictures of each."),
+    guidance: drawnGuidance,
   })
   .prefault({})
   .describe("Pictures of the base model, scored by the guide, where no set is given.");
