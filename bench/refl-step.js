@@ -88,7 +88,7 @@ async function open(device, { batch, memory }) {
   return { device, drawer, loss, optimizer, start: model.start, batch };
 }
 
-/** Updates in turns. What Laurel draws in an update (prompts, seeds, the step) is drawn before with the same generator and given to the other side. */
+/** Updates in turns. What Laurel draws in an update (prompts, seeds, steps) is drawn before with the same generator and given to the other side. */
 async function measure({ device, loss, optimizer, batch }, peer, rounds) {
   const rows = [];
   for (let round = 0; round <= rounds; round++) {
@@ -99,7 +99,7 @@ async function measure({ device, loss, optimizer, batch }, peer, rounds) {
     const seconds = (performance.now() - started) / 1000;
     const inside = (device.runMs - before) / 1000;
     const other = await peer?.ask(given);
-    rows.push({ round, step: given.step, seconds, inside, loss: result.loss, other });
+    rows.push({ round, steps: given.steps, seconds, inside, loss: result.loss, other });
   }
   return rows;
 }
@@ -109,8 +109,8 @@ function drawn(seed, batch) {
   const generator = new TorchGenerator(seed);
   generator.uniform(batch);
   const seeds = Array.from(generator.randint(0, 2 ** 31, batch));
-  const step = generator.randint(FROM * STEPS, STEPS, 1)[0];
-  return { prompts: seeds.map(() => PROMPT), seeds, step };
+  const steps = Array.from(generator.randint(FROM * STEPS, STEPS, batch));
+  return { prompts: seeds.map(() => PROMPT), seeds, steps };
 }
 
 async function reportRounds([first, ...rows], device, peer, facts) {

@@ -97,7 +97,7 @@ export function refinePartition({ order, cuts }: Partition, isPortable: Portable
 
 /** What is known about the places between nodes: place `p` lies before node `p`. */
 interface Profile {
-  /** Bytes of the values made before the place. */
+  /** Bytes of the values made before the place, and of the parameters read. */
   readonly made: readonly number[];
   /** Bytes of the values that are made before the place and read after it. */
   readonly alive: readonly number[];
@@ -109,8 +109,14 @@ function measure(order: readonly Node[], isPortable: Portable): Profile {
   const from = new Map<Value, number>();
   const to = new Map<Value, number>();
   const made = [0];
+  const parameters = new Set<Value>();
   order.forEach((node, index) => {
     let bytes = 0;
+    for (const operand of node.inputs) {
+      if (operand?.source.kind !== "parameter" || parameters.has(operand)) continue;
+      parameters.add(operand);
+      bytes += bytesOf(operand);
+    }
     for (const output of node.outputs) {
       if (isPortable(output)) continue;
       from.set(output, index + 1);
@@ -129,7 +135,7 @@ function measure(order: readonly Node[], isPortable: Portable): Profile {
   return { made, alive: change.map((bytes) => (sum += bytes)), spans };
 }
 
-/** Bytes kept between segments, and twice (values and gradients) those of the largest segment. */
+/** Bytes kept between segments, and twice (forward and backward) those of the largest segment. */
 function estimatePeak({ made, spans }: Profile, cuts: readonly number[], end: number): number {
   const kept = spans.filter(({ from, to }) => cuts.some((cut) => from <= cut && cut <= to));
   const borders = [0, ...cuts, end];

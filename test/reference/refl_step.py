@@ -3,9 +3,9 @@
     python test/reference/refl_step.py MODELS START --batch N --rank R --steps S --threads T [--attention plain|fused]
 
 MODELS is a folder like models/demo; START a safetensors file with the LoRA's start values, named as peft names them. Answers JSON lines on standard output:
-    {"prompts": [...], "seeds": [...], "step": j}  -> {"seconds": ..., "loss": ...}   one update: DDPM without gradient to step j, the
-        differentiated step to the predicted clean latents, VAE, the reward's preprocessing, ImageReward, gradients of the LoRA, clipping, AdamW
-    {"facts": true}                                -> {"peakRssMB": ..., "torch": ...}
+    {"prompts": [...], "seeds": [...], "steps": [...]}  -> {"seconds": ..., "loss": ...}   one update: DDPM without gradient, each picture to its own
+        step; the differentiated step to the predicted clean latents, VAE, the reward's preprocessing, ImageReward, gradients of the LoRA, clipping, AdamW
+    {"facts": true}                                     -> {"peakRssMB": ..., "torch": ...}
 The text encoder is frozen: states of a prompt are computed once, as Laurel does.
 """
 
@@ -107,18 +107,20 @@ def score(images, prompts):
     return (reward.mlp(output.last_hidden_state[:, 0, :])[:, 0] - reward.mean) / reward.std
 
 
-def update(prompts, seeds, step):
+def update(prompts, seeds, steps):
     context = encode(prompts)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (1, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     latents = torch.cat([torch.randn(shape, generator=generator) for generator in generators]) * scheduler.init_noise_sigma
     with torch.no_grad():
-        for timestep in scheduler.timesteps[:step]:
-            output = unet(scheduler.scale_model_input(latents, timestep), timestep, context).sample
-            latents = scheduler.step(output, timestep, latents, generator=generators).prev_sample
-    timestep = scheduler.timesteps[step]
-    output = unet(scheduler.scale_model_input(latents, timestep), timestep, context).sample
-    clean = predicted_clean(output, timestep, latents)
+        for index, timestep in enumerate(scheduler.timesteps[: max(steps)]):
+            rows = [row for row, step in enumerate(steps) if index < step]
+            own = latents[rows]
+            output = unet(scheduler.scale_model_input(own, timestep), timestep, context[rows]).sample
+            latents[rows] = scheduler.step(output, timestep, own, generator=[generators[row] for row in rows]).prev_sample
+    timesteps = scheduler.timesteps[steps]
+    output = unet(latents, timesteps, context).sample
+    clean = predicted_clean(output, timesteps, latents)
     images = (vae.decode(clean / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
     loss = torch.nn.functional.relu(2 - score(images, prompts)).mean() * 1e-3
     loss.backward()
@@ -128,8 +130,8 @@ def update(prompts, seeds, step):
     return loss.item()
 
 
-def predicted_clean(output, timestep, latents):
-    alpha = scheduler.alphas_cumprod[timestep]
+def predicted_clean(output, timesteps, latents):
+    alpha = scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
     if scheduler.config.prediction_type == "v_prediction":
         return alpha.sqrt() * latents - (1 - alpha).sqrt() * output
     return (latents - (1 - alpha).sqrt() * output) / alpha.sqrt()
@@ -139,7 +141,7 @@ for line in sys.stdin:
     request = json.loads(line)
     if "prompts" in request:
         started = time.perf_counter()
-        loss = update(request["prompts"], request["seeds"], request["step"])
+        loss = update(request["prompts"], request["seeds"], request["steps"])
         answer = {"seconds": time.perf_counter() - started, "loss": loss}
     else:
         answer = {"peakRssMB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6), "torch": torch.__version__}
