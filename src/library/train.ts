@@ -84,7 +84,7 @@ export interface TrainingStart {
   /** Absolute. */
   readonly directory: string;
   readonly settings: FinetuneSettings;
-  /** Updates that were made already. */
+  /** Updates that were made already; those after the last checkpoint are made again. */
   readonly step: number;
   /** What it means that guards are off, a sentence each. */
   readonly consequences: readonly string[];
@@ -367,7 +367,7 @@ const DISK_FULL: readonly (string | undefined)[] = ["ENOSPC", "EDQUOT"];
 function explained(error: unknown, directory: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (!DISK_FULL.includes(code)) return error;
-  return new LaurelError(`${directory}: expected room for the run, got a full disk (${code}); its last checkpoint is whole`, { cause: error }); // prettier-ignore
+  return new LaurelError(`${directory}: expected room for the run, got a full disk (${code}); what was written before is whole`, { cause: error }); // prettier-ignore
 }
 
 function messageOf(error: unknown): string {

@@ -119,9 +119,7 @@ function createEvents(
       ({ directory } = run);
       for (const text of consequences) warn(text);
       if (quiet) return;
-      stderr.write(
-        `${settings.method}: ${step === 0 ? "" : `going on from step ${step}, `}${shownPath(run.directory)}\n`,
-      );
+      stderr.write(`${settings.method}: ${step === 0 ? "" : "going on, "}${shownPath(run.directory)}\n`);
       shown = createTrainingProgress(stderr, {
         label: settings.method,
         steps: settings.steps,
