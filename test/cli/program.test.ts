@@ -64,6 +64,7 @@ test("the commands are listed under headings, a group with its own help", async 
     "Pictures:",
     "Pipelines:",
     "Installation:",
+    "Training:",
     "Demo models:",
     "Commands:",
     "Examples:",
