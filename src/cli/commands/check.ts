@@ -9,7 +9,7 @@ import { DocumentError } from "../../util/yaml/located.js";
 import type { Action } from "../context.js";
 import { palette, printable, printJson } from "../output.js";
 import type { CheckFlags } from "./check.entry.js";
-import { changesOf } from "./run.js";
+import { changesOf } from "../changes.js";
 
 /** One document in the JSON output. */
 interface CheckResult {
@@ -44,7 +44,8 @@ export const check: Action<CheckFlags> = async ({ terminal }, files, flags) => {
 async function checkFile(file: string, set: Readonly<Record<string, string>>): Promise<CheckResult> {
   try {
     const document = await readDocument(file, set);
-    if (exportOf(document, "outputs") !== undefined) return { file, ok: true, faults: [], items: null, candidates: null };
+    if (exportOf(document, "outputs") !== undefined)
+      return { file, ok: true, faults: [], items: null, candidates: null };
     const plan = (await trainedPipeline(document))?.plan ?? (await planDocument(document));
     await checkRefiners(plan);
     const { items, candidates } = estimatePipeline(plan);

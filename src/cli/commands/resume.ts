@@ -7,12 +7,12 @@ import { openPipelineRun } from "../../pipeline/execute/pipeline-run.js";
 import { openRun } from "../../pipeline/run-store.js";
 import type { Action, CommandContext } from "../context.js";
 import type { RunFlags } from "./resume.entry.js";
-import { withPipelineModels, workOnPipeline } from "./run.js";
+import { startPlan, withPipelineModels, workOnPipeline } from "./run.js";
 import { printResult, withModels, workOn } from "./run-command.js";
 
 /** The run's lock is taken before the models are opened, so that a run in use is refused at once. */
 export const resume: Action<RunFlags> = async (context, [path = ""], flags) => {
-  if (isTrainRun(path)) return (await import("./run-training.js")).resumeTrainingRun(context, path, flags);
+  if (isTrainRun(path)) return (await import("./run-training.js")).resumeTrainingRun(context, path, flags, startPlan);
   if ((await kindOfRun(path)) === "pipeline") return resumePipeline(context, path, flags);
   const run = await openRun(path, { durable: flags.durable });
   try {

@@ -2,7 +2,7 @@
 
 import { join, resolve } from "node:path";
 import { openConfigured } from "../../backends/open.js";
-import { CancelledError, EXIT, UsageError } from "../../errors.js";
+import { CancelledError, EXIT } from "../../errors.js";
 import {
   estimatePipeline,
   finishPipeline,
@@ -25,6 +25,7 @@ import { checkBackend } from "../../installation/check-backend.js";
 import type { FinetuneSettings } from "../../training/finetune/settings.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
+import { changesOf } from "../changes.js";
 import { printItems, shortened } from "../items.js";
 import { duration, palette, printable, printJson, shownPath, type Terminal, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
@@ -51,7 +52,7 @@ export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags)
   if (trained === undefined) return startPlan(context, plan, flags);
   const out = flags.out ?? plan.out ?? "outputs";
   const { runTraining } = await import("./run-training.js");
-  return runTraining(context, trained, { file: document.file, set, out: flags.out === undefined ? null : resolve(flags.out) }, out, flags); // prettier-ignore
+  return runTraining(context, trained, { file: document.file, set, out: flags.out === undefined ? null : resolve(flags.out) }, out, flags, startPlan); // prettier-ignore
 };
 
 /** Runs a plan from its beginning. `more` is what else the JSON says. */
@@ -65,17 +66,6 @@ export function startPlan(
     const started = await startPipeline(flags.out ?? plan.out ?? "outputs", plan, models, { durable: flags.durable });
     return workOnPipeline(context, started, models, flags, () => Promise.resolve(more));
   });
-}
-
-/** `key=value` texts as a table. @throws UsageError for one without `=` */
-export function changesOf(set: readonly string[] = []): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    set.map((text) => {
-      const at = text.indexOf("=");
-      if (at < 1) throw new UsageError(`--set: expected key=value, got ${JSON.stringify(text)}`);
-      return [text.slice(0, at).trim(), text.slice(at + 1)] as const;
-    }),
-  );
 }
 
 /** Opens what a plan names and gives it back whatever happens. */

@@ -8,7 +8,7 @@ import { createTrainingProgress } from "../../training/finetune/progress.js";
 import { formatDuration } from "../../training/progress.js";
 import type { Action, CommandContext } from "../context.js";
 import { palette, printable, printJson, shownPath, table, type Terminal, wantsAnimation, warningLine } from "../output.js"; // prettier-ignore
-import { changesOf } from "./run.js";
+import { changesOf } from "../changes.js";
 import type { TrainFlags } from "./train.entry.js";
 
 /** The command of a method. */
