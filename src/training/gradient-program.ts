@@ -125,7 +125,10 @@ export function trainedParameters(name: string, { loss, parameters }: Objective)
   return trained;
 }
 
-/** @throws LaurelError for a loss that is not finite, naming which parameter, in name order, holds the first value that is not */
+/**
+ * @throws LaurelError for a loss that is not finite, naming which parameter, in name order, holds the first value that is not, or where all are finite which
+ * holds the largest: it may have exploded
+ */
 export async function requireFinite(
   device: Device,
   where: string,
@@ -133,12 +136,15 @@ export async function requireFinite(
   parameters: readonly string[],
 ): Promise<void> {
   if (Number.isFinite(loss)) return;
-  const bad = [...(await readBound(device, parameters))].find(
-    ([, { data }]) => data instanceof Float32Array && data.some((x) => !Number.isFinite(x)),
-  );
+  const largest = [...(await readBound(device, parameters))].map(([name, { data }]) => ({
+    name,
+    value: (data as Float32Array).reduce((most, x) => (Number.isNaN(x) ? Infinity : Math.max(most, Math.abs(x))), 0),
+  }));
+  const bad = largest.find(({ value }) => value === Infinity);
+  const most = largest.reduce((one, other) => (other.value > one.value ? other : one));
   const why =
     bad === undefined
-      ? "all parameters are finite: the batch or the network made it"
-      : `the first bad tensor is "${bad[0]}"`;
+      ? `all parameters are finite, the largest is ${most.value.toPrecision(2)} in "${most.name}": the batch or the network made it`
+      : `the first bad tensor is "${bad.name}"`;
   throw new LaurelError(`${where}: expected a finite loss, got ${loss}; ${why}`);
 }

@@ -458,13 +458,13 @@ class FinetuneRun {
 /** @throws LaurelError naming the tensors that a checkpoint lacks, has beyond those of the run, or has in other shapes */
 function requireSame(path: string, tensors: ReadonlyMap<string, Tensor>, wanted: ReadonlyMap<string, Tensor>): void {
   const faults = [
-    ...[...wanted.keys()].filter((name) => !tensors.has(name)).map((name) => `none "${name}"`),
-    ...[...tensors].flatMap(([name, { dtype, shape }]) => {
-      const own = wanted.get(name);
-      if (own === undefined) return [`another, "${name}"`];
-      const same = dtype === own.dtype && shape.join() === own.shape.join();
-      return same ? [] : [`"${name}" as ${dtype} [${shape.join()}] instead of ${own.dtype} [${own.shape.join()}]`];
+    ...[...wanted].flatMap(([name, own]) => {
+      const found = tensors.get(name);
+      if (found === undefined) return [`none "${name}"`];
+      const same = found.dtype === own.dtype && found.shape.join() === own.shape.join();
+      return same ? [] : [`"${name}" as ${found.dtype} [${found.shape.join()}] instead of [${own.shape.join()}]`];
     }),
+    ...[...tensors.keys()].filter((name) => !wanted.has(name)).map((name) => `another, "${name}"`),
   ];
   if (faults.length === 0) return;
   const more = faults.length > 4 ? ` and ${faults.length - 4} more` : "";
