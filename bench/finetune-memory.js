@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openDevice } from "../dist/runtime/device.js";
 import { createGradientProgram } from "../dist/training/gradient-program.js";
-import { memoryOf } from "./machine.js";
+import { memoryOf, processorSeconds } from "./machine.js";
 import { median, report, table } from "./measure.js";
 import { SIZES, writeRandomDiffusion } from "./random-diffusion.js";
 import { feedsOf, objectiveOf, openParts } from "./refl-parts.js";
@@ -55,9 +55,11 @@ async function compare(name, settings, modes, { rounds, use }) {
     for (const memory of modes) sides.push(await open(memory, settings, use));
     for (let round = 0; round <= rounds; round++) {
       for (const side of sides) {
-        const started = performance.now();
+        const [started, processor] = [performance.now(), processorSeconds(side.device.pid)];
         side.result = await side.program.run(side.feeds, "bench");
-        if (round > 0) side.ms.push(performance.now() - started); // the first run allocates
+        if (round === 0) continue; // the first run allocates
+        side.ms.push(performance.now() - started);
+        side.processor.push(processorSeconds(side.device.pid) - processor);
       }
     }
     const [reference] = sides;
@@ -66,6 +68,7 @@ async function compare(name, settings, modes, { rounds, use }) {
       const memory = memoryOf(side.device.pid);
       const ms = median(side.ms);
       const time = median(side.ms.map((own, i) => own / reference.ms[i]));
+      const cpu = median(side.processor);
       const { difference, ofOneParameter } = await differences(side, reference);
       const of = { model: name, batch: settings.batch, memory: side.memory };
       const facts = { loss: side.result.loss, startMB: side.started, threads: side.device.threads };
@@ -73,6 +76,7 @@ async function compare(name, settings, modes, { rounds, use }) {
         ...of,
         ms,
         timeToFast: time,
+        processorSeconds: cpu,
         difference,
         ofOneParameter,
         compileMs: side.device.compileMs,
@@ -85,6 +89,7 @@ async function compare(name, settings, modes, { rounds, use }) {
         "loaded MB": side.started,
         ms,
         "x fast": time,
+        "processor s": cpu,
         difference,
         "of one": ofOneParameter,
       });
@@ -102,7 +107,7 @@ async function open(memory, settings, use) {
   for (const [name, value] of objective.parameters) await device.bind(name, value);
   const program = await createGradientProgram(device, "refl", objective, memory);
   const started = memoryOf(device.pid).rss;
-  return { memory, device, program, feeds: feedsOf(parts, settings.batch), started, ms: [] };
+  return { memory, device, program, feeds: feedsOf(parts, settings.batch), started, ms: [], processor: [] };
 }
 
 /** |a - b| / |b| by Euclidean norms, of all gradients together and the largest of one parameter's. */

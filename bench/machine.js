@@ -4,6 +4,8 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 
+/** Of the kernel's clock, a second. */
+const TICKS = 100;
 const STATUS = { peakRss: "VmHWM", rss: "VmRSS", anonymous: "RssAnon", mapped: "RssFile" };
 
 /**
@@ -21,6 +23,16 @@ export function memoryOf(pid) {
   const megabytes = (field) =>
     Math.round((Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(text)?.[1]) * 1024) / 1e6);
   return Object.fromEntries(fields.map(([name, field]) => [name, megabytes(field)]));
+}
+
+/** Processor time of a process, all threads, in seconds. */
+export function processorSeconds(pid) {
+  try {
+    const [user, system] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1).split(" ").slice(11, 13);
+    return (Number(user) + Number(system)) / TICKS;
+  } catch {
+    return null;
+  }
 }
 
 /** Bytes a process has had read from storage. */

@@ -13,8 +13,9 @@ const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: "1" };
 /**
  * For glibc: larger blocks go back to the system when they are freed. Left alone it learns to keep them, and the holes between them. A lower limit
  * saves more memory and costs more time, since each new block comes from the system zeroed.
+ * Programs that keep their memory (the usual ones) ask for few and large blocks.
  */
-const GIVE_BACK = { MALLOC_MMAP_THRESHOLD_: String(16 << 20) };
+const GIVE_BACK = { MALLOC_MMAP_THRESHOLD_: String(1 << 20) };
 
 /** The device process died with a request unanswered; `cause` of it: "SIGKILL", "exit code 1", ... */
 export class DeviceDeath extends Error {

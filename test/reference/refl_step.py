@@ -3,7 +3,7 @@
     python test/reference/refl_step.py MODELS START --batch N --rank R --steps S --threads T [--attention plain|fused]
 
 MODELS is a folder like models/demo; START a safetensors file with the LoRA's start values, named as peft names them. Answers JSON lines on standard output:
-    {"prompts": [...], "seeds": [...], "steps": [...]}  -> {"seconds": ..., "loss": ...}   one update: DDPM without gradient, each picture to its own
+    {"prompts": [...], "seeds": [...], "steps": [...]}  -> {"seconds": ..., "cpu": ..., "loss": ...}   one update: DDPM without gradient, each picture to its own
         step; the differentiated step to the predicted clean latents, VAE, the reward's preprocessing, ImageReward, gradients of the LoRA, clipping, AdamW
     {"facts": true}                                     -> {"peakRssMB": ..., "torch": ...}
 The text encoder is frozen: states of a prompt are computed once, as Laurel does.
@@ -140,9 +140,9 @@ def predicted_clean(output, timesteps, latents):
 for line in sys.stdin:
     request = json.loads(line)
     if "prompts" in request:
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         loss = update(request["prompts"], request["seeds"], request["steps"])
-        answer = {"seconds": time.perf_counter() - started, "loss": loss}
+        answer = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - processor, "loss": loss}
     else:
         answer = {"peakRssMB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6), "torch": torch.__version__}
     print(json.dumps(answer), flush=True)
