@@ -29,7 +29,8 @@ export interface TrainedPipeline {
 export async function trainedPipeline(document: ReadDocument): Promise<TrainedPipeline | undefined> {
   const train = document.content.entries.get("train")?.value;
   if (train === undefined || (train.kind === "scalar" && train.value === null)) return undefined;
-  const { settings: _, model, prompts, validationPrompts, width, height, memory } = validateLocated(trainSchema, train);
+  const content = validateLocated(trainSchema, train);
+  const { model, prompts, validationPrompts, width, height, memory } = content;
   const located = train.kind === "map" ? train.entries.get("settings")?.value : undefined;
   const named = located?.kind === "map" ? located.entries.get("method")?.value : undefined;
   const method = FINETUNE_METHODS.find((one) => named?.kind === "scalar" && named.value === one)!;
