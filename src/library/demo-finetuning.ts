@@ -126,8 +126,9 @@ async function trainArm(
     const set = guards === "guarded" ? {} : { ...UNGUARDED, ...(hasPretraining ? WITHOUT_PRETRAINING : {}) };
     return (await trainModel({ method, set, out: parent, threads, signal, events })).directory;
   }
-  const { status } = await readTrainManifest(join(known, TRAINING_FILES.manifest));
-  if (status !== "finished") await resumeTraining(known, { signal, events });
+  const { result } = await readTrainManifest(join(known, TRAINING_FILES.manifest));
+  // one that an alarm stopped has its result
+  if (result === null) await resumeTraining(known, { signal, events });
   return known;
 }
 

@@ -2,7 +2,7 @@
 
 import { EXIT } from "../../errors.js";
 import { measureFinetuning, type MeasuredTraining } from "../../library/demo-finetuning.js";
-import type { FinetuneFigures } from "../../training/finetune/evaluate-finetune.js";
+import type { PairedFigures } from "../../training/finetune/evaluate-finetune.js";
 import type { Interval } from "../../util/statistics.js";
 import type { Action } from "../context.js";
 import { printJson, table } from "../output.js";
@@ -47,15 +47,22 @@ function summary(measured: readonly MeasuredTraining[]): string {
     titles.map((title) => ({ title })),
     rows,
   );
-  const best = measured.flatMap(({ method, bestOf }) => (bestOf?.bestOfN ? [bestOfLine(method, bestOf.bestOfN)] : []));
+  const best = measured.flatMap(({ method, bestOf }) =>
+    bestOf?.bestOfN
+      ? [
+          comparison(`best of ${bestOf.bestOfN.n} on ${method}`, bestOf.bestOfN),
+          comparison("a single one of these pictures", bestOf.single),
+        ]
+      : [],
+  );
   const stops = measured.flatMap(({ method, guards, stop }) =>
     stop === null ? [] : [`${method}, ${guards}: ${stop}`],
   );
   return [text, ...[...best, ...stops].map((line) => `${line}\n`)].join("");
 }
 
-function bestOfLine(method: string, { n, base, tuned, difference }: NonNullable<FinetuneFigures["bestOfN"]>): string {
-  return `best of ${n} on ${method}: ${percent(tuned)} %, on the base: ${percent(base)} %, difference ${percent(difference)}`;
+function comparison(what: string, { base, tuned, difference }: PairedFigures): string {
+  return `${what}: ${percent(tuned)} %, on the base: ${percent(base)} %, difference ${percent(difference)}`;
 }
 
 function percent({ estimate, low, high }: Interval): string {
