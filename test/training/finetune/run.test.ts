@@ -6,7 +6,7 @@ import { createSampler } from "#laurel/samplers/sampler";
 import type { Reward } from "#laurel/rewards/contract";
 import { openDevice } from "#laurel/runtime/device";
 import { TorchGenerator } from "#laurel/tensor/random";
-import { float32, type Tensor } from "#laurel/tensor/tensor";
+import { elementCount, float32, type Tensor } from "#laurel/tensor/tensor";
 import { createDraftLoss } from "#laurel/training/finetune/draft";
 import { Drawer } from "#laurel/training/finetune/drawer";
 import { finetune, type FinetuneOptions, type FinetuneResult } from "#laurel/training/finetune/finetune";
@@ -117,7 +117,8 @@ describe("a fine-tuning run", () => {
     const opened = await openDemo(settings.train);
     const names = [...opened.start.keys()];
     const start = new Map(opened.start);
-    start.set(names[2]!, float32(start.get(names[2]!)!.shape, start.get(names[2]!)!.data.map(() => Number.NaN) as Float32Array)); // prettier-ignore
+    const { shape } = start.get(names[2]!)!;
+    start.set(names[2]!, float32(shape, new Float32Array(elementCount(shape)).fill(Number.NaN)));
     await expect(run(settings, { model: { ...opened, start } })).rejects.toThrow(
       `sft, step 0: expected a finite loss, got NaN; the first bad tensor is "${names[2]}"`,
     );
