@@ -52,6 +52,7 @@ export interface ExportRewardOptions {
   /** Where models are opened and the written ones are tried. @default a device for as long as it takes */
   readonly device?: Device | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called when a stage begins. */
   readonly onProgress?: ((stage: ExportStage) => void) | undefined;
 }
 

@@ -46,9 +46,11 @@ export const FILES = {
 export interface FinetuneEvents {
   /** Something long before the first update: pictures of the base being drawn. */
   onPreparation?(what: string, done: number, of: number): void;
+  /** An update was made, of `steps`. */
   onStep?(record: UpdateRecord, steps: number): void;
   /** `verdict` is undefined for the base. */
   onValidation?(record: ValidationRecord, verdict: GuardVerdict | undefined): void;
+  /** Something that could not be honoured, or is worth a look. */
   onWarning?(text: string): void;
 }
 
