@@ -55,7 +55,8 @@ describe("the picture of diffusers", () => {
   test("the fixture can tell: every case has a picture of its own", () => {
     const pictures = fixture.cases.map(({ rgb }) => bytes(rgb));
     pictures.forEach((picture, i) => {
-      for (const other of pictures.slice(0, i)) expect(meanDifference(picture, other)).toBeGreaterThan(1);
+      // above what a case may differ from its own
+      for (const other of pictures.slice(0, i)) expect(meanDifference(picture, other)).toBeGreaterThan(0.2);
     });
   });
 
