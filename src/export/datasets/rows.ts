@@ -62,7 +62,7 @@ export interface WrittenDataset {
 }
 
 /** The file's bytes as they are. @throws UsageError when it is not the picture that its run recorded */
-export async function pictureBytes({ path, bytes, sha256: digest }: DatasetImage): Promise<Buffer> {
+export async function pictureBytes({ path, bytes, sha256: digest }: DatasetImage): Promise<Uint8Array> {
   const content = await readBytes(path, { expected: "a picture of the run", limit: bytes, as: UsageError });
   const actual = sha256(content);
   if (actual === digest) return content;
