@@ -53,7 +53,7 @@ async function compile(request: Extract<Request, { kind: "compile" }>): Promise<
   const { model } = request;
   const session = await create(model, {
     executionProviders: ["cpu"],
-    graphOptimizationLevel: "all",
+    graphOptimizationLevel: request.once ? "extended" : "all",
     executionMode: "sequential",
     intraOpNumThreads: request.threads,
     // Planned memory makes a network no faster, and takes up to twice as much where gradients keep activations alive.
@@ -69,7 +69,9 @@ async function compile(request: Extract<Request, { kind: "compile" }>): Promise<
           : { model_external_initializers_file_folder_path: parse(process.cwd()).root }),
         // Sessions run one at a time: the threads of one must not spin into the run of the next.
         force_spinning_stop: "1",
+        ...(request.once ? { disable_prepacking: "1" } : {}),
       },
+      ...(request.once ? { optimization: { disable_specified_optimizers: "ConstantFolding" } } : {}),
     },
   });
   sessions.set(request.program, session);

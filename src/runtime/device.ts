@@ -108,8 +108,8 @@ export class Device implements ProgramHost {
     const label = options.label ?? graph.name;
     const model = encodeModel(graph, options);
     const feeds = feedTypes(graph, options);
-    const { keepsMemory = true } = options;
-    const compiled: Compiled = { id: this.#nextProgram++, label, model, keepsMemory };
+    const { keepsMemory = true, once = false } = options;
+    const compiled: Compiled = { id: this.#nextProgram++, label, model, keepsMemory, once };
     await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
   }
@@ -232,12 +232,12 @@ export class Device implements ProgramHost {
     this.#restored = true;
   }
 
-  async #load({ id, label, model, keepsMemory = true }: Compiled, ask: Ask): Promise<void> {
+  async #load({ id, label, model, keepsMemory = true, once = false }: Compiled, ask: Ask): Promise<void> {
     if (this.#loaded.has(id)) return;
     const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
       await ask(
-        { kind: "compile", program: id, model, threads: this.threads, keepsMemory, profile },
+        { kind: "compile", program: id, model, threads: this.threads, keepsMemory, once, profile },
         (ms) => (this.compileMs += ms),
       );
     } catch (error) {

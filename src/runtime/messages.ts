@@ -15,6 +15,8 @@ export type Request =
       readonly threads: number;
       /** What a run allocated is kept for the next one. */
       readonly keepsMemory: boolean;
+      /** It is compiled for one run. */
+      readonly once: boolean;
       /** Start of the path of the profile that is written when the program is disposed of; none when undefined. */
       readonly profile: string | undefined;
     }

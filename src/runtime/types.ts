@@ -11,6 +11,8 @@ export interface CompileOptions extends EncodeOptions {
   readonly label?: string;
   /** What a run allocated is kept for the next run of this program, which is faster; false gives it back. @default true */
   readonly keepsMemory?: boolean;
+  /** It is loaded for one run: nothing of the weights is laid out or computed ahead, which would cost more than it saves. @default false */
+  readonly once?: boolean;
 }
 
 /** A compiled model, as the device keeps it to compile it again after a crash. */
@@ -21,6 +23,8 @@ export interface Compiled {
   readonly model: Uint8Array | string;
   /** @default true */
   readonly keepsMemory?: boolean;
+  /** @default false */
+  readonly once?: boolean;
 }
 
 /** Makes the request of a run, given the types of the bound tensors. */

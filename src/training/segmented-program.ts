@@ -52,9 +52,10 @@ export async function compileSegments(device: Device, name: string, loss: Segmen
   const options = { weights: loss.weights, trainable: new Set(loss.targets.keys()), keepsMemory: false };
   let weights = 0;
   const steps = parts.map((part) => {
-    const program = new LazyProgram(device, () => part.graph, { ...options, label: labelOf(part.graph.name) });
     weights += weightBytes(part.graph, options);
-    return { ...part, program, stays: loss.memory === "balanced" || weights <= KEPT_WEIGHTS };
+    const stays = loss.memory === "balanced" || weights <= KEPT_WEIGHTS;
+    const own = { ...options, label: labelOf(part.graph.name), once: !stays };
+    return { ...part, program: new LazyProgram(device, () => part.graph, own), stays };
   });
   for (const { program, stays } of steps) if (stays) await program.get();
   const known = new Set(steps.flatMap(({ graph }) => [...feedTypes(graph, options).keys()]));
