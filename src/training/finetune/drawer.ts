@@ -46,6 +46,8 @@ export interface DenoiserRows {
   readonly sample: Float32Array;
   readonly timesteps: ArrayLike<number>;
   readonly prompts: readonly string[];
+  /** Classifier-free guidance where above 1. @default 1 */
+  readonly guidance?: number | undefined;
 }
 
 /** Distinct prompts and their states, a row each. */
@@ -122,14 +124,33 @@ export class Drawer {
     return { ids: int64([prompts.length, tokenizer.maxLength], ids) };
   }
 
-  /** The denoiser's outputs, row by row. */
+  /** The denoiser's outputs, or what guidance makes of them, row by row. */
   async predict(rows: DenoiserRows, version: Version = "tuned"): Promise<Float32Array> {
-    return this.#predict(rows, version, await this.#encodePrompts(rows.prompts, version));
+    return this.#guided(rows, version, await this.#encodePrompts(rows, version));
   }
 
-  async #encodePrompts(prompts: readonly string[], version: Version): Promise<EncodedPrompts> {
-    const unique = [...new Set(prompts)];
+  async #encodePrompts(
+    { prompts, guidance = 1 }: Pick<DenoiserRows, "prompts" | "guidance">,
+    version: Version,
+  ): Promise<EncodedPrompts> {
+    const unique = [...new Set(guidance > 1 ? ["", ...prompts] : prompts)];
     return { unique, conditioning: await this.conditioning(unique, version) };
+  }
+
+  async #guided(rows: DenoiserRows, version: Version, encoded: EncodedPrompts): Promise<Float32Array> {
+    const { sample, timesteps, prompts, guidance = 1 } = rows;
+    if (guidance <= 1) return this.#predict(rows, version, encoded);
+    const both = Float32Array.from({ length: 2 * sample.length }, (_, i) => sample[i % sample.length]!);
+    const prediction = await this.#predict(
+      {
+        sample: both,
+        timesteps: [...Array.from(timesteps), ...Array.from(timesteps)],
+        prompts: [...prompts.map(() => ""), ...prompts],
+      },
+      version,
+      encoded,
+    );
+    return guide(prediction.subarray(0, sample.length), prediction.subarray(sample.length), guidance);
   }
 
   async #predict(
@@ -166,7 +187,7 @@ export class Drawer {
   async draw(drawing: Drawing): Promise<LatentState[]> {
     const { prompts, seeds, sampler, guidance, stop = sampler.timesteps.length, signal } = drawing;
     const { version = "tuned" } = drawing;
-    const encoded = await this.#encodePrompts(guidance > 1 ? ["", ...prompts] : prompts, version);
+    const encoded = await this.#encodePrompts({ prompts, guidance }, version);
     const stops = typeof stop === "number" ? seeds.map(() => stop) : stop;
     const states = seeds.map((seed) => beginState(seed, this.latentSize, sampler));
     const last = Math.max(...stops);
@@ -193,17 +214,13 @@ export class Drawer {
   ): Promise<Float32Array[]> {
     const step = states[0]!.stepIndex;
     const scale = sampler.inputScales[step]!;
-    const guided = guidance > 1;
-    const rowPrompts = guided ? [...prompts.map(() => ""), ...prompts] : prompts;
-    const sample = new Float32Array(rowPrompts.length * this.latentSize);
-    for (let row = 0; row < rowPrompts.length; row++) {
-      const { latents } = states[row % states.length]!;
+    const sample = new Float32Array(states.length * this.latentSize);
+    states.forEach(({ latents }, row) => {
       for (let j = 0; j < this.latentSize; j++) sample[row * this.latentSize + j] = latents[j]! * scale;
-    }
-    const timesteps = new Float32Array(rowPrompts.length).fill(sampler.timesteps[step]!);
-    const prediction = await this.#predict({ sample, timesteps, prompts: rowPrompts }, version, encoded);
-    const rowOf = (i: number): Float32Array => prediction.slice(i * this.latentSize, (i + 1) * this.latentSize);
-    return states.map((_, i) => (guided ? guide(rowOf(i), rowOf(states.length + i), guidance) : rowOf(i)));
+    });
+    const timesteps = new Float32Array(states.length).fill(sampler.timesteps[step]!);
+    const prediction = await this.#guided({ sample, timesteps, prompts, guidance }, version, encoded);
+    return states.map((_, i) => prediction.slice(i * this.latentSize, (i + 1) * this.latentSize));
   }
 
   /** The pictures of scaled latents. @throws CancelledError when the signal aborts */

@@ -75,7 +75,7 @@ export async function createLosses(
                   ),
                   { select: "plain", keep: 1, temperature: 1 },
                 ),
-                wanted.promptDropout,
+                wanted,
               ),
               every: wanted.every,
               rate: wanted.rate,
@@ -95,7 +95,7 @@ export async function createLosses(
       const scored = settings.select !== "plain";
       const set = await referenceSet(context, images, settings.drawn, scored, options);
       return {
-        main: await createNoiseLoss(context, "sft", selectPictures(set, settings), settings.promptDropout),
+        main: await createNoiseLoss(context, "sft", selectPictures(set, settings), settings),
         pretrain: undefined,
       };
     }
@@ -104,7 +104,7 @@ export async function createLosses(
         pairs === undefined
           ? pairByScore(await referenceSet(context, undefined, settings.drawn, true, options), settings.margin)
           : await encodePairs(context, pairs, options);
-      return { main: await createPreferenceLoss(context, given, settings.beta), pretrain: undefined };
+      return { main: await createPreferenceLoss(context, given, settings), pretrain: undefined };
     }
     default:
       return settings satisfies never;

@@ -15,18 +15,23 @@ export interface WeightedLatent extends ReferenceLatent {
   readonly weight: number;
 }
 
-/**
- * Noise prediction on pictures drawn from `set`, each loss with its weight.
- * @param promptDropout share of pictures that are learnt without their prompt, so that guidance keeps what it moves away from
- */
+/** How noise is predicted where the denoiser learns it. */
+export interface NoiseSettings {
+  /** Guidance scale of the prediction that learns; 1 leaves guidance out. */
+  readonly guidance: number;
+  /** Share of pictures that are learnt without their prompt, so that guidance keeps what it moves away from. */
+  readonly promptDropout: number;
+}
+
+/** Noise prediction on pictures drawn from `set`, each loss with its weight. */
 export async function createNoiseLoss(
   context: LossContext,
   name: string,
   set: readonly WeightedLatent[],
-  promptDropout: number,
+  { guidance, promptDropout }: NoiseSettings,
 ): Promise<TrainingLoss> {
   const { batchSize } = context;
-  const program = await compileLoss(context, name, noiseObjective(context.model, batchSize));
+  const program = await compileLoss(context, name, noiseObjective(context.model, batchSize, guidance));
   return {
     parameters: program.parameters,
     async gradient(generator, where) {
@@ -38,7 +43,7 @@ export async function createNoiseLoss(
         [batchSize],
         Float32Array.from(rows, (row) => row.weight),
       );
-      return program.run({ ...noised.feeds, weight, ...(await promptFeeds(context, prompts, 1)) }, where);
+      return program.run({ ...noised.feeds, weight, ...(await promptFeeds(context, prompts, guidance)) }, where);
     },
     dispose: () => program.dispose(),
   };
@@ -88,10 +93,10 @@ export interface LatentPair {
 export async function createPreferenceLoss(
   context: LossContext,
   pairs: readonly LatentPair[],
-  beta: number,
+  { beta, guidance }: Pick<SettingsOf<"dpo">, "beta" | "guidance">,
 ): Promise<TrainingLoss> {
   const { batchSize, drawer, model } = context;
-  const program = await compileLoss(context, "dpo", preferenceObjective(model, batchSize, beta));
+  const program = await compileLoss(context, "dpo", preferenceObjective(model, batchSize, beta, guidance));
   return {
     parameters: program.parameters,
     async gradient(generator, where) {
@@ -100,9 +105,9 @@ export async function createPreferenceLoss(
       // both pictures of a pair get the same noise at the same timestep
       const { feeds, sample, target, timesteps } = noise(context, generator, rows, batchSize);
       const prompts = rows.map(({ prompt }) => prompt);
-      const prediction = await drawer.predict({ sample, timesteps, prompts }, "base");
+      const prediction = await drawer.predict({ sample, timesteps, prompts, guidance }, "base");
       const reference = float32([rows.length], rowErrors(prediction, target, rows.length));
-      return program.run({ ...feeds, reference, ...(await promptFeeds(context, prompts, 1)) }, where);
+      return program.run({ ...feeds, reference, ...(await promptFeeds(context, prompts, guidance)) }, where);
     },
     dispose: () => program.dispose(),
   };

@@ -137,6 +137,14 @@ const rewards = z
   .default({ "image-reward": 1 })
   .describe("Rewards that guide the training, with their weights: names, files or folders.");
 
+const trainGuidance = z
+  .number()
+  .nonnegative()
+  .default(1)
+  .describe(
+    "Guidance scale of the prediction that learns, at twice the evaluations; 1 leaves guidance out. Pictures drawn with guidance are learnt rightly with the same.",
+  );
+
 const promptDropout = share
   .default(0.1)
   .describe("Share of pictures that are learnt without their prompt, for guidance.");
@@ -158,7 +166,11 @@ const pretrainFields = z.strictObject({
     .default(null)
     .describe("Folder of pictures with prompts; null takes pictures of the base model itself."),
   drawn: count.default(128).describe("How many pictures of the base model."),
-  guidance: drawnGuidance,
+  guidance: z
+    .number()
+    .nonnegative()
+    .default(1)
+    .describe("Guidance scale of the pictures of the base model, and of the prediction that learns them."),
   rate: positive.default(1).describe("Its learning rate as a multiple of the run's."),
   promptDropout,
 });
@@ -219,6 +231,7 @@ const settings = z.discriminatedUnion("method", [
     ...common,
     rewards,
     heldOut,
+    guidance: trainGuidance,
     beta: positive.default(5000).describe("How hard the model is held to the base; larger is harder."),
     pairs: z
       .string()
@@ -241,6 +254,7 @@ const settings = z.discriminatedUnion("method", [
       .default(null)
       .describe("Folder of pictures with prompts; null takes pictures of the base model."),
     drawn,
+    guidance: trainGuidance,
     select: z
       .enum(["plain", "filtered", "weighted"])
       .default("filtered")

@@ -256,6 +256,25 @@ describe("noise prediction has the loss and gradients of torch and diffusers", (
     expect(other?.gradient).toBeGreaterThan(100 * GRADIENT);
   });
 
+  test("of the guided prediction, where training is guided", async () => {
+    const model = await openCase(golden.cases["noise prediction"]!);
+    const timesteps = [120, 733];
+    const clean = uniformNoise(51, 2 * SIZE, 0.6);
+    const { feeds, sample, target } = noised(model, clean, uniformNoise(52, 2 * SIZE), timesteps);
+    const drawer = new Drawer(device, model);
+    const program = await createGradientProgram(device, "guided", noiseObjective(model, 2, 2.5));
+    const conditioning = await drawer.conditioning(["", "", ...prompts]);
+    const { loss } = await program.run({ ...feeds, weight: float32([2], [1, 1]), conditioning }, "guided");
+    const lossOf = async (guidance: number): Promise<number> => {
+      const errors = rowErrors(await drawer.predict({ sample, timesteps, prompts, guidance }), target, 2);
+      return (errors[0]! + errors[1]!) / 2;
+    };
+    expect(loss / (await lossOf(2.5))).toBeCloseTo(1, 5);
+    expect(Math.abs(loss / (await lossOf(1)) - 1)).toBeGreaterThan(1e-3);
+    await program.dispose();
+    await drawer.dispose();
+  });
+
   test("as preferences (Diffusion-DPO), with the errors of the base from the drawer's own program", async () => {
     const expected = golden.cases["preferences"]!;
     const model = await openCase(expected);
