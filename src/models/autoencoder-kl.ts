@@ -27,6 +27,14 @@ export interface AutoencoderConfig {
   /** The denoiser works on (latents - shiftFactor) * scalingFactor. */
   readonly scalingFactor: number;
   readonly shiftFactor: number;
+  /** Mean and standard deviation of each latent channel, which the denoiser's latents have not; undefined where the file states neither. */
+  readonly latents: LatentStatistics | undefined;
+}
+
+/** Per latent channel: the denoiser works on (latents - mean) * scalingFactor / deviation. */
+export interface LatentStatistics {
+  readonly mean: readonly number[];
+  readonly deviation: readonly number[];
 }
 
 /** Keys an autoencoder's file may hold beyond its parameters: none. */
@@ -60,8 +68,6 @@ export function parseAutoencoderConfig(json: unknown, where: string): Autoencode
     }
   });
   reader.only("act_fn", "silu");
-  reader.only("latents_mean", undefined);
-  reader.only("latents_std", undefined);
   reader.ignore("sample_size", "force_upcast");
   const config: AutoencoderConfig = {
     inChannels: reader.integer("in_channels", 3),
@@ -75,9 +81,25 @@ export function parseAutoencoderConfig(json: unknown, where: string): Autoencode
     postQuantConv: reader.boolean("use_post_quant_conv", true),
     scalingFactor: reader.positive("scaling_factor", 0.18215),
     shiftFactor: reader.number("shift_factor", 0),
+    latents: readLatentStatistics(reader),
   };
   reader.rejectUnread();
   return reader.finish(config);
+}
+
+/** Both lists or neither, one number for each latent channel. */
+function readLatentStatistics(reader: ConfigReader): LatentStatistics | undefined {
+  const fields = ["latents_mean", "latents_std"] as const;
+  const [mean, deviation] = fields.map((field) => (reader.has(field) ? reader.numbers(field) : undefined));
+  if (mean === undefined && deviation === undefined) return undefined;
+  const channels = reader.integer("latent_channels", 4);
+  if (mean?.length !== channels || deviation?.length !== channels || !deviation.every((one) => one > 0)) {
+    reader.fault(
+      `latents_mean, latents_std: expected ${channels} numbers each as latent_channels, the second all above 0, got ${mean?.length ?? "no"} and ${deviation?.length ?? "no"}`,
+    );
+    return undefined;
+  }
+  return { mean, deviation };
 }
 
 /** Pixels a latent stands for in each direction. */

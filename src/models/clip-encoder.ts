@@ -43,7 +43,13 @@ export function readClipTower(
 
 /** `encoder.layers.*` over tokens as rows; `mask` as in attention. */
 export function buildClipEncoder(scope: Scope, config: ClipTowerConfig, tokens: Tokens, mask?: Value): Value {
+  return buildClipLayers(scope, config, tokens, mask).at(-1) as Value;
+}
+
+/** The rows before the first layer and after each: entry i is what i layers made of them. */
+export function buildClipLayers(scope: Scope, config: ClipTowerConfig, tokens: Tokens, mask?: Value): readonly Value[] {
   let rows = tokens.rows;
+  const states = [rows];
   for (let index = 0; index < config.layers; index++) {
     const layer = scope.at("encoder", "layers", index);
     const normed = layerNorm(layer.at("layer_norm1"), rows, config.epsilon);
@@ -54,6 +60,7 @@ export function buildClipEncoder(scope: Scope, config: ClipTowerConfig, tokens: 
     );
     const inner = layerNorm(layer.at("layer_norm2"), rows, config.epsilon);
     rows = add(rows, feedForward(layer.at("mlp"), inner, { inner: config.inner, activation: config.activation }));
+    states.push(rows);
   }
-  return rows;
+  return states;
 }

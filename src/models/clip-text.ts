@@ -4,12 +4,12 @@ import { InternalError } from "../errors.js";
 import { add, argMax, cast, constant, equal, matMul, reshape, slice, unsqueeze, where } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { batchOf, staticSize, toRows } from "../nn/dimension.js";
-import { embedding } from "../nn/linear.js";
+import { embedding, linear } from "../nn/linear.js";
 import { layerNorm } from "../nn/norm.js";
 import type { Scope } from "../nn/scope.js";
 import { float32, int64 } from "../tensor/tensor.js";
 import type { ClipTowerConfig } from "./clip-encoder.js";
-import { buildClipEncoder, readClipTower } from "./clip-encoder.js";
+import { buildClipLayers, readClipTower } from "./clip-encoder.js";
 import { ConfigReader, LIMITS } from "./config-reader.js";
 
 /** What config.json of a text encoder says. */
@@ -18,6 +18,8 @@ export interface ClipTextConfig extends ClipTowerConfig {
   readonly maxPositions: number;
   /** 2 is the historical value of SD 1.x: the end of text is then the largest id of a row. */
   readonly eosTokenId: number;
+  /** Width of `text_projection`, which only a CLIPTextModelWithProjection has. */
+  readonly projection: number;
 }
 
 /** Keys a text encoder's file may hold beyond its parameters. */
@@ -32,29 +34,75 @@ export function parseClipTextConfig(json: unknown, where: string): ClipTextConfi
     vocabulary: reader.integer("vocab_size", 49408),
     maxPositions: reader.integer("max_position_embeddings", 77, 1, LIMITS.tokens),
     eosTokenId: reader.integer("eos_token_id", 49407, 0),
+    projection: reader.integer("projection_dim", 512),
   });
 }
 
 /** What a caller may change of the text model. */
 export interface ClipTextOptions {
-  /** Layers left out at the end; the final norm stays, as in diffusers' `clip_skip`. @default 0 */
+  /** Layers left out at the end; the final norm stays, as in diffusers' `clip_skip` of Stable Diffusion 1.x and 2.x. @default 0 */
   readonly skippedLayers?: number | undefined;
   /** Token embeddings given from outside: float32 `vectors` `[N, L, width]` where bool `given` `[N, L, 1]` holds, the table's elsewhere. */
   readonly replacement?: { readonly given: Value; readonly vectors: Value } | undefined;
 }
 
+/** What the text model gives. */
+export interface ClipTextOutputs {
+  /** `[N, L, width]` after the final norm. */
+  readonly lastHiddenState: Value;
+  /** `[N, width]`: the row of `lastHiddenState` at the end of text. */
+  readonly pooled: Value;
+}
+
 /**
  * The text model under `text_model.*`, for int64 `ids` `[N, L]`, L static. Every token sees itself and those before it; padding is
  * not masked, as in the reference pipelines.
- * @returns `lastHiddenState` `[N, L, width]` after the final norm, and `pooled` `[N, width]`, its row at the end of text
  */
 export function buildClipText(
   scope: Scope,
   config: ClipTextConfig,
   ids: Value,
   { skippedLayers = 0, replacement }: ClipTextOptions = {},
-): { lastHiddenState: Value; pooled: Value } {
+): ClipTextOutputs {
   const model = scope.at("text_model");
+  const layers = buildTextLayers(model, { ...config, layers: config.layers - skippedLayers }, ids, replacement);
+  return finishText(model, config, ids, layers.at(-1) as Value);
+}
+
+/** What Stable Diffusion XL takes of a text encoder. */
+export interface InnerTextOutputs extends ClipTextOutputs {
+  /** `[N, L, width]` for each number of layers, from none to all; no norm follows them. */
+  readonly hiddenStates: readonly Value[];
+}
+
+/** The same with the state after every layer, as `output_hidden_states` of the reference gives them. */
+export function buildClipTextStates(
+  scope: Scope,
+  config: ClipTextConfig,
+  ids: Value,
+  { replacement }: Pick<ClipTextOptions, "replacement"> = {},
+): InnerTextOutputs {
+  const model = scope.at("text_model");
+  const layers = buildTextLayers(model, config, ids, replacement);
+  const shape = [batchOf(ids), staticSize(ids, 1, "text ids"), config.width];
+  return {
+    ...finishText(model, config, ids, layers.at(-1) as Value),
+    hiddenStates: layers.map((rows) => reshape(rows, shape)),
+  };
+}
+
+/** `text_projection` of CLIPTextModelWithProjection: `pooled` `[N, width]` to `[N, projection]`. */
+export function projectText(scope: Scope, config: ClipTextConfig, pooled: Value): Value {
+  return linear(scope.at("text_projection"), pooled, config.projection, { bias: false });
+}
+
+/** The rows `[N * L, width]` before the first layer and after each. */
+function buildTextLayers(
+  model: Scope,
+  config: ClipTextConfig,
+  ids: Value,
+  replacement: ClipTextOptions["replacement"],
+): readonly Value[] {
   const batch = batchOf(ids);
   const length = staticSize(ids, 1, "text ids");
   if (length > config.maxPositions) {
@@ -66,10 +114,13 @@ export function buildClipText(
   const table = embeddings.at("position_embedding").parameter("weight", [config.maxPositions, config.width]);
   const positions = length === config.maxPositions ? table : slice(table, 0, 0, length);
   const rows = toRows(add(words, positions), "text embeddings");
-  const used = { ...config, layers: config.layers - skippedLayers };
-  const encoded = buildClipEncoder(model, used, { rows, batch, length }, causalMask(length));
-  const normed = layerNorm(model.at("final_layer_norm"), encoded, config.epsilon);
-  const lastHiddenState = reshape(normed, [batch, length, config.width]);
+  return buildClipLayers(model, config, { rows, batch, length }, causalMask(length));
+}
+
+function finishText(model: Scope, config: ClipTextConfig, ids: Value, rows: Value): ClipTextOutputs {
+  const length = staticSize(ids, 1, "text ids");
+  const normed = layerNorm(model.at("final_layer_norm"), rows, config.epsilon);
+  const lastHiddenState = reshape(normed, [batchOf(ids), length, config.width]);
   return { lastHiddenState, pooled: atEndOfText(lastHiddenState, ids, length, config) };
 }
 

@@ -98,6 +98,12 @@ export class ConfigReader {
     return this.#typed(field, expected, fallback, [], check);
   }
 
+  /** A list of finite numbers, at least one. */
+  numbers(field: string): readonly number[] {
+    const check = (value: unknown): value is readonly number[] => isList(value) && value.every(Number.isFinite);
+    return this.#typed(field, "a list of numbers", undefined, [], check);
+  }
+
   /** A whole number from 1 to `most` for all of `count` blocks, or a list with one for each. */
   perBlock(field: string, count: number, fallback: number, most: number = LIMITS.size): readonly number[] {
     const fits = (value: unknown): value is number => isInteger(value, 1) && value <= most;

@@ -1,7 +1,7 @@
 /** @file UNet2DConditionModel of diffusers: Stable Diffusion's denoiser. */
 
 import { InternalError } from "../errors.js";
-import { concat, silu } from "../graph/builder.js";
+import { add, concat, silu } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import type { Tokens } from "../nn/attention.js";
 import { conv2d } from "../nn/conv2d.js";
@@ -11,10 +11,10 @@ import type { Scope } from "../nn/scope.js";
 import { timestepEmbedding, timestepSinusoids } from "../nn/timestep-embedding.js";
 import { downsample, resnetBlock, upsample } from "./resnet-block.js";
 import { transformer2d } from "./transformer-2d.js";
-import type { UnetConfig, UnetLevel } from "./unet-config.js";
+import { ADDED_SIZES, type UnetConfig, type UnetLevel } from "./unet-config.js";
 
-export { parseUnetConfig } from "./unet-config.js";
-export type { UnetConfig, UnetLevel } from "./unet-config.js";
+export { ADDED_SIZES, parseUnetConfig } from "./unet-config.js";
+export type { AddedEmbedding, UnetConfig, UnetLevel } from "./unet-config.js";
 
 /** Keys a denoiser's file may hold beyond its parameters: none. */
 export const UNET_IGNORED_KEYS: readonly RegExp[] = [];
@@ -29,6 +29,16 @@ export interface UnetInputs {
   readonly encoderHiddenStates: Value;
   /** float32 `[N, timeConditionWidth]`; needed where the configuration has that width. */
   readonly timeCondition?: Value | undefined;
+  /** Needed where the configuration has an added embedding. */
+  readonly added?: AddedInputs | undefined;
+}
+
+/** What Stable Diffusion XL reads beside the text's tokens. */
+export interface AddedInputs {
+  /** `[N, pooledWidth]` */
+  readonly pooled: Value;
+  /** float32 `[N, 6]`: original height and width, top and left of the crop, target height and width, in pixels. */
+  readonly sizes: Value;
 }
 
 /** What every block needs. */
@@ -44,12 +54,9 @@ export function buildUnet(scope: Scope, config: UnetConfig, inputs: UnetInputs):
   checkInputs(config, inputs);
   const first = config.levels[0] as UnetLevel;
   const last = config.levels.at(-1) as UnetLevel;
-  const sinusoids = timestepSinusoids(inputs.timestep, { ...config, channels: first.channels });
   const flow: Flow = {
     config,
-    activeTime: silu(
-      timestepEmbedding(scope.at("time_embedding"), sinusoids, 4 * first.channels, inputs.timeCondition),
-    ),
+    activeTime: silu(timeOf(scope, config, inputs, 4 * first.channels)),
     context: {
       rows: toRows(inputs.encoderHiddenStates, "encoderHiddenStates"),
       batch: batchOf(inputs.encoderHiddenStates),
@@ -70,6 +77,16 @@ export function buildUnet(scope: Scope, config: UnetConfig, inputs: UnetInputs):
   });
   const norm = { groups: config.groups, epsilon: config.epsilon };
   return conv2d(scope.at("conv_out"), silu(groupNorm(scope.at("conv_norm_out"), hidden, norm)), config.outChannels);
+}
+
+/** The embedding `[N, width]` of the timestep, and of what is added to it. */
+function timeOf(scope: Scope, config: UnetConfig, inputs: UnetInputs, width: number): Value {
+  const { timestep, timeCondition, added } = inputs;
+  const sinusoids = timestepSinusoids(timestep, { ...config, channels: (config.levels[0] as UnetLevel).channels });
+  const time = timestepEmbedding(scope.at("time_embedding"), sinusoids, width, timeCondition);
+  if (added === undefined || config.addedEmbedding === undefined) return time;
+  const sizes = timestepSinusoids(added.sizes, { ...config, channels: config.addedEmbedding.sizeChannels });
+  return add(time, timestepEmbedding(scope.at("add_embedding"), concat([added.pooled, sizes], 1), width));
 }
 
 /** Resnets with attention after each, then half the size; every intermediate result is kept for the way up. */
@@ -119,7 +136,8 @@ function layer(scope: Scope, flow: Flow, level: UnetLevel, x: Value, index: numb
   return transformer2d(scope.at("attentions", index), hidden, flow.context, options);
 }
 
-function checkInputs(config: UnetConfig, { sample, timestep, encoderHiddenStates, timeCondition }: UnetInputs): void {
+function checkInputs(config: UnetConfig, inputs: UnetInputs): void {
+  const { sample, timestep, encoderHiddenStates, timeCondition, added } = inputs;
   if (timeCondition?.shape[1] !== config.timeConditionWidth) {
     const [expected, actual] = [config.timeConditionWidth, timeCondition?.shape[1]].map((width) => width ?? "no");
     throw new InternalError(`timeCondition: expected ${expected} channels, got ${actual}`);
@@ -133,6 +151,9 @@ function checkInputs(config: UnetConfig, { sample, timestep, encoderHiddenStates
       throw new InternalError(`${name}: expected rank ${rank} with ${width} channels, got [${value.shape.join(",")}]`);
     }
   }
+  const wanted = config.addedEmbedding === undefined ? "none" : `${config.addedEmbedding.pooledWidth},${ADDED_SIZES}`;
+  const given = added === undefined ? "none" : `${added.pooled.shape[1]},${added.sizes.shape[1]}`;
+  if (given !== wanted) throw new InternalError(`added: expected widths ${wanted}, got ${given}`);
   if (timestep.shape.length !== 1 || timestep.dtype !== "float32") {
     throw new InternalError(`timestep: expected float32 [N], got ${timestep.dtype} [${timestep.shape.join(",")}]`);
   }

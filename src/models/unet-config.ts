@@ -36,12 +36,24 @@ export interface UnetConfig {
   readonly downsamplePadding: 0 | 1;
   /** Width of a second input of the timestep embedding, which distilled models are given the guidance scale by; undefined without one. */
   readonly timeConditionWidth: number | undefined;
+  /** What is added to the timestep's embedding (`addition_embed_type` "text_time" of Stable Diffusion XL); undefined without it. */
+  readonly addedEmbedding: AddedEmbedding | undefined;
 }
+
+/** A pooled text and the sizes of a picture, embedded beside the timestep. */
+export interface AddedEmbedding {
+  /** Width of the pooled text. */
+  readonly pooledWidth: number;
+  /** Sines and cosines of one size. */
+  readonly sizeChannels: number;
+}
+
+/** Sizes that Stable Diffusion XL reads: original height and width, top and left of the crop, target height and width. */
+export const ADDED_SIZES = 6;
 
 /** Fields that would change the computation, with the one value that is supported. */
 const ONLY: Readonly<Record<string, unknown>> = {
   act_fn: "silu",
-  addition_embed_type: undefined,
   attention_type: "default",
   center_input_sample: false,
   class_embed_type: undefined,
@@ -57,7 +69,6 @@ const ONLY: Readonly<Record<string, unknown>> = {
   num_attention_heads: undefined,
   num_class_embeds: undefined,
   only_cross_attention: false,
-  projection_class_embeddings_input_dim: undefined,
   resnet_out_scale_factor: 1,
   resnet_skip_time_act: false,
   resnet_time_scale_shift: "default",
@@ -74,7 +85,7 @@ export function parseUnetConfig(json: unknown, where: string): UnetConfig {
   reader.only("_class_name", "UNet2DConditionModel");
   Object.entries(ONLY).forEach(([field, supported]) => reader.only(field, supported));
   // Half-precision matters, sizes of unused parts, and dropout do not change float32 inference.
-  reader.ignore("addition_embed_type_num_heads", "addition_time_embed_dim", "dropout", "upcast_attention");
+  reader.ignore("addition_embed_type_num_heads", "dropout", "upcast_attention");
   const levels = readLevels(reader);
   const groups = reader.integer("norm_num_groups", 32);
   levels.forEach(({ channels }) => {
@@ -99,12 +110,32 @@ export function parseUnetConfig(json: unknown, where: string): UnetConfig {
     freqShift: reader.number("freq_shift", 0),
     downsamplePadding: reader.integer("downsample_padding", 1, 0) === 0 ? 0 : 1,
     timeConditionWidth: reader.has("time_cond_proj_dim") ? reader.integer("time_cond_proj_dim") : undefined,
+    addedEmbedding: readAddedEmbedding(reader),
   };
   if (![0, 1].includes(reader.integer("downsample_padding", 1, 0))) {
     reader.fault(`downsample_padding: expected 0 or 1, got ${JSON.stringify(reader.raw("downsample_padding"))}`);
   }
   reader.rejectUnread();
   return reader.finish(config);
+}
+
+/** The width of the pooled text is what the sizes leave of the embedding's input. */
+function readAddedEmbedding(reader: ConfigReader): AddedEmbedding | undefined {
+  reader.only("addition_embed_type", reader.has("addition_embed_type") ? "text_time" : undefined);
+  if (!reader.has("addition_embed_type")) {
+    reader.ignore("addition_time_embed_dim");
+    reader.only("projection_class_embeddings_input_dim", undefined);
+    return undefined;
+  }
+  const sizeChannels = reader.integer("addition_time_embed_dim", undefined, 2);
+  const inputs = reader.integer("projection_class_embeddings_input_dim");
+  const pooledWidth = inputs - ADDED_SIZES * sizeChannels;
+  if (sizeChannels % 2 !== 0 || pooledWidth < 1) {
+    reader.fault(
+      `addition_time_embed_dim, projection_class_embeddings_input_dim: expected an even width of which ${ADDED_SIZES} and a pooled text make the input, got ${sizeChannels} and ${inputs}`,
+    );
+  }
+  return { pooledWidth, sizeChannels };
 }
 
 /** One number, or the same number twice; undefined when the file does not say. */

@@ -7,23 +7,36 @@ import { batchOf, staticSize } from "./dimension.js";
 import { linear } from "./linear.js";
 import type { Scope } from "./scope.js";
 
+/** How numbers become sines and cosines. */
+export interface SinusoidOptions {
+  /** Sines and cosines of one number; even. */
+  readonly channels: number;
+  readonly flipSinToCos: boolean;
+  readonly freqShift: number;
+}
+
 /**
  * f_i = exp(-ln(10000) i / (channels / 2 - shift)); embedding = [sin(t f), cos(t f)], or cosines first.
- * `timestep` `[N]` float32 to `[N, channels]`; channels is even. The exponent is rounded to float32 where PyTorch rounds it: at
- * t = 999 another rounding would show. Source: diffusers `get_timestep_embedding`.
+ * `timestep` `[N]` float32 to `[N, channels]`, or `[N, K]`, several numbers each, to `[N, K * channels]`. The exponent is rounded to float32 where
+ * PyTorch rounds it: at t = 999 another rounding would show. Source: diffusers `get_timestep_embedding`.
  */
-export function timestepSinusoids(
-  timestep: Value,
-  options: { channels: number; flipSinToCos: boolean; freqShift: number },
-): Value {
+export function timestepSinusoids(timestep: Value, options: SinusoidOptions): Value {
   const half = options.channels / 2;
   const scale = Math.fround(-Math.log(10000));
   const frequencies = Array.from({ length: half }, (_, index) => {
     const exponent = Math.fround(Math.fround(scale * index) / Math.fround(half - options.freqShift));
     return Math.fround(Math.exp(exponent));
   });
-  const angles = mul(reshape(timestep, [batchOf(timestep), 1]), constant(float32([1, half], frequencies)));
-  return concat(options.flipSinToCos ? [cos(angles), sin(angles)] : [sin(angles), cos(angles)], 1);
+  const several = timestep.shape.slice(1) as readonly number[];
+  const ones = several.map(() => 1);
+  const angles = mul(
+    reshape(timestep, [batchOf(timestep), ...several, 1]),
+    constant(float32([1, ...ones, half], frequencies)),
+  );
+  const waves = concat(options.flipSinToCos ? [cos(angles), sin(angles)] : [sin(angles), cos(angles)], -1);
+  return several.length === 0
+    ? waves
+    : reshape(waves, [batchOf(timestep), several.reduce((product, size) => product * size, options.channels)]);
 }
 
 /**

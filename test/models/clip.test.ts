@@ -9,7 +9,7 @@ import {
   parseClipConfig,
 } from "#laurel/models/clip";
 import type { ClipConfig } from "#laurel/models/clip";
-import { buildClipText, parseClipTextConfig } from "#laurel/models/clip-text";
+import { buildClipText, buildClipTextStates, parseClipTextConfig, projectText } from "#laurel/models/clip-text";
 import type { ClipTextConfig } from "#laurel/models/clip-text";
 import { rootScope } from "#laurel/nn/scope";
 import type { NetworkMode } from "#laurel/nn/scope";
@@ -19,7 +19,7 @@ import { changed, expectDetected } from "./mutations.js";
 
 const MODES: NetworkMode[] = ["inference", "training"];
 
-describe.each(["tiny-sd/text_encoder", "clip-text-sd2"])("CLIP text encoder %s", (name) => {
+describe.each(["tiny-sd/text_encoder", "clip-text-sd2", "tiny-sd2/text_encoder"])("CLIP text encoder %s", (name) => {
   let golden: Golden;
   let config: ClipTextConfig;
   beforeAll(async () => {
@@ -71,6 +71,39 @@ describe.each(["tiny-sd/text_encoder", "clip-text-sd2"])("CLIP text encoder %s",
     await expectDetected(key, async () =>
       error(await compile(build("inference", config), golden.source, { replace: await changed(golden, key) })),
     );
+  });
+});
+
+describe("CLIP text encoder with projection", () => {
+  let golden: Golden;
+  let config: ClipTextConfig;
+  beforeAll(async () => {
+    golden = await openGolden("tiny-sdxl/text_encoder_2");
+    config = parseClipTextConfig(await golden.json("config.json"), "config.json");
+  });
+  const build = (mode: NetworkMode, used: ClipTextConfig): Graph => {
+    const scope = rootScope({ mode });
+    const { hiddenStates, pooled } = buildClipTextStates(scope, used, inputLike(golden, "ids"));
+    return graph("text", {
+      penultimate: hiddenStates.at(-2)!,
+      third: hiddenStates.at(-3)!,
+      projected: projectText(scope, used, pooled),
+    });
+  };
+  const errors = async (used: ClipTextConfig, mode: NetworkMode = "inference"): Promise<number[]> => {
+    const out = await (await compile(build(mode, used), golden.source)).run(feedsOf(golden));
+    return ["penultimate", "third", "projected"].map((key) =>
+      relativeError(out[key], take(golden.tensors, `out.${key}`)),
+    );
+  };
+
+  it.each(MODES)("computes the states before the last layers, and the projection after all (%s)", async (mode) => {
+    expect(Math.max(...(await errors(config, mode)))).toBeLessThan(2e-6);
+  });
+
+  it("is told apart from a network with other heads, and one that pools elsewhere", async () => {
+    await expectDetected("heads", async () => Math.max(...(await errors({ ...config, heads: 4 }))));
+    await expectDetected("eos", async () => (await errors({ ...config, eosTokenId: 3 }))[2]!);
   });
 });
 

@@ -22,15 +22,20 @@ import { changed, expectDetected } from "./mutations.js";
 
 const MODES: NetworkMode[] = ["inference", "training"];
 
-describe.each(["tiny-sd/unet", "unet-sd2", "unet-small"])("UNet %s", (name) => {
+describe.each(["tiny-sd/unet", "unet-sd2", "unet-small", "tiny-sdxl/unet"])("UNet %s", (name) => {
   let golden: Golden;
   let config: UnetConfig;
   beforeAll(async () => {
     golden = await openGolden(name);
     config = parseUnetConfig(await golden.json("config.json"), `${name}/config.json`);
   });
+  const added = (): { pooled: Value; sizes: Value } | undefined =>
+    golden.tensors.has("in.pooled")
+      ? { pooled: inputLike(golden, "pooled"), sizes: inputLike(golden, "sizes") }
+      : undefined;
   const build = (mode: NetworkMode, used: UnetConfig): Graph => {
     const inputs = {
+      added: added(),
       sample: inputLike(golden, "sample"),
       timestep: inputLike(golden, "timestep"),
       encoderHiddenStates: inputLike(golden, "encoderHiddenStates"),
@@ -56,6 +61,7 @@ describe.each(["tiny-sd/unet", "unet-sd2", "unet-small"])("UNet %s", (name) => {
       sample: input("sample", "float32", ["N", ...sample.shape.slice(1)]),
       timestep,
       encoderHiddenStates,
+      added: added(),
     };
     const prediction = buildUnet(rootScope({ mode: "inference" }), config, inputs);
     const compiled = await compile(graph(name, { prediction }), golden.source);
@@ -131,16 +137,33 @@ describe("a UNet's config.json", () => {
     expect(built.parameters.get("time_embedding.cond_proj.weight")?.shape).toEqual([320, 256]);
   });
 
+  it("may ask for a pooled text and sizes, whose widths make the input of their embedding", () => {
+    const xl = { addition_embed_type: "text_time", addition_time_embed_dim: 256 };
+    const config = parse({ ...xl, projection_class_embeddings_input_dim: 2816 });
+    expect(config.addedEmbedding).toEqual({ pooledWidth: 1280, sizeChannels: 256 });
+    expect(() => parse({ ...xl, projection_class_embeddings_input_dim: 1536 })).toThrow(/got 256 and 1536/);
+    expect(() => parse(xl)).toThrow(/projection_class_embeddings_input_dim: expected a whole number.*got nothing/);
+    expect(() => parse({ projection_class_embeddings_input_dim: 2816 })).toThrow(/nothing else is supported.*2816/);
+    const inputs = {
+      sample: input("sample", "float32", ["N", 4, 8, 8]),
+      timestep: input("timestep", "float32", ["N"]),
+      encoderHiddenStates: input("encoderHiddenStates", "float32", ["N", 7, 1280]),
+    };
+    expect(() => buildUnet(rootScope({ mode: "inference" }), config, inputs)).toThrow(
+      "added: expected widths 1280,6, got none",
+    );
+  });
+
   it("is refused with every unsupported or wrong field named", () => {
     const json = {
-      addition_embed_type: "text_time",
+      addition_embed_type: "text_image",
       in_channels: "4",
       down_block_types: ["AttnDownBlock2D"],
       resnet_time_scale_shift: "scale_shift",
       brand_new: 3,
       harmless: null,
     };
-    expect(() => parse(json)).toThrow(/^unet\/config\.json: .*addition_embed_type: expected .*got "text_time"/);
+    expect(() => parse(json)).toThrow(/^unet\/config\.json: .*addition_embed_type: expected .*got "text_image"/);
     expect(() => parse(json)).toThrow(/in_channels: expected a whole number from 1 to 1048576, got "4"/);
     expect(() => parse(json)).toThrow(
       /down_block_types.*resnet_time_scale_shift|resnet_time_scale_shift.*down_block_types/,

@@ -17,9 +17,9 @@ from importlib.metadata import version
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from models_cases import AUTOENCODERS, CLIP, CLIP_TEXTS, IMAGE_REWARDS, UNETS
+from models_cases import AUTOENCODERS, CLIP, CLIP_TEXTS, CLIP_TEXTS_PROJECTED, CLIP_TEXTS_SD2, IMAGE_REWARDS, UNETS, UNETS_XL
 from models_image_reward import SmallImageReward
 from models_tiny_sd import write_tiny_sd
 
@@ -136,6 +136,16 @@ def clip_text(case, config, seed, folder):
     finish(case, seed, {"ids": ids}, {"lastHiddenState": output.last_hidden_state, "pooled": output.pooler_output}, leaves(model, {}))
 
 
+def clip_text_projected(case, config, seed, folder):
+    model, generator = drawn(lambda: CLIPTextModelWithProjection(CLIPTextConfig(**config)), seed)
+    model.save_pretrained(folder)
+    ids, _ = token_ids(generator, 4, config["max_position_embeddings"], config["vocab_size"], config["bos_token_id"], config["vocab_size"] - 1, 0)
+    double(model)
+    output = model(ids, output_hidden_states=True)
+    outputs = {"penultimate": output.hidden_states[-2], "third": output.hidden_states[-3], "projected": output.text_embeds}
+    finish(case, seed, {"ids": ids}, outputs, leaves(model, {}))
+
+
 def clip(case, config, seed, folder):
     model, generator = drawn(lambda: CLIPModel(CLIPConfig(**config)), seed)
     model.save_pretrained(folder)
@@ -159,14 +169,21 @@ def unet(case, config, seed, folder):
         "timestep": torch.tensor([3.0, 431.0, 999.0]).double(),
         "encoderHiddenStates": randn(generator, 3, 7, config["cross_attention_dim"]),
     }
+    added = {}
+    if config.get("addition_embed_type") is not None:
+        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+        inputs["pooled"] = randn(generator, 3, pooled)
+        inputs["sizes"] = torch.tensor([[1024, 1024, 0, 0, 1024, 1024], [512, 768, 16, 40, 640, 896], [64, 32, 0, 8, 96, 48]]).double()
+        added = {"text_embeds": inputs["pooled"], "time_ids": inputs["sizes"]}
     double(model)
-    wanted = leaves(model, {name: value for name, value in inputs.items() if name != "timestep"})
-    output = model(inputs["sample"], inputs["timestep"], inputs["encoderHiddenStates"]).sample
+    wanted = leaves(model, {name: value for name, value in inputs.items() if name not in ("timestep", "sizes")})
+    output = model(inputs["sample"], inputs["timestep"], inputs["encoderHiddenStates"], added_cond_kwargs=added).sample
     finish(case, seed, inputs, {"sample": output}, wanted)
     # Odd sides: what comes up from below is cut to the size of the level above. Row 0 of the other inputs.
     odd = randn(generator, 1, config["in_channels"], size - 1, size - 3)
+    first = {name: value[:1] for name, value in added.items()}
     with torch.no_grad():
-        output = model(odd, inputs["timestep"][:1], inputs["encoderHiddenStates"][:1]).sample
+        output = model(odd, inputs["timestep"][:1], inputs["encoderHiddenStates"][:1], added_cond_kwargs=first).sample
     path = os.path.join(FIXTURES, case, "odd.safetensors")
     save_file({"in.sample": odd.float(), "out.sample": output.float().contiguous()}, path)
     os.chmod(path, 0o644)
@@ -222,6 +239,9 @@ CASES = (
     | {name: (unet, config) for name, config in UNETS.items()}
     | {name: (autoencoder, config) for name, config in AUTOENCODERS.items()}
     | {name: (image_reward, config) for name, config in IMAGE_REWARDS.items()}
+    | {name: (unet, config) for name, config in UNETS_XL.items()}
+    | {name: (clip_text_projected, config) for name, config in CLIP_TEXTS_PROJECTED.items()}
+    | {name: (clip_text, config) for name, config in CLIP_TEXTS_SD2.items()}
 )
 
 

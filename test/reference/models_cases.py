@@ -47,6 +47,31 @@ UNETS = {
     ),
 }
 
+# Stable Diffusion XL: an added embedding, a finest level without attention, transformer blocks and heads per level, linear projections.
+UNETS_XL = {
+    "tiny-sdxl/unet": dict(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 8, 12), norm_num_groups=4, cross_attention_dim=56,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=[1, 2, 3], use_linear_projection=True, transformer_layers_per_block=[1, 1, 2],
+        addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=20 + 6 * 8,
+    ),
+}
+
+# Its second text encoder, with a projection narrower than its states; and the text encoder of SD 2.x for the tokenizer of tiny-sd.
+CLIP_TEXTS_PROJECTED = {
+    "tiny-sdxl/text_encoder_2": dict(
+        vocab_size=600, hidden_size=24, intermediate_size=48, num_hidden_layers=3, num_attention_heads=3, max_position_embeddings=20,
+        hidden_act="gelu", bos_token_id=598, eos_token_id=2, pad_token_id=1, projection_dim=20,
+    ),
+}
+CLIP_TEXTS_SD2 = {
+    "tiny-sd2/text_encoder": dict(
+        vocab_size=600, hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=20,
+        hidden_act="gelu", bos_token_id=598, eos_token_id=2, pad_token_id=1, projection_dim=16,
+    ),
+}
+
 AUTOENCODERS = {
     "tiny-sd/vae": dict(
         sample_size=32, latent_channels=4, layers_per_block=1, block_out_channels=(8, 16, 16), norm_num_groups=4,
