@@ -1,26 +1,49 @@
-/** @file Reads what a diffusers folder says about itself: its components, its configurations and Laurel's own defaults. */
+/** @file A model's parts wherever they lie: what it says about itself, its configurations, weights and tokenizers, and Laurel's own defaults. */
 
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { ModelError } from "../errors.js";
 import { SAMPLER_NAMES, samplerOfConfig } from "../samplers/sampler.js";
 import { parseSchedulerText, type SchedulerConfig } from "../samplers/scheduler-config.js";
+import { openClipTokenizer } from "../tokenizers/clip.js";
+import type { DescribedTokenizer } from "../tokenizers/types.js";
 import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
+import { findComponentWeights } from "../weights/component.js";
+import { openWeights } from "../weights/open.js";
+import type { WeightSource } from "../weights/types.js";
 import type { DiffusionDefaults } from "./request.js";
 
-/** A folder's own account of itself; nothing of the weights is read yet. */
+/** A part with weights. Only some models have a second text encoder. */
+export type ModelComponent = "text_encoder" | "text_encoder_2" | "unet" | "vae";
+
+/** A model's own account of itself and the way to its parts; nothing of the weights is read yet. */
 export interface ModelFolder {
-  /** Absolute. */
+  /** Folder or file, absolute. */
   readonly directory: string;
   readonly name: string;
   /** The pipeline it was saved from. */
   readonly pipeline: string;
+  /** Content of `model_index.json`: components, and the pipeline's own settings. */
+  readonly index: Readonly<Record<string, unknown>>;
   readonly scheduler: SchedulerConfig;
-  /** Content of the components' `config.json`. */
-  readonly configs: { readonly textEncoder: unknown; readonly unet: unknown; readonly vae: unknown };
+  /** Content of the components' `config.json`; `text_encoder_2` is undefined for models with one text encoder. */
+  readonly configs: Readonly<Record<ModelComponent, unknown>>;
   /** What `laurel.json` states. */
   readonly stated: StatedDefaults;
+  /** What was noticed so far; opening weights may add to it. */
   readonly warnings: readonly string[];
+  /** Where a component's configuration was read, for messages. */
+  whereOf(component: ModelComponent): string;
+  /** The tensors of a component under the names that diffusers and transformers give them. @throws ModelError when it has none */
+  openWeights(component: ModelComponent): Promise<WeightSource>;
+  /** The tokenizer of a text encoder. @throws ModelError when there is none, or it is damaged */
+  openTokenizer(component: "text_encoder" | "text_encoder_2"): Promise<DescribedTokenizer>;
+}
+
+/** How a model is read. */
+export interface ModelFolderOptions {
+  /** Variant of the weights (`fp16`), for each component that has it; the others are read as they are, with a warning. */
+  readonly variant?: string | undefined;
 }
 
 const count = z.number().int().positive();
@@ -39,25 +62,40 @@ const LAUREL_JSON = z.strictObject({
 export type StatedDefaults = z.infer<typeof LAUREL_JSON>;
 
 /** Components that a Stable Diffusion 1.x or 2.x folder must have, with the only class each may be of. */
-const COMPONENTS = { text_encoder: "CLIPTextModel", unet: "UNet2DConditionModel", vae: "AutoencoderKL" } as const;
+const COMPONENTS: Readonly<Partial<Record<ModelComponent, string>>> = {
+  text_encoder: "CLIPTextModel",
+  unet: "UNet2DConditionModel",
+  vae: "AutoencoderKL",
+};
+
+/** What a component is to a reader of messages. */
+const TITLES: Readonly<Record<ModelComponent, string>> = {
+  text_encoder: "the text encoder's configuration",
+  text_encoder_2: "the second text encoder's configuration",
+  unet: "the denoiser's configuration",
+  vae: "the autoencoder's configuration",
+};
 
 /**
  * Reads a diffusers folder.
  * @throws ModelError when a file is missing or not JSON, or the folder holds another kind of pipeline
  */
-export async function readModelFolder(directory: string): Promise<ModelFolder> {
+export async function readModelFolder(directory: string, options: ModelFolderOptions = {}): Promise<ModelFolder> {
   const root = resolve(directory);
   const indexPath = join(root, "model_index.json");
   const index = await readJsonObject(indexPath, "a diffusers folder (model_index.json)");
   const pipeline = checkComponents(index, indexPath);
   const schedulerPath = join(root, "scheduler", "scheduler_config.json");
-  const [scheduler, textEncoder, unet, vae, stated] = await Promise.all([
+  const whereOf = (component: ModelComponent): string => join(root, component, "config.json");
+  const config = (component: ModelComponent): Promise<unknown> => readJsonObject(whereOf(component), TITLES[component]);
+  const [scheduler, textEncoder, textEncoder2, unet, vae, stated] = await Promise.all([
     readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) =>
       parseSchedulerText(text, schedulerPath),
     ),
-    readJsonObject(join(root, "text_encoder", "config.json"), "the text encoder's configuration"),
-    readJsonObject(join(root, "unet", "config.json"), "the denoiser's configuration"),
-    readJsonObject(join(root, "vae", "config.json"), "the autoencoder's configuration"),
+    config("text_encoder"),
+    hasComponent(index, "text_encoder_2") ? config("text_encoder_2") : undefined,
+    config("unet"),
+    config("vae"),
     readStated(join(root, "laurel.json")),
   ]);
   const warnings: string[] = [];
@@ -70,11 +108,25 @@ export async function readModelFolder(directory: string): Promise<ModelFolder> {
     directory: root,
     name: stated.name ?? basename(root),
     pipeline,
+    index,
     scheduler: { ...scheduler, steps_offset: 1 },
-    configs: { textEncoder, unet, vae },
+    configs: { text_encoder: textEncoder, text_encoder_2: textEncoder2, unet, vae },
     stated,
     warnings,
+    whereOf,
+    async openWeights(component) {
+      const found = await findComponentWeights(join(root, component), options);
+      for (const warning of found.warnings) if (!warnings.includes(warning)) warnings.push(warning);
+      return openWeights(found.path);
+    },
+    openTokenizer: (component) => openClipTokenizer(join(root, component.replace("text_encoder", "tokenizer"))),
   };
+}
+
+/** Whether `model_index.json` names a component; `[null, null]` stands for one that was left out. */
+export function hasComponent(index: Readonly<Record<string, unknown>>, name: string): boolean {
+  const entry = index[name];
+  return Array.isArray(entry) && typeof entry[1] === "string";
 }
 
 /**

@@ -1,6 +1,5 @@
 /** @file The networks of a Stable Diffusion folder as graphs with their weights: text encoder, denoiser, image decoder and encoder. */
 
-import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { gather, graph, input } from "../graph/builder.js";
 import type { Graph } from "../graph/types.js";
@@ -19,7 +18,6 @@ import { buildClipText, CLIP_TEXT_IGNORED_KEYS, parseClipTextConfig } from "../m
 import type { UnetConfig } from "../models/unet-2d-condition.js";
 import { buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
 import { rootScope, type RootScopeOptions, type Scope } from "../nn/scope.js";
-import { openWeights } from "../weights/open.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
@@ -46,10 +44,9 @@ export interface NetworkConfigs {
 
 /** Parses the configurations. @throws ModelError naming the file and field, or two networks that do not fit together */
 export function readNetworkConfigs(folder: ModelFolder): NetworkConfigs {
-  const at = (component: string): string => join(folder.directory, component, "config.json");
-  const text = parseClipTextConfig(folder.configs.textEncoder, at("text_encoder"));
-  const unet = parseUnetConfig(folder.configs.unet, at("unet"));
-  const autoencoder = parseAutoencoderConfig(folder.configs.vae, at("vae"));
+  const text = parseClipTextConfig(folder.configs.text_encoder, folder.whereOf("text_encoder"));
+  const unet = parseUnetConfig(folder.configs.unet, folder.whereOf("unet"));
+  const autoencoder = parseAutoencoderConfig(folder.configs.vae, folder.whereOf("vae"));
   const problems: string[] = [];
   const same = (what: string, expected: number, actual: number): void => {
     if (expected !== actual) problems.push(`${what}: expected ${expected}, got ${actual}`);
@@ -167,7 +164,7 @@ export async function resolveEncoderWeights(
   folder: ModelFolder,
   encoder: Graph,
 ): Promise<ReadonlyMap<string, WeightEntry>> {
-  return resolveWeights(encoder.parameters, await openWeights(join(folder.directory, "vae")), {
+  return resolveWeights(encoder.parameters, await folder.openWeights("vae"), {
     where: "AutoencoderKL",
     rename: renameDeprecatedAttention,
     ignore: [...AUTOENCODER_IGNORED_KEYS, ...AUTOENCODER_KEYS_BEYOND_ENCODER],
@@ -180,9 +177,9 @@ export async function resolveEncoderWeights(
  */
 export async function resolveNetworkWeights(folder: ModelFolder, graphs: NetworkGraphs): Promise<ResolvedWeights> {
   const [text, unet, autoencoder] = await Promise.all([
-    openWeights(join(folder.directory, "text_encoder")),
-    openWeights(join(folder.directory, "unet")),
-    openWeights(join(folder.directory, "vae")),
+    folder.openWeights("text_encoder"),
+    folder.openWeights("unet"),
+    folder.openWeights("vae"),
   ]);
   return {
     text: resolveWeights(graphs.text.parameters, text, { where: "CLIPTextModel", ignore: CLIP_TEXT_IGNORED_KEYS }),

@@ -5,7 +5,6 @@ import { ModelError } from "../errors.js";
 import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import type { Device } from "../runtime/device.js";
 import { SAMPLER_NAMES } from "../samplers/sampler.js";
-import { openClipTokenizer } from "../tokenizers/clip.js";
 import { InitEncoder } from "./init-encoder.js";
 import { LoraStore } from "./lora.js";
 import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
@@ -40,7 +39,7 @@ export interface ModelParts {
 export async function openModelParts(directory: string, device: Device): Promise<ModelParts> {
   const folder = await readModelFolder(directory);
   const configs = readNetworkConfigs(folder);
-  const tokenizer = await openClipTokenizer(join(folder.directory, "tokenizer"));
+  const tokenizer = await folder.openTokenizer("text_encoder");
   const length = tokenizer.maxLength;
   const { maxPositions, vocabulary } = configs.text;
   if (length > maxPositions || tokenizer.vocabularySize > vocabulary) {

@@ -1,7 +1,7 @@
 /** @file A differentiable reward, or a weighted sum of several, written as a folder of plain ONNX that other programs use. */
 
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { LaurelError, UsageError } from "../errors.js";
 import { decoderGraph, readNetworkConfigs } from "../diffusion/networks.js";
 import { readModelFolder } from "../diffusion/model-folder.js";
@@ -16,7 +16,6 @@ import { type Device, openDevice } from "../runtime/device.js";
 import { temporaryName } from "../util/files.js";
 import { describeSystemError, isMissing } from "../util/read-file.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
-import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import { expectDifferentiable, openNamedReward } from "./named-rewards.js";
 
@@ -185,7 +184,7 @@ async function openDecoder(directory: string): Promise<NamedDecoder> {
   const folder = await readModelFolder(directory);
   const { autoencoder, factor, native } = readNetworkConfigs(folder);
   const { parameters } = decoderGraph(autoencoder, native);
-  const weights = resolveWeights(parameters, await openWeights(join(folder.directory, "vae")), {
+  const weights = resolveWeights(parameters, await folder.openWeights("vae"), {
     where: "AutoencoderKL",
     rename: renameDeprecatedAttention,
     ignore: [...AUTOENCODER_IGNORED_KEYS, ...AUTOENCODER_KEYS_BEYOND_DECODER],

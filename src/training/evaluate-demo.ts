@@ -1,6 +1,5 @@
 /** @file Measures the demo models: draws held-out prompts with many seeds and lets the oracle judge; reconstructs and reads renders. */
 
-import { join } from "node:path";
 import { evaluationPrompts } from "../demo/dataset.js";
 import { requireDescription } from "../demo/grammar.js";
 import { judge } from "../demo/oracle.js";
@@ -31,7 +30,6 @@ import type { Device } from "../runtime/device.js";
 import { float32 } from "../tensor/tensor.js";
 import type { Interval } from "../util/statistics.js";
 import { bootstrap, mean } from "../util/statistics.js";
-import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { JudgedPrompt } from "./demo-figures.js";
 
@@ -116,8 +114,7 @@ export async function autoencoderFigures(
   signal?: AbortSignal,
 ): Promise<AutoencoderFigures> {
   const folder = await readModelFolder(directory);
-  const where = join(folder.directory, "vae");
-  const config = parseAutoencoderConfig(folder.configs.vae, join(where, "config.json"));
+  const config = parseAutoencoderConfig(folder.configs.vae, folder.whereOf("vae"));
   const renders = heldOutRenders(count, 64);
   const { width, height } = renders[0]?.picture ?? { width: 0, height: 0 };
   const factor = autoencoderFactor(config);
@@ -126,7 +123,7 @@ export async function autoencoderFigures(
   const latents = input("latents", "float32", ["N", config.latentChannels, height / factor, width / factor]);
   const encoder = graph("encoder", { mean: buildEncoder(scope, config, pixels).mean });
   const decoder = graph("decoder", { image: buildDecoder(scope, config, latents) });
-  const source = await openWeights(where);
+  const source = await folder.openWeights("vae");
   const weightsOf = (network: typeof encoder, beyond: readonly RegExp[]) =>
     resolveWeights(network.parameters, source, {
       where: "AutoencoderKL",
@@ -140,7 +137,7 @@ export async function autoencoderFigures(
       if (signal?.aborted === true) throw new CancelledError("evaluation was cancelled");
       const code = await encode.run({ pixels: float32([1, 3, height, width], toPlanes(picture)) });
       const image = (await decode.run({ latents: code["mean"] as NonNullable<(typeof code)["mean"]> }))["image"];
-      if (image === undefined) throw new ModelError(`${where}: expected an image from the decoder, got none`);
+      if (image === undefined) throw new ModelError(`${folder.directory}: expected an image from the decoder, got none`);
       const restored = { width, height, data: fromPlanes(image.data as Float32Array) };
       figures.push({ psnr: psnr(picture.data, restored.data), agrees: readsAs(scene, restored) });
     }

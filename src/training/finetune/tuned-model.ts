@@ -1,6 +1,5 @@
 /** @file A Stable Diffusion whose trained parameters are bound in the device process: the networks as parts of graphs, with what they need. */
 
-import { join } from "node:path";
 import type { DiffusionDefaults } from "../../diffusion/request.js";
 import { defaultsOf, type ModelFolder, readModelFolder, schedulerFor } from "../../diffusion/model-folder.js";
 import {
@@ -23,10 +22,9 @@ import type { SchedulerConfig } from "../../samplers/scheduler-config.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { TorchGenerator } from "../../tensor/random.js";
 import { float32, type Tensor } from "../../tensor/tensor.js";
-import { openClipTokenizer } from "../../tokenizers/clip.js";
 import type { ClipTokenizer } from "../../tokenizers/types.js";
-import { openWeights } from "../../weights/open.js";
-import type { WeightEntry, WeightSource } from "../../weights/types.js";
+import { readEntry } from "../../weights/source.js";
+import type { WeightEntry } from "../../weights/types.js";
 import type { FinetuneSettings } from "./settings.js";
 import { ADAPTER, initialLora, type LoraModule, loraModules } from "./trained-part.js";
 
@@ -80,7 +78,7 @@ export async function openTunedModel(
     const what = configs.inpainting ? "an inpainting model" : "one distilled with guidance";
     throw new ModelError(`${folder.directory}: expected a text-to-image model to train, got ${what}`);
   }
-  const tokenizer = await openClipTokenizer(join(folder.directory, "tokenizer"));
+  const tokenizer = await folder.openTokenizer("text_encoder");
   const { factor, native } = configs;
   const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
   const { width, height } = pixels ?? defaults;
@@ -120,12 +118,8 @@ export async function openTunedModel(
     }
   } else {
     const trained = [PREFIXES.unet, ...(train.textEncoder ? [PREFIXES.text] : [])];
-    const sources = new Map<string, WeightSource>();
     for (const [name, entry] of weights) {
-      if (!trained.some((prefix) => name.startsWith(`${prefix}.`))) continue;
-      const source = sources.get(entry.file) ?? (await openWeights(entry.file));
-      sources.set(entry.file, source);
-      start.set(name, await readFloat32(source, entry));
+      if (trained.some((prefix) => name.startsWith(`${prefix}.`))) start.set(name, await readFloat32(entry));
     }
   }
   const networks = new Map<string, TrainedNetwork>(
@@ -168,8 +162,8 @@ function* prefixed(prefix: string, weights: ReadonlyMap<string, WeightEntry>): G
 }
 
 /** A weight in float32, in the shape its graph has. */
-async function readFloat32(source: WeightSource, entry: WeightEntry): Promise<Tensor<"float32">> {
-  const { dtype, data } = await source.read(entry.name);
+async function readFloat32(entry: WeightEntry): Promise<Tensor<"float32">> {
+  const { dtype, data } = await readEntry(entry);
   if (dtype === "float32") return float32(entry.shape, data as Float32Array);
   if (dtype === "float16") return float32(entry.shape, float16ToFloat32(data as Uint16Array));
   if (dtype === "bfloat16") return float32(entry.shape, bfloat16ToFloat32(data as Uint16Array));
