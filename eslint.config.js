@@ -9,7 +9,7 @@ const FLOORS = [
   ["errors.ts", "util"],
   ["tensor"],
   ["image", "tokenizers", "samplers", "graph", "weights"],
-  ["demo", "autodiff", "onnx", "nn", "prompts"],
+  ["demo", "autodiff", "onnx", "nn", "prompts", "evaluation"],
   ["models", "runtime"],
   ["diffusion", "rewards"],
   ["training", "backends", "export"],
