@@ -137,7 +137,8 @@ export async function autoencoderFigures(
       if (signal?.aborted === true) throw new CancelledError("evaluation was cancelled");
       const code = await encode.run({ pixels: float32([1, 3, height, width], toPlanes(picture)) });
       const image = (await decode.run({ latents: code["mean"] as NonNullable<(typeof code)["mean"]> }))["image"];
-      if (image === undefined) throw new ModelError(`${folder.directory}: expected an image from the decoder, got none`);
+      if (image === undefined)
+        throw new ModelError(`${folder.directory}: expected an image from the decoder, got none`);
       const restored = { width, height, data: fromPlanes(image.data as Float32Array) };
       figures.push({ psnr: psnr(picture.data, restored.data), agrees: readsAs(scene, restored) });
     }
