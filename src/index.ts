@@ -175,7 +175,16 @@ export { contactSheet, type ContactSheetOptions } from "./image/contact-sheet.js
 export { toRgb } from "./image/convert.js";
 export { decodeImage, decodeRgb } from "./image/decode.js";
 export { encodePng, type PngText, readPngText } from "./image/png.js";
-export { CLIP_MEAN, CLIP_STD, preprocessClip } from "./image/preprocess.js";
+export {
+  CLIP_MEAN,
+  CLIP_PREPROCESSING,
+  CLIP_STD,
+  HPS_PREPROCESSING,
+  preprocess,
+  preprocessClip,
+  type Preprocessing,
+  TRANSFORMERS_PREPROCESSING,
+} from "./image/preprocess.js";
 export { resizeBicubic, resizeNearest } from "./image/resize.js";
 export {
   type ChannelImage,

@@ -250,7 +250,9 @@ class Reward:
             raise ValueError(f"{path}: expected an exported reward of format {FORMAT}, got {self.manifest.get('kind')} {self.manifest.get('format')}")
         if verify:
             self._verify()
-        self.tokenizers = [Tokenizer(os.path.join(self.folder, member["tokenizer"]["file"])) for member in self.manifest["rewards"]]
+        self.tokenizers = [
+            Tokenizer(os.path.join(self.folder, member["tokenizer"]["file"])) if member["tokenizer"] else None for member in self.manifest["rewards"]
+        ]
         self.providers, self.session_options = list(providers), session_options
         self._sessions = {}
 
@@ -282,7 +284,7 @@ class Reward:
         """The known answer: raises AssertionError unless tokens, scores and gradient are those of the export."""
         test = self.manifest["test"]
         for member, tokenizer in zip(self.manifest["rewards"], self.tokenizers):
-            for name, array in zip(("ids", "mask"), tokenizer(test["prompts"])):
+            for name, array in zip(("ids", "mask"), tokenizer(test["prompts"]) if tokenizer else ()):
                 if name in member["inputs"]:
                     assert array.tolist() == test["ids"][member["inputs"][name]], f"{member['name']}: other {name}"
         recipe = test["input"]
@@ -310,6 +312,8 @@ class Reward:
             raise ValueError(f"prompts: expected {rows}, one for each row, got {len(prompts)}")
         feeds = {port["name"]: picture}
         for member, tokenizer in zip(self.manifest["rewards"], self.tokenizers):
+            if tokenizer is None:
+                continue
             ids, mask = tokenizer(prompts)
             feeds[member["inputs"]["ids"]] = ids
             if "mask" in member["inputs"]:

@@ -1,12 +1,13 @@
 /** @file Preprocesses images and runs them through a program in batches. */
 
 import { CancelledError, UsageError } from "../errors.js";
-import { preprocessClip } from "../image/preprocess.js";
+import { preprocess } from "../image/preprocess.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import { truncationWarning } from "../prompts/truncation.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32 } from "../tensor/tensor.js";
 import type { Encoding, Tokenizer } from "../tokenizers/types.js";
+import type { RewardNetwork } from "./contract.js";
 
 /** Images scored together unless asked otherwise; it changes the speed and the memory, never a score. */
 export const DEFAULT_BATCH = 8;
@@ -17,6 +18,13 @@ export function checkBatch(batch: number): void {
     throw new UsageError(`batch: expected a whole number from 1, got ${batch}`);
 }
 
+/** What images are preprocessed for, and how many at once. */
+export interface BatchOptions {
+  readonly network: Pick<RewardNetwork, "imageSize" | "preprocessing">;
+  readonly batch: number;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * Calls `run` with preprocessed pixels, float32 [n, 3, size, size], n <= batch, and returns what it gave in the order of the images.
  * The next batch is preprocessed here while the device works on one.
@@ -24,17 +32,17 @@ export function checkBatch(batch: number): void {
  */
 export async function inBatches<T>(
   images: readonly (RgbImage | SourceImage)[],
-  options: { readonly size: number; readonly batch: number; readonly signal: AbortSignal | undefined },
+  { network, batch, signal }: BatchOptions,
   run: (pixels: Tensor<"float32">) => Promise<readonly T[]>,
 ): Promise<T[]> {
-  const { size, batch, signal } = options;
+  const { imageSize: size, preprocessing } = network;
   const results: T[] = [];
   let pending: Promise<readonly T[]> | undefined;
   for (let start = 0; start < images.length; start += batch) {
     const part = images.slice(start, start + batch);
     const plane = 3 * size * size;
     const pixels = new Float32Array(part.length * plane);
-    part.forEach((image, i) => pixels.set(preprocessClip(image, size), i * plane));
+    part.forEach((image, i) => pixels.set(preprocess(image, size, preprocessing), i * plane));
     if (pending !== undefined) results.push(...(await pending));
     if (signal?.aborted === true) throw new CancelledError("scoring was cancelled", { cause: signal.reason });
     pending = run(float32([part.length, 3, size, size], pixels));

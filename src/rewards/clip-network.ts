@@ -2,7 +2,7 @@
 
 import { div, input, mul, reduceSum, sqrt } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
-import { CLIP_MEAN, CLIP_STD } from "../image/preprocess.js";
+import { CLIP_PREPROCESSING } from "../image/preprocess.js";
 import { buildClipImageEmbedding, buildClipTextEmbedding, type ClipConfig } from "../models/clip.js";
 import { batchOf } from "../nn/dimension.js";
 import type { Scope } from "../nn/scope.js";
@@ -14,8 +14,7 @@ import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
 /** Its text input is `ids`, int64 `[N, tokens]`. */
 export class ClipNetwork implements RewardNetwork {
   readonly imageSize: number;
-  readonly mean = CLIP_MEAN;
-  readonly std = CLIP_STD;
+  readonly preprocessing = CLIP_PREPROCESSING;
 
   constructor(
     readonly config: ClipConfig,

@@ -130,7 +130,7 @@ export class ClipScore implements DifferentiableReward {
   ): Promise<Float32Array[]> {
     const { batch } = this.#parts;
     const program = await this.#image.get();
-    return inBatches(images, { size: this.imageSize, batch, signal }, async (pixels) => {
+    return inBatches(images, { network: this.network, batch, signal }, async (pixels) => {
       const outputs = await program.run({ pixels }, signal === undefined ? {} : { signal });
       const rows = outputs["embedding"]!.data as Float32Array;
       const width = rows.length / pixels.shape[0]!;

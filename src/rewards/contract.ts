@@ -1,6 +1,7 @@
 /** @file The Reward contract: how well images suit a prompt, as numbers with warnings. */
 
 import type { Value } from "../graph/types.js";
+import type { Preprocessing } from "../image/preprocess.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { Scope } from "../nn/scope.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -57,12 +58,13 @@ export interface TextFeeds {
 export interface RewardNetwork {
   /** Side in pixels of the square images it reads. */
   readonly imageSize: number;
-  /** Mean of each channel, red first, of colours in [0, 1]. */
-  readonly mean: readonly [number, number, number];
-  /** Standard deviation of each channel. */
-  readonly std: readonly [number, number, number];
-  /** How it reads prompts; its inputs named `ids` and `mask` are fed what an encoding has under these names. */
-  readonly tokenizer: DescribedTokenizer;
+  /** How an image becomes its pixels. */
+  readonly preprocessing: Preprocessing;
+  /**
+   * How it reads prompts; its inputs named `ids` and `mask` are fed what an encoding has under these names. Undefined for a network without text, or
+   * made of several.
+   */
+  readonly tokenizer: DescribedTokenizer | undefined;
   /** Where its weights lie, by parameter name below the scope's prefix. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
   /**

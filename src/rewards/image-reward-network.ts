@@ -3,7 +3,7 @@
 import { UsageError } from "../errors.js";
 import { input } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
-import { CLIP_MEAN, CLIP_STD } from "../image/preprocess.js";
+import { CLIP_PREPROCESSING } from "../image/preprocess.js";
 import { buildImageReward, type ImageRewardConfig } from "../models/image-reward.js";
 import { batchOf } from "../nn/dimension.js";
 import type { Scope } from "../nn/scope.js";
@@ -15,8 +15,7 @@ import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
 /** Its text inputs are `ids` and `mask`, int64 `[N, maxTextLength]`. */
 export class ImageRewardNetwork implements RewardNetwork {
   readonly imageSize: number;
-  readonly mean = CLIP_MEAN;
-  readonly std = CLIP_STD;
+  readonly preprocessing = CLIP_PREPROCESSING;
 
   constructor(
     readonly config: ImageRewardConfig,

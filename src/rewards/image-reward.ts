@@ -138,7 +138,7 @@ export class ImageReward implements DifferentiableReward {
     const program = await this.#scorer.get();
     const scores = await inBatches(
       images,
-      { size: this.imageSize, batch: this.#parts.batch, signal },
+      { network: this.network, batch: this.#parts.batch, signal },
       async (pixels) => {
         const rows = Array.from({ length: pixels.shape[0]! }, () => prompt);
         const { feeds } = this.network.textFeeds("", rows);

@@ -1,10 +1,10 @@
-/** @file What a reward does to an image before it looks, as differentiable graph: resize, centre crop, normalise. */
+/** @file What a reward does to an image before it looks, as differentiable graph: resize, crop or pad, normalise. */
 
 import { InternalError } from "../errors.js";
-import { clip, constant, div, matMul, slice, sub } from "../graph/builder.js";
+import { clip, constant, div, matMul, pad, slice, sub } from "../graph/builder.js";
 import { formatShape } from "../graph/dims.js";
 import type { Value } from "../graph/types.js";
-import { centreSquare } from "../image/preprocess.js";
+import { fitSquare } from "../image/preprocess.js";
 import { bicubicWeights, rowsFirst } from "../image/resize.js";
 import { float32 } from "../tensor/tensor.js";
 import type { RewardNetwork } from "./contract.js";
@@ -18,27 +18,45 @@ export interface ImageSize {
   readonly width: number;
 }
 
+/** A network as far as its preprocessing goes. */
+type Reader = Pick<RewardNetwork, "imageSize" | "preprocessing">;
+
 /**
  * An image float32 `[N, 3, H, W]` of RGB in [0, 1] to normalised pixels `[N, 3, S, S]` of a reward, as `score()` makes them of bytes but for the
- * rounding to 8 bits: Pillow's antialiased bicubic in Pillow's order of the axes, each as one matrix product of which only what lies inside the centre crop
- * is kept; then (x - mean) / std.
+ * rounding to 8 bits: antialiased bicubic, each axis as one matrix product, then (x - mean) / std.
  *
- * The bicubic overshoots at edges. Pillow cuts what leaves the range of bytes after each pass; here it is cut half a step of a byte outside,
- * so that rounding errors do not take the gradient from plain white and black.
+ * `crop` takes Pillow's order of the axes and keeps only what lies inside the square. The bicubic overshoots at edges: Pillow cuts what leaves the
+ * range of bytes after each pass; here it is cut half a step of a byte outside, so that rounding errors do not take the gradient from plain white and
+ * black. `pad` cuts nothing, as its reference, and fills with black.
  */
-export function preprocessImage(image: Value, size: ImageSize, network: RewardNetwork): Value {
+export function preprocessImage(image: Value, size: ImageSize, network: Reader): Value {
   const { height, width } = size;
   if (image.shape.length !== 4 || image.shape.slice(1).join() !== [3, height, width].join()) {
     throw new InternalError(`image: expected [N,3,${height},${width}], got ${formatShape(image.shape)}`);
   }
-  const side = network.imageSize;
-  const resized = centreSquare(side, size);
-  const { left, top } = resized.window;
-  const columns = (x: Value): Value => resizeAxis(x, 3, resized.width, left, side);
-  const rows = (x: Value): Value => resizeAxis(x, 2, resized.height, top, side);
-  const square = rowsFirst(size, resized) ? columns(rows(image)) : rows(columns(image));
+  const { mean, std, fit } = network.preprocessing;
+  const square = fit === "pad" ? paddedSquare(image, size, network) : croppedSquare(image, size, network);
   const perChannel = (values: readonly number[]): Value => constant(float32([3, 1, 1], Float32Array.from(values)));
-  return div(sub(square, perChannel(network.mean)), perChannel(network.std));
+  return div(sub(square, perChannel(mean)), perChannel(std));
+}
+
+function croppedSquare(image: Value, size: ImageSize, { imageSize: side, preprocessing }: Reader): Value {
+  const resized = fitSquare(preprocessing, side, size);
+  const { left, top } = resized.window;
+  const axis = (x: Value, index: 2 | 3): Value => {
+    const [outSize, first] = index === 2 ? [resized.height, top] : [resized.width, left];
+    const resampled = resizeAxis(x, index, outSize, first, side);
+    return x.shape[index] === outSize ? resampled : clip(resampled, BLACK, WHITE);
+  };
+  return rowsFirst(size, resized) ? axis(axis(image, 2), 3) : axis(axis(image, 3), 2);
+}
+
+function paddedSquare(image: Value, size: ImageSize, { imageSize: side, preprocessing }: Reader): Value {
+  const { width, height, window } = fitSquare(preprocessing, side, size);
+  const resized = resizeAxis(resizeAxis(image, 3, width, 0, width), 2, height, 0, height);
+  const [left, top] = [-window.left, -window.top];
+  if (width === side && height === side) return resized;
+  return pad(resized, [0, 0, top, left, 0, 0, side - height - top, side - width - left]);
 }
 
 /** `count` pixels from `first` on, of the `outSize` that an axis (2 or 3) becomes. */
@@ -54,9 +72,7 @@ function resizeAxis(x: Value, axis: 2 | 3, outSize: number, first: number, count
       matrix[axis === 2 ? i * size + from : from * count + i] = weights[i * taps + t]!;
     }
   }
-  const product =
-    axis === 2
-      ? matMul(constant(float32([count, size], matrix)), x)
-      : matMul(x, constant(float32([size, count], matrix)));
-  return clip(product, BLACK, WHITE);
+  return axis === 2
+    ? matMul(constant(float32([count, size], matrix)), x)
+    : matMul(x, constant(float32([size, count], matrix)));
 }

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { gradient } from "#laurel/autodiff/gradient";
 import { graph, input, reduceSum } from "#laurel/graph/builder";
-import { CLIP_STD, preprocessClip } from "#laurel/image/preprocess";
+import { CLIP_PREPROCESSING, CLIP_STD, preprocessClip } from "#laurel/image/preprocess";
 import { rootScope } from "#laurel/nn/scope";
 import { openClipScore } from "#laurel/rewards/clip-score";
 import type { DifferentiableReward } from "#laurel/rewards/contract";
@@ -46,7 +46,7 @@ function largest(actual: ArrayLike<number>, expected: ArrayLike<number>): number
 async function preprocessed(shape: readonly number[], image: Float32Array, imageSize: number): Promise<Float32Array> {
   const [, , height = 0, width = 0] = shape;
   const x = input("image", "float32", ["N", 3, height, width]);
-  const network = { ...rewards["image-reward"].network, imageSize, mean: [0, 0, 0], std: [1, 1, 1] } as const;
+  const network = { imageSize, preprocessing: { ...CLIP_PREPROCESSING, mean: [0, 0, 0], std: [1, 1, 1] } } as const;
   const program = await device.compile(graph("preprocess", { y: preprocessImage(x, { height, width }, network) }));
   const { y } = await program.run({ image: float32(shape, image) });
   await program.dispose();

@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import { autoencoderFactor } from "../../models/autoencoder-kl.js";
 import { IR_VERSION, OPSET } from "../../onnx/encode.js";
 import { inputName } from "../../rewards/contract.js";
+import type { DescribedTokenizer } from "../../tokenizers/types.js";
 import { sha256File } from "../../util/files.js";
 import type { WeightEntry } from "../../weights/types.js";
 import type { PictureKind, RewardGraphs } from "./graphs.js";
@@ -18,8 +19,10 @@ const RANGES: Readonly<Record<PictureKind, readonly [number, number] | null>> = 
   latents: null,
 };
 const MEANINGS: Readonly<Record<PictureKind, string>> = {
-  pixels: "RGB, resized and cropped to the square that the network reads, then (colour in [0, 1] - mean) / std",
-  image: "RGB in [0, 1]; resize (antialiased bicubic), centre crop and normalisation are part of the model",
+  pixels:
+    "RGB, made the square that the network reads as the rewards' `fit` says, then (colour in [0, 1] - mean) / std",
+  image:
+    "RGB in [0, 1]; resize (antialiased bicubic), centre crop or black borders (`fit`), and normalisation are part of the model",
   latents: "latents as the denoiser has them: the model divides by scalingFactor, decodes, and maps to [0, 1]",
 };
 
@@ -73,18 +76,19 @@ export async function describeBundle(
     },
     rewards: await Promise.all(
       members.map(async ({ name, weight, reward, network }) => {
-        const mask = inputName(name, "mask");
-        const { kind, maxLength } = network.tokenizer.description;
+        const [ids, mask] = [inputName(name, "ids"), inputName(name, "mask")];
+        const { fit, mean, std } = network.preprocessing;
         return {
           name,
           weight,
           range: [reward.range[0], reward.range[1]] as [number, number],
           model: { name: reward.model.name, sources: await digests(network.weights) },
           imageSize: network.imageSize,
-          mean: [...network.mean] as [number, number, number],
-          std: [...network.std] as [number, number, number],
-          tokenizer: { file: tokenizerFile(name), kind, maxLength },
-          inputs: { ids: inputName(name, "ids"), ...(inputs.has(mask) ? { mask } : {}) },
+          mean: [...mean] as [number, number, number],
+          std: [...std] as [number, number, number],
+          fit,
+          tokenizer: described(name, network.tokenizer),
+          inputs: { ...(inputs.has(ids) ? { ids } : {}), ...(inputs.has(mask) ? { mask } : {}) },
         };
       }),
     ),
@@ -95,6 +99,15 @@ export async function describeBundle(
       computedIn: "float32",
     },
   };
+}
+
+function described(
+  name: string,
+  tokenizer: DescribedTokenizer | undefined,
+): RewardManifest["rewards"][number]["tokenizer"] {
+  if (tokenizer === undefined) return null;
+  const { kind, maxLength } = tokenizer.description;
+  return { file: tokenizerFile(name), kind, maxLength };
 }
 
 /** Name and digest of every file that weights are taken from. */

@@ -109,9 +109,9 @@ function decoded(picture: Value, { from, decoder }: GraphOptions): Value {
 
 /** Side of the pixels that all members read. @throws UsageError when they do not read the same */
 function commonPixels(members: readonly Member[]): number {
-  const described = members.map(({ name, network: { imageSize, mean, std } }) => ({
+  const described = members.map(({ name, network: { imageSize, preprocessing } }) => ({
     name,
-    key: JSON.stringify([imageSize, mean, std]),
+    key: JSON.stringify([imageSize, preprocessing]),
     imageSize,
   }));
   const [first, ...others] = described;
@@ -119,6 +119,6 @@ function commonPixels(members: readonly Member[]): number {
   if (odd === undefined) return first!.imageSize;
   throw new UsageError(
     `pixels: expected rewards that read the same pixels, got ${first!.name} with ${first!.imageSize} and ${odd.name} with ${odd.imageSize}, or ` +
-      "another normalisation; an image as input suits both",
+      "otherwise preprocessed; an image as input suits both",
   );
 }

@@ -53,6 +53,7 @@ export async function loadReward(directory: string, options: LoadRewardOptions =
   await checkFiles(root, manifest, options.verify ?? true);
   const tokenizers = await Promise.all(
     manifest.rewards.map(async ({ tokenizer }) => {
+      if (tokenizer === null) return undefined;
       const path = join(root, tokenizer.file);
       const text = await readText(path, { expected: "a tokenizer", limit: TOKENIZER_BYTES });
       return openDescribed(parseJson(text, path) as TokenizerDescription, path);
@@ -103,8 +104,8 @@ export class LoadedReward {
     /** Absolute. */
     readonly directory: string,
     readonly manifest: RewardManifest,
-    /** Of each reward of the manifest. */
-    readonly tokenizers: readonly Tokenizer[],
+    /** Of each reward of the manifest; undefined for one that reads no text. */
+    readonly tokenizers: readonly (Tokenizer | undefined)[],
     private readonly device: Device,
     private readonly ownsDevice: boolean,
   ) {}
@@ -180,13 +181,17 @@ export class LoadedReward {
     if (texts.length !== count) throw new UsageError(`prompts: expected ${count}, one a row, got ${texts.length}`);
     const feeds: Record<string, Tensor> = { [picture.name]: input };
     const warnings: string[] = [];
-    rewards.forEach(({ name, inputs, tokenizer }, i) => {
-      const encodings = encodePrompts(this.tokenizers[i]!, texts);
+    rewards.forEach(({ name, inputs }, i) => {
+      const tokenizer = this.tokenizers[i];
+      if (tokenizer === undefined) return;
+      const encodings = encodePrompts(tokenizer, texts);
       const { maxLength } = tokenizer;
-      feeds[inputs.ids] = stackRows(
-        encodings.map(({ ids }) => ids),
-        maxLength,
-      );
+      if (inputs.ids !== undefined) {
+        feeds[inputs.ids] = stackRows(
+          encodings.map(({ ids }) => ids),
+          maxLength,
+        );
+      }
       if (inputs.mask !== undefined) {
         feeds[inputs.mask] = stackRows(
           encodings.map(({ mask }) => mask),

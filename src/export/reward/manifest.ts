@@ -33,9 +33,12 @@ const member = z.object({
   imageSize: count,
   mean: triple,
   std: triple,
-  tokenizer: z.object({ file: z.string(), kind: z.enum(["word-piece", "byte-pair"]), maxLength: count }),
-  /** Names of the inputs that an encoding's parts are fed to. */
-  inputs: z.object({ ids: z.string(), mask: z.string().optional() }),
+  /** How an image becomes its pixels: the middle of it, or all of it in a black square. */
+  fit: z.enum(["crop", "pad"]).default("crop"),
+  /** Null for a reward that reads no text. */
+  tokenizer: z.object({ file: z.string(), kind: z.enum(["word-piece", "byte-pair"]), maxLength: count }).nullable(),
+  /** Names of the inputs that an encoding's parts are fed to; none without a tokenizer. */
+  inputs: z.object({ ids: z.string().optional(), mask: z.string().optional() }),
 });
 
 const MANIFEST = z.object({

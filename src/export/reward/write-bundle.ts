@@ -171,6 +171,7 @@ async function writeTexts(
   manifest: Omit<RewardManifest, "files">,
 ): Promise<void> {
   for (const { name, network } of members) {
+    if (network.tokenizer === undefined) continue;
     const path = join(directory, tokenizerFile(name));
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, `${JSON.stringify(network.tokenizer.description)}\n`);
