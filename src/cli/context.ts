@@ -12,6 +12,8 @@ export interface ModelSession {
   openBackend(directory: string | null): Promise<ImageBackend>;
   /** The reward in a file or folder, or the one that ships inside. @throws ModelError */
   openReward(path: string | null): Promise<Reward>;
+  /** Any reward by its name or path, of whatever kind. @throws ModelError */
+  openNamedReward(name: string): Promise<Reward>;
   /** Ends the device; what still runs there is stopped. */
   close(): Promise<void>;
 }

@@ -12,6 +12,7 @@ export function openModelSession(): ModelSession {
     programMs: () => device.runMs,
     openBackend: async (directory) => (await models).openBackend(device, directory ?? undefined),
     openReward: async (path) => (await models).openReward(device, path ?? undefined),
+    openNamedReward: async (name) => (await import("../library/named-rewards.js")).openNamedReward(name, device),
     close: () => device.close(),
   };
 }

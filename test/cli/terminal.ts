@@ -22,6 +22,8 @@ export interface Surroundings {
   readonly environment?: Record<string, string>;
   readonly backend?: ProceduralOptions;
   readonly reward?: Reward;
+  /** What `--reward NAME` opens, where it is not `reward`. */
+  readonly rewards?: Readonly<Record<string, Reward>>;
   readonly signal?: AbortSignal;
   readonly stdin?: Terminal["stdin"];
 }
@@ -50,6 +52,10 @@ export async function laurel(args: readonly string[], surroundings: Surroundings
       openReward: async (path) => {
         refuse(path);
         return surroundings.reward ?? createBrightnessReward();
+      },
+      openNamedReward: async (name) => {
+        refuse(name);
+        return surroundings.rewards?.[name] ?? surroundings.reward ?? createBrightnessReward();
       },
       close: async () => undefined,
     }),
