@@ -6,6 +6,7 @@ import { closest } from "../util/closest.js";
 import type { SecretSource } from "../util/secret.js";
 import { readLocated } from "../util/yaml/parse.js";
 import { validateLocated } from "../util/yaml/validate.js";
+import { modelLocation } from "../weights/hub/location.js";
 import { BACKEND_KINDS, type BackendConfig, backendConfigSchema } from "./config.js";
 import { SHIPPED, shippedConfigs } from "./shipped.js";
 
@@ -49,7 +50,7 @@ export function absolutePaths(config: BackendConfig, folder: (keys: readonly Pro
     source?.file === undefined ? source : { ...source, file: path(source.file, key, "file") };
   switch (config.backend) {
     case "local":
-      return config.model === undefined ? config : { ...config, model: path(config.model, "model") };
+      return config.model === undefined ? config : { ...config, model: modelLocation(config.model, folder(["model"])) };
     case "folder":
       return {
         ...config,

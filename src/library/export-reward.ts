@@ -17,6 +17,7 @@ import { temporaryName } from "../util/files.js";
 import { describeSystemError, isMissing } from "../util/read-file.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { resolveWeights } from "../weights/resolve.js";
+import { resolveModel } from "./named-models.js";
 import { expectDifferentiable, openNamedReward } from "./named-rewards.js";
 
 /** A reward of the sum. */
@@ -146,7 +147,8 @@ async function resolveOptions(options: ExportRewardOptions, device: Device): Pro
     throw new UsageError(`model: expected one only for latents, got ${model} for ${from}`);
   }
   const members = await openMembers(options.rewards ?? [{ reward: "image-reward" }], device);
-  const decoder = from === "latents" ? await openDecoder(model ?? EMBEDDED_MODELS.generator) : undefined;
+  const decoder =
+    from === "latents" ? await openDecoder(await resolveModel(model ?? EMBEDDED_MODELS.generator)) : undefined;
   const side = Math.max(...members.map(({ network }) => network.imageSize));
   const size = options.size ?? decoder?.size ?? { width: side, height: side };
   checkSide("width", size.width);

@@ -14,6 +14,7 @@ import type { LoraComponent, LoraNaming } from "../weights/lora/types.js";
 import { readEntry } from "../weights/source.js";
 import type { WeightEntry } from "../weights/types.js";
 import type { DeferredTensor } from "../weights/safetensors.js";
+import { resolveModel } from "./named-models.js";
 
 /** The update of one layer, as {@link inspectLora} tells it. */
 export interface LoraLayerFacts {
@@ -125,5 +126,5 @@ export async function mergeLora(
 ): Promise<ReadonlyMap<LoraComponent, number>> {
   const there = await stat(out).catch(() => undefined);
   if (there !== undefined) throw new UsageError(`${resolve(out)}: expected a new folder, got one that exists`);
-  return mergeLoras(model, loras, out);
+  return mergeLoras(await resolveModel(model), loras, out);
 }

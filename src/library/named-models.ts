@@ -1,9 +1,10 @@
 /** @file Models and rewards by name: what `--model` and `--reward` may say instead of a path. */
 
 import { stat } from "node:fs/promises";
+import { basename, resolve, sep } from "node:path";
 import { UsageError } from "../errors.js";
 import { closest } from "../util/closest.js";
-import type { Environment } from "../util/user-folders.js";
+import { type Environment, hubCacheFolder, laurelCacheFolder } from "../util/user-folders.js";
 import { catalogueNames, findModel, findReward } from "../weights/hub/catalogue.js";
 import {
   type InstalledReward,
@@ -30,17 +31,32 @@ export async function resolveModel(nameOrPath: string, environment: Environment 
 }
 
 /**
- * The parts of the reward of the catalogue with this name (`image-reward-v1.0`), looked for in the cache, without a network.
- * @returns undefined for a path that exists, and for what is no name of the catalogue
+ * The parts of the reward of the catalogue with this name (`image-reward-v1.0`), looked for in the cache, without a network. The path of such a
+ * reward's weights in the cache, as a run's manifest records it, stands for the reward as well.
+ * @returns undefined for any other path, and for what is no name of the catalogue
  * @throws ModelError when the reward was not fetched
  */
 export async function resolveReward(
   name: string,
   environment: Environment = process.env,
 ): Promise<InstalledReward | undefined> {
-  if (await exists(name)) return undefined;
+  if (await exists(name)) return rewardOfWeights(name, environment);
   const entry = await findReward(name);
   return entry === undefined ? undefined : installedReward(entry, environment);
+}
+
+/** The reward whose weights lie at `path`, with the parts that lie elsewhere. */
+async function rewardOfWeights(path: string, environment: Environment): Promise<InstalledReward | undefined> {
+  const places = [hubCacheFolder(environment), laurelCacheFolder(environment)].map((folder) => resolve(folder) + sep);
+  const file = resolve(path);
+  if (!places.some((place) => file.startsWith(place))) return undefined;
+  for (const name of catalogueNames("reward")) {
+    const weights = (await findReward(name))?.parts["weights"];
+    if (weights === undefined || basename(file) !== ("file" in weights ? weights.file : undefined)) continue;
+    const reward = await resolveReward(name, environment);
+    return reward === undefined ? undefined : { ...reward, parts: { ...reward.parts, weights: file } };
+  }
+  return undefined;
 }
 
 /**

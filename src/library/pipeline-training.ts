@@ -8,6 +8,7 @@ import type { PipelinePlan } from "../pipeline/document/plan.js";
 import { exportDocumentSchema, trainSchema } from "../pipeline/document/schema.js";
 import { FINETUNE_METHODS } from "../training/finetune/methods.js";
 import type { FinetuneSettings } from "../training/finetune/settings.js";
+import { modelLocation } from "../weights/hub/location.js";
 import type { ExportRewardOptions } from "./export-reward.js";
 import { REWARD_NAMES } from "./named-rewards.js";
 import type { TrainModelOptions, TrainModelResult } from "./train.js";
@@ -36,7 +37,7 @@ export async function trainedPipeline(document: ReadDocument): Promise<TrainedPi
   const method = FINETUNE_METHODS.find((one) => named?.kind === "scalar" && named.value === one)!;
   const path = (name: string, text: string | undefined): string | undefined =>
     text === undefined ? undefined : resolve(folderOf(originAt(train, [name])), text);
-  const directory = path("model", model);
+  const directory = model === undefined ? undefined : modelLocation(model, folderOf(originAt(train, ["model"])));
   const base = directory === undefined ? document : withModel(document, directory, false);
   const plan = await planDocument(base);
   if (plan.backend.backend !== "local")
@@ -79,11 +80,11 @@ export function exportOf({ content }: ReadDocument, out: string): ExportRewardOp
   return {
     ...rest,
     out: resolve(out, to),
-    model: model === undefined ? undefined : resolve(folder("model"), model),
+    model: model === undefined ? undefined : modelLocation(model, folder("model")),
     rewards: Object.entries(rewards).map(([name, weight]) => ({
       reward: REWARD_NAMES.includes(name)
         ? name
-        : resolve(folderOf(placeAt(content, [key, "rewards", name], true)), name),
+        : modelLocation(name, folderOf(placeAt(content, [key, "rewards", name], true))),
       weight,
     })),
     size: width === undefined || height === undefined ? undefined : { width, height },

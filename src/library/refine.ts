@@ -1,11 +1,11 @@
 /** @file A search for a better prompt as a run of its own: a pipeline of one step, and what its candidates say. */
 
-import { resolve } from "node:path";
 import type { BackendConfig } from "../backends/config.js";
 import { planOf } from "../pipeline/document/load.js";
 import type { OpenSettings, PipelinePlan } from "../pipeline/document/plan.js";
 import type { PipelineCandidate } from "../pipeline/execute/manifest.js";
 import { readPipelineCandidates } from "../pipeline/execute/recover.js";
+import { modelLocation } from "../weights/hub/location.js";
 import { conclude, type Conclusion, type Draw } from "../strategies/refine/conclusion.js";
 
 /** What a search is asked for. */
@@ -45,7 +45,7 @@ export async function planRefinement(request: RefinementRequest): Promise<Pipeli
     seed,
     settings,
     backend,
-    reward: rewardModel === undefined ? undefined : { model: resolve(rewardModel) },
+    reward: rewardModel === undefined ? undefined : { model: modelLocation(rewardModel) },
     steps: [{ refine: { budget, refiner, vocabulary, chat, tokens } }],
   };
   return { ...(await planOf(document, FILE)), file: FILE };

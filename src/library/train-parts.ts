@@ -1,6 +1,5 @@
 /** @file What a fine-tuning run is made of: model, rewards, prompts and data, opened from their names and paths. */
 
-import { resolve } from "node:path";
 import { trainingPrompts } from "../demo/dataset.js";
 import { UsageError } from "../errors.js";
 import type { ModelRecord } from "../pipeline/manifest.js";
@@ -14,7 +13,9 @@ import type { TrainingData } from "../training/finetune/losses.js";
 import type { GuideReward } from "../training/finetune/reward-objective.js";
 import type { FinetuneSettings } from "../training/finetune/settings.js";
 import { openTunedModel, type TunedModel } from "../training/finetune/tuned-model.js";
+import { modelLocation } from "../weights/hub/location.js";
 import { expectModel, modelRecord } from "./models.js";
+import { resolveModel } from "./named-models.js";
 import { expectDifferentiable, openNamedReward, REWARD_NAMES } from "./named-rewards.js";
 import type { TrainRunManifest } from "./train-run.js";
 
@@ -39,7 +40,7 @@ export interface PartSources {
 
 /** The folder of a model that is not the one that ships inside; null for that one. */
 export function ownModel(model: string | undefined): string | null {
-  const path = model === undefined ? EMBEDDED_MODELS.generator : resolve(model);
+  const path = model === undefined ? EMBEDDED_MODELS.generator : modelLocation(model);
   return path === EMBEDDED_MODELS.generator ? null : path;
 }
 
@@ -53,7 +54,7 @@ export async function openParts(
   settings: FinetuneSettings,
   { model, size, opened }: PartSources,
 ): Promise<TrainParts> {
-  const directory = model ?? EMBEDDED_MODELS.generator;
+  const directory = await resolveModel(model ?? EMBEDDED_MODELS.generator);
   const pixels = size?.width === undefined && size?.height === undefined ? undefined : await filledSize(directory, settings, size); // prettier-ignore
   const tuned = await openTunedModel(directory, settings, pixels);
   const open = async (name: string, where: string): Promise<Reward> => {

@@ -14,6 +14,7 @@ import {
 import { DocumentError, type Located, originAt, placeAt } from "../util/yaml/located.js";
 import { readLocated } from "../util/yaml/parse.js";
 import { validateLocated } from "../util/yaml/validate.js";
+import { modelLocation } from "../weights/hub/location.js";
 import { REWARD_NAMES } from "./named-rewards.js";
 
 /** YAML texts by the place they change: `steps`, `optimizer.schedule.learningRate`. */
@@ -73,10 +74,12 @@ function withPaths(settings: FinetuneSettings, located: Located, names: readonly
   const rewards = Object.fromEntries(
     Object.entries(settings.rewards).map(([name, weight]) => {
       const place = placeAt(located, ["rewards", name], true);
-      return [names.includes(name) ? name : resolve(folder(place), name), weight];
+      return [names.includes(name) ? name : modelLocation(name, folder(place)), weight];
     }),
   );
-  const heldOut = settings.heldOut.map((name, i) => (names.includes(name) ? name : path(name, "heldOut", i)));
+  const heldOut = settings.heldOut.map((name, i) =>
+    names.includes(name) ? name : modelLocation(name, folder(originAt(located, ["heldOut", i]))),
+  );
   const common = { rewards, heldOut };
   switch (settings.method) {
     case "refl":

@@ -1,9 +1,9 @@
 /** @file `laurel export reward`: a differentiable reward as a folder of plain ONNX. */
 
-import { resolve } from "node:path";
 import { EXIT, UsageError } from "../../errors.js";
 import { exportReward as write, type ExportRewardOptions, type RewardPart } from "../../library/export-reward.js";
 import { REWARD_NAMES } from "../../library/named-rewards.js";
+import { modelLocation } from "../../weights/hub/location.js";
 import type { Action } from "../context.js";
 import { byteCount, printJson, shownPath } from "../output.js";
 import type { ExportRewardFlags } from "./export-reward.entry.js";
@@ -24,7 +24,7 @@ export const exportReward: Action<ExportRewardFlags> = async ({ terminal, signal
     from,
     size: flags.size === undefined ? undefined : pictureSize(flags.size),
     batch,
-    model: flags.model === undefined ? undefined : resolve(flags.model),
+    model: flags.model === undefined ? undefined : modelLocation(flags.model),
     singleFile,
     force,
     signal,
@@ -47,7 +47,7 @@ function rewardPart(text: string): RewardPart {
   const factor = weight === undefined ? 1 : Number(weight === "" ? Number.NaN : weight);
   if (!Number.isFinite(factor))
     throw new UsageError(`--reward: expected a number as weight, got ${JSON.stringify(weight)}`);
-  return { reward: REWARD_NAMES.includes(name) ? name : resolve(name), weight: factor };
+  return { reward: REWARD_NAMES.includes(name) ? name : modelLocation(name), weight: factor };
 }
 
 /** `512x768`: width and height. */

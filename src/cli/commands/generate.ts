@@ -1,12 +1,12 @@
 /** @file `laurel generate`: best of n candidates for a prompt. */
 
-import { resolve } from "node:path";
 import { MAX_SEED } from "../../backends/contract.js";
 import { UsageError } from "../../errors.js";
 import { isTransparent, toRgb } from "../../image/convert.js";
 import { decodeImageFile } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
 import { startRun } from "../../library/runs.js";
+import { modelLocation } from "../../weights/hub/location.js";
 import { parseLora } from "../../weights/lora/spec.js";
 import type { Action } from "../context.js";
 import type { GenerateFlags } from "./generate.entry.js";
@@ -15,7 +15,7 @@ import { type ModelSources, printResult, withModels, workOn } from "./run-comman
 /** @throws UsageError before any model is opened, as far as the options alone tell. */
 export const generate: Action<GenerateFlags> = async (context, [prompt = ""], flags) => {
   checkFlags(flags);
-  const path = (given: string | undefined): string | null => (given === undefined ? null : resolve(given));
+  const path = (given: string | undefined): string | null => (given === undefined ? null : modelLocation(given));
   const sources = { ...(await generatorOf(flags)), rewardModel: path(flags.rewardModel) };
   const init = await readPicture(flags.init);
   const mask = await readPicture(flags.mask);
@@ -38,12 +38,12 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
 
 /** What is to draw. @throws UsageError for options that do not go together, or a backend that draws nothing */
 async function generatorOf({ backend: name, model }: GenerateFlags): Promise<Pick<ModelSources, "backend" | "model">> {
-  const directory = model === undefined ? null : resolve(model);
+  const directory = model === undefined ? null : modelLocation(model);
   if (name === undefined) return { backend: null, model: directory };
   const { loadBackendConfig } = await import("../../backends/load-config.js");
   const config = await loadBackendConfig(name);
   if (config.backend === "local") {
-    return { backend: null, model: directory ?? (config.model === undefined ? null : resolve(config.model)) };
+    return { backend: null, model: directory ?? config.model ?? null };
   }
   if (model !== undefined)
     throw new UsageError(

@@ -1,12 +1,12 @@
 /** @file `laurel refine`: a search for a prompt that is drawn better. */
 
-import { resolve } from "node:path";
 import { MAX_SEED } from "../../backends/contract.js";
 import { loadBackendConfig } from "../../backends/load-config.js";
 import { UsageError } from "../../errors.js";
 import { startPipeline } from "../../library/pipelines.js";
 import { planRefinement } from "../../library/refine.js";
 import { checkRefiners } from "../../library/refiners.js";
+import { modelLocation } from "../../weights/hub/location.js";
 import type { Action } from "../context.js";
 import type { RefineFlags } from "./refine.entry.js";
 import { withPipelineModels, workOnPipeline } from "./run.js";
@@ -33,7 +33,7 @@ export const refine: Action<RefineFlags> = async (context, [prompt = ""], flags)
   if (backend.backend === "folder") {
     throw new UsageError("--backend: expected a backend that draws, got folder: its pictures exist already");
   }
-  const drawing = model === undefined ? backend : { backend: "local" as const, model: resolve(model) };
+  const drawing = model === undefined ? backend : { backend: "local" as const, model: modelLocation(model) };
   const { negative, promptSyntax, steps, guidance, sampler, width, height, batch } = flags;
   const lora = flags.lora === undefined ? undefined : [...flags.lora];
   const tuning = { lora, loraAnneal: flags.loraAnneal };

@@ -1,10 +1,10 @@
 /** @file `laurel score`: the ranking ImageReward's `inference_rank` gives, for image files. */
 
-import { resolve } from "node:path";
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
 import { findImages } from "../../image/find-images.js";
 import { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "../../library/score-files.js";
 import { unlessAborted } from "../../util/abort.js";
+import { modelLocation } from "../../weights/hub/location.js";
 import type { Action, CommandContext } from "../context.js";
 import { palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
@@ -44,7 +44,7 @@ async function scoreWith(
   const progress = await openProgress(terminal, { quiet, unit: "images" });
   try {
     return await useSession(context, async (session) => {
-      const path = flags.rewardModel === undefined ? null : resolve(flags.rewardModel);
+      const path = flags.rewardModel === undefined ? null : modelLocation(flags.rewardModel);
       const reward = await unlessAborted(session.openReward(path), signal);
       const onScored: ScoreFilesOptions["onScored"] = (file) => {
         if (flags.jsonl === true) terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...file })}\n`);

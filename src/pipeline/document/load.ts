@@ -18,6 +18,7 @@ import {
 import { fromValue } from "../../util/yaml/from-value.js";
 import { readLocated } from "../../util/yaml/parse.js";
 import { validateLocated } from "../../util/yaml/validate.js";
+import { modelLocation } from "../../weights/hub/location.js";
 import { formatLora, parseLora } from "../../weights/lora/spec.js";
 import { checkMatrix, checkSamplers, checkSteps, checkStrength } from "./checks.js";
 import { planFiles } from "./files.js";
@@ -140,7 +141,10 @@ class Loader {
       files,
       backend,
       reward: {
-        model: document.reward?.model === undefined ? null : this.#path(["reward", "model"], document.reward.model),
+        model:
+          document.reward?.model === undefined
+            ? null
+            : modelLocation(document.reward.model, this.#folder(["reward", "model"])),
       },
       concurrency: document.concurrency?.items,
       budget: document.budget ?? {},
