@@ -65,7 +65,9 @@ export {
 export { type ImageSize, preprocessImage } from "./rewards/preprocess-graph.js";
 export { ImageReward, type ImageRewardOptions, openImageReward } from "./rewards/image-reward.js";
 export { ClipScore, type ClipScoreOptions, openClipScore } from "./rewards/clip-score.js";
+export type { BlipTextConfig, BlipVisionConfig } from "./models/blip-config.js";
 export type { ImageRewardConfig } from "./models/image-reward-config.js";
+export type { LinearHead } from "./models/linear-head.js";
 export type { ClipConfig, ClipVisionConfig } from "./models/clip.js";
 export type { ClipTextConfig } from "./models/clip-text.js";
 export {

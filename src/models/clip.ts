@@ -1,6 +1,6 @@
 /** @file CLIPModel of transformers: the dual encoder whose cosine is the CLIP score. */
 
-import { reshape, slice } from "../graph/builder.js";
+import { gemm, reshape, slice } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { batchOf, staticSize, toRows } from "../nn/dimension.js";
 import { linear } from "../nn/linear.js";
@@ -24,6 +24,11 @@ export interface ClipConfig {
   readonly text: ClipTextConfig;
   readonly vision: ClipVisionConfig;
   readonly projection: number;
+  /**
+   * How the two projections are stored: `linear` as transformers', `<name>.weight` `[projection, width]`; `matrix` as OpenCLIP's, `<name>`
+   * `[width, projection]`.
+   */
+  readonly projections: "linear" | "matrix";
 }
 
 /** Keys a dual encoder's file may hold beyond its parameters. */
@@ -39,7 +44,7 @@ export function parseClipConfig(json: unknown, where: string): ClipConfig {
   reader.only("model_type", "clip");
   const text = parseClipTextConfig(reader.raw("text_config") ?? {}, `${where}: text_config`);
   const vision = parseClipVisionConfig(reader.raw("vision_config") ?? {}, `${where}: vision_config`);
-  return reader.finish({ text, vision, projection: reader.integer("projection_dim", 512) });
+  return reader.finish({ text, vision, projection: reader.integer("projection_dim", 512), projections: "linear" });
 }
 
 function parseClipVisionConfig(json: unknown, where: string): ClipVisionConfig {
@@ -61,7 +66,7 @@ function parseClipVisionConfig(json: unknown, where: string): ClipVisionConfig {
 /** The projected text embedding `[N, projection]` (not normalised) of int64 `ids` `[N, L]`: `get_text_features`. */
 export function buildClipTextEmbedding(scope: Scope, config: ClipConfig, ids: Value): Value {
   const { pooled } = buildClipText(scope, config.text, ids);
-  return linear(scope.at("text_projection"), pooled, config.projection, { bias: false });
+  return project(scope, config, "text_projection", pooled);
 }
 
 /** The projected image embedding `[N, projection]` (not normalised) of normalised `pixels` `[N, 3, S, S]`: `get_image_features`. */
@@ -84,7 +89,13 @@ export function buildClipImageEmbedding(scope: Scope, config: ClipConfig, pixels
   const encoded = reshape(buildClipEncoder(model, vision, { rows, batch, length }), [batch, length, vision.width]);
   const first = reshape(slice(encoded, 1, 0, 1), [batch, vision.width]);
   const pooled = layerNorm(model.at("post_layernorm"), first, vision.epsilon);
-  return linear(scope.at("visual_projection"), pooled, config.projection, { bias: false });
+  return project(scope, config, "visual_projection", pooled);
+}
+
+function project(scope: Scope, { projection, projections }: ClipConfig, name: string, state: Value): Value {
+  return projections === "matrix"
+    ? gemm(state, scope.parameter(name, [staticSize(state, 1, name), projection]))
+    : linear(scope.at(name), state, projection, { bias: false });
 }
 
 /** The learnt logarithm of the logits' scale, a scalar parameter. */

@@ -1,96 +1,26 @@
 /** @file ImageReward: from normalised pixels and prompt tokens to the score. */
 
-import { add, cast, div, mul, reshape, slice, split, sub } from "../graph/builder.js";
+import { div, reshape, sub } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
-import type { Tokens } from "../nn/attention.js";
-import { attend, attention, BERT_PROJECTIONS } from "../nn/attention.js";
-import { batchOf, staticSize, toRows } from "../nn/dimension.js";
-import { feedForward } from "../nn/feed-forward.js";
-import { embedding, linear } from "../nn/linear.js";
-import { layerNorm } from "../nn/norm.js";
-import { patchTokens } from "../nn/patch-tokens.js";
+import { batchOf } from "../nn/dimension.js";
 import type { Scope } from "../nn/scope.js";
+import { type BlipTextInputs, buildBlipText, buildBlipVision } from "./blip.js";
 import type { ImageRewardConfig } from "./image-reward-config.js";
+import { buildLinearHead } from "./linear-head.js";
 
 export { IMAGE_REWARD_IGNORED_KEYS, imageRewardConfig } from "./image-reward-config.js";
 export type { ImageRewardConfig } from "./image-reward-config.js";
 
-const VISION_EPSILON = 1e-6;
-
 /** What the score is computed from. */
-export interface ImageRewardInputs {
+export interface ImageRewardInputs extends BlipTextInputs {
   /** `[N, 3, S, S]`, normalised as CLIP's images. */
   readonly pixels: Value;
-  /** int64 `[N, L]`, the prompt's WordPiece ids, [CLS] first. */
-  readonly ids: Value;
-  /** int64 `[N, L]`, 1 for the prompt's tokens and 0 for padding. */
-  readonly mask: Value;
 }
 
 /** The scores `[N]`: roughly standard normal for natural prompts and images. */
 export function buildImageReward(scope: Scope, config: ImageRewardConfig, inputs: ImageRewardInputs): Value {
-  const image = buildVision(scope.at("blip", "visual_encoder"), config.vision, inputs.pixels);
-  let state = buildText(scope.at("blip", "text_encoder"), config.text, inputs, image);
-  for (const { index, width } of config.head) {
-    // No activation between the layers: as released.
-    state = linear(scope.at("mlp", "layers", index), state, width);
-  }
-  return div(sub(reshape(state, [batchOf(inputs.ids)]), config.scoreMean), config.scoreStd);
-}
-
-/** BLIP's pre-norm vision transformer with one joint projection for queries, keys and values; all its tokens after the last norm. */
-function buildVision(scope: Scope, config: ImageRewardConfig["vision"], pixels: Value): Tokens {
-  const { width, heads, patchSize, imageSize, inner } = config;
-  const count = 1 + (imageSize / patchSize) ** 2;
-  const projection = scope.at("patch_embed", "proj");
-  const embedded = patchTokens(pixels, {
-    imageSize,
-    weight: projection.parameter("weight", [width, 3, patchSize, patchSize]),
-    bias: projection.parameter("bias", [width]),
-    classToken: reshape(scope.parameter("cls_token", [1, 1, width]), [1, width]),
-    positions: reshape(scope.parameter("pos_embed", [1, count, width]), [count, width]),
-  });
-  const tokens = { batch: batchOf(pixels), length: staticSize(embedded, 1, "image tokens") };
-  let rows = toRows(embedded, "image tokens");
-  for (let index = 0; index < config.layers; index++) {
-    const block = scope.at("blocks", index);
-    const normed = layerNorm(block.at("norm1"), rows, VISION_EPSILON);
-    const joint = linear(block.at("attn", "qkv"), normed, 3 * width);
-    const [query, key, value] = split(joint, [width, width, width], 1) as [Value, Value, Value];
-    const mixed = attend(scope.mode, { ...tokens, rows: query }, key, value, tokens.length, { heads });
-    rows = add(rows, linear(block.at("attn", "proj"), mixed, width));
-    const widened = layerNorm(block.at("norm2"), rows, VISION_EPSILON);
-    rows = add(rows, feedForward(block.at("mlp"), widened, { inner, activation: "gelu" }));
-  }
-  return { ...tokens, rows: layerNorm(scope.at("norm"), rows, VISION_EPSILON) };
-}
-
-/** BERT, post-norm, with cross-attention to the image in every layer; the state of the first token, `[N, width]`. */
-function buildText(scope: Scope, config: ImageRewardConfig["text"], inputs: ImageRewardInputs, image: Tokens): Value {
-  const { width, epsilon, heads } = config;
-  const { ids } = inputs;
-  const [batch, length] = [batchOf(ids), staticSize(ids, 1, "prompt ids")];
-  const embeddings = scope.at("embeddings");
-  const words = embedding(embeddings.at("word_embeddings"), ids, config.vocabulary, width);
-  const positions = embeddings.at("position_embeddings").parameter("weight", [config.maxPositions, width]);
-  let rows = layerNorm(
-    embeddings.at("LayerNorm"),
-    toRows(add(words, slice(positions, 0, 0, length)), "prompt"),
-    epsilon,
-  );
-  // (1 - mask) * -10000, for every head and query.
-  const padding = mul(sub(cast(inputs.mask, "float32"), 1), 10000);
-  const mask = reshape(padding, [batch, 1, 1, length]);
-  const normed = (layer: Scope, state: Value, change: Value): Value =>
-    layerNorm(layer.at("output", "LayerNorm"), add(change, state), epsilon);
-  for (let index = 0; index < config.layers; index++) {
-    const layer = scope.at("encoder", "layer", index);
-    const own = layer.at("attention");
-    rows = normed(own, rows, attention(own, BERT_PROJECTIONS, { rows, batch, length }, undefined, { heads, mask }));
-    const cross = layer.at("crossattention");
-    rows = normed(cross, rows, attention(cross, BERT_PROJECTIONS, { rows, batch, length }, image, { heads }));
-    const names = ["intermediate.dense", "output.dense"] as const;
-    rows = normed(layer, rows, feedForward(layer, rows, { inner: config.inner, activation: config.activation, names }));
-  }
-  return reshape(slice(reshape(rows, [batch, length, width]), 1, 0, 1), [batch, width]);
+  const image = buildBlipVision(scope.at("blip", "visual_encoder"), config.vision, inputs.pixels);
+  const state = buildBlipText(scope.at("blip", "text_encoder"), config.text, inputs, image);
+  const head = buildLinearHead(scope.at("mlp", "layers"), config.head, state);
+  return div(sub(reshape(head, [batchOf(inputs.ids)]), config.scoreMean), config.scoreStd);
 }
