@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { STARTERS } from "#laurel/cli/commands/init.entry";
 import { withFiles } from "../pipeline/document/bad-document.js";
 import { finish, start } from "./processes.js";
@@ -209,6 +210,32 @@ it("refl trains, and draws from the same seeds without and with what came of it"
     const text = await readFile(join(directory, "plan.json"), "utf8");
     expect(text).toContain(JSON.stringify(training.result.path));
     expect((await readdir(join(folder, "runs"))).length).toBe(2);
+  });
+});
+
+it("refl goes on after kill -9 in the middle of its training, to the same weights", { timeout: 240_000 }, async () => {
+  await withFiles({}, async (folder) => {
+    const more = ["--set", "updates=4", "--set", "every=4", "--set", "train.settings.checkpointEvery=1"];
+    const args = (out: string): string[] => ["run", join(ROOT, "pipelines/refl.yaml"), ...TRAINING, ...more, "--out", out, "--json", "--quiet"]; // prettier-ignore
+    const weights = async (stdout: string): Promise<Buffer> =>
+      readFile((JSON.parse(stdout) as { training: { result: { path: string } } }).training.result.path);
+    const whole = await finish(start(args("whole"), { cwd: folder }));
+    expect(whole).toMatchObject({ code: 0, stderr: "" });
+
+    const killed = start(args("killed"), { cwd: folder });
+    const runs = join(folder, "killed");
+    const found = async (file: string): Promise<string | undefined> => {
+      const names = await readdir(runs).catch(() => []);
+      return names.map((name) => join(runs, name, file)).find((path) => existsSync(path));
+    };
+    await vi.waitUntil(() => found("checkpoint.safetensors"), { timeout: 120_000, interval: 20 });
+    killed.kill("SIGKILL");
+    await finish(killed);
+    const training = dirname((await found("checkpoint.safetensors"))!);
+    const resumed = await finish(start(["resume", training, "--json", "--quiet"], { cwd: folder }));
+    expect(resumed).toMatchObject({ code: 0, stderr: "" });
+    expect((await weights(resumed.stdout)).equals(await weights(whole.stdout))).toBe(true);
+    expect((await readdir(runs)).length).toBe(2);
   });
 });
 
