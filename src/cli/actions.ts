@@ -24,6 +24,8 @@ export const ACTIONS: {
   "export preferences": async () => (await import("./commands/export-preferences.js")).exportPreferences,
   "export images": async () => (await import("./commands/export-images.js")).exportImages,
   "export reward": async () => (await import("./commands/export-reward.js")).exportReward,
+  "eval preferences": async () => (await import("./commands/eval-preferences.js")).evalPreferences,
+  "eval models": async () => (await import("./commands/eval-models.js")).evalModels,
   "lora inspect": async () => (await import("./commands/lora-inspect.js")).loraInspect,
   "lora convert": async () => (await import("./commands/lora-convert.js")).loraConvert,
   "lora merge": async () => (await import("./commands/lora-merge.js")).loraMerge,

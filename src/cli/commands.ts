@@ -7,6 +7,8 @@ import { DEMO_FINETUNE } from "./commands/demo-finetune.entry.js";
 import { DEMO_REFINE } from "./commands/demo-refine.entry.js";
 import { DEMO_TRAIN } from "./commands/demo-train.entry.js";
 import { DOCTOR } from "./commands/doctor.entry.js";
+import { EVAL_MODELS } from "./commands/eval-models.entry.js";
+import { EVAL_PREFERENCES } from "./commands/eval-preferences.entry.js";
 import { EXPORT_IMAGES } from "./commands/export-images.entry.js";
 import { EXPORT_PREFERENCES } from "./commands/export-preferences.entry.js";
 import { EXPORT_REWARD } from "./commands/export-reward.entry.js";
@@ -47,6 +49,8 @@ export const COMMANDS = {
   "export preferences": EXPORT_PREFERENCES,
   "export images": EXPORT_IMAGES,
   "export reward": EXPORT_REWARD,
+  "eval preferences": EVAL_PREFERENCES,
+  "eval models": EVAL_MODELS,
   "lora inspect": LORA_INSPECT,
   "lora convert": LORA_CONVERT,
   "lora merge": LORA_MERGE,
@@ -80,6 +84,14 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
       "laurel export preferences RUN OTHER --margin 0.5 --out pairs.parquet",
       "laurel export images RUN --top-k 4 --out good",
       "laurel export reward --out reward",
+    ],
+  },
+  eval: {
+    heading: "Pictures",
+    summary: "measure how well rewards agree with people",
+    examples: [
+      "laurel eval preferences data/test.json --images data/test_images --reward image-reward-v1.0",
+      "laurel eval models people.csv --prompts benchmark-prompts.json --images generations --reward image-reward-v1.0",
     ],
   },
   lora: {
