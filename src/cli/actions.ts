@@ -34,6 +34,7 @@ export const ACTIONS: {
   "train dpo": async () => (await import("./commands/train.js")).train("dpo"),
   "train sft": async () => (await import("./commands/train.js")).train("sft"),
   models: async () => (await import("./commands/models.js")).models,
+  "verify image-reward": async () => (await import("./commands/verify-image-reward.js")).verifyImageReward,
   doctor: async () => (await import("./commands/doctor.js")).doctor,
   completion: async () => (await import("./commands/completion.js")).completion,
   "demo evaluate": async () => (await import("./commands/demo-evaluate.js")).demoEvaluate,

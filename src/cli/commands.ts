@@ -29,6 +29,7 @@ import { RUNS_SHOW } from "./commands/runs-show.entry.js";
 import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
 import { TRAIN_DPO, TRAIN_DRAFT, TRAIN_REFL, TRAIN_SFT } from "./commands/train.entry.js";
+import { VERIFY_IMAGE_REWARD } from "./commands/verify-image-reward.entry.js";
 import type { GroupDeclaration } from "./declare.js";
 
 /** Every command; a name of two words is a command of a group. */
@@ -60,6 +61,7 @@ export const COMMANDS = {
   "train sft": TRAIN_SFT,
   models: MODELS,
   doctor: DOCTOR,
+  "verify image-reward": VERIFY_IMAGE_REWARD,
   completion: COMPLETION,
   "demo evaluate": DEMO_EVALUATE,
   "demo finetune": DEMO_FINETUNE,
@@ -102,6 +104,11 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
       "laurel lora convert tuned.safetensors --to kohya --out tuned-kohya.safetensors",
       "laurel lora merge --lora tuned.safetensors:0.8 --out merged",
     ],
+  },
+  verify: {
+    heading: "Installation",
+    summary: "check published models against the figures that were published with them",
+    examples: ["laurel verify image-reward"],
   },
   train: {
     heading: "Training",
