@@ -7,12 +7,13 @@ import { dtypeCode } from "../graph/dtype-codes.js";
 import { OP_ATTRIBUTES } from "../graph/op-attributes.js";
 import type { AttributeKind } from "../graph/op-attributes.js";
 import { attributesOf, OPS } from "../graph/op-table.js";
-import type { AttributeValue, Graph, Node, Value, ValueType } from "../graph/types.js";
+import type { AttributeValue, Graph, Node, OpType, Value, ValueType } from "../graph/types.js";
 import { byteSize } from "../tensor/dtype.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { elementCount } from "../tensor/tensor.js";
 import type { WeightEntry, WeightRef } from "../weights/types.js";
 import { isWeightEntry } from "../weights/types.js";
+import { type NodeWriter, type Substitutable, substituteOf } from "./substitutes.js";
 import { ATTRIBUTE_TYPE, EXTERNAL, writeModelProto } from "./schema.js";
 import type { AttributeProto, EntryProto, NodeProto, TensorProto, ValueInfoProto } from "./schema.js";
 
@@ -33,6 +34,8 @@ export interface EncodeOptions {
   readonly folder?: string;
   /** Only operators of ONNX itself, for other runtimes. @throws InternalError for a graph that needs more. @default false */
   readonly standard?: boolean;
+  /** Operators of ONNX Runtime to write with others, where an execution provider computes them wrongly. @default none */
+  readonly substituted?: ReadonlySet<Substitutable>;
   /** Strings stored with the model. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
@@ -86,12 +89,11 @@ function encodeAttribute(name: string, kind: AttributeKind, value: AttributeValu
   }
 }
 
-function encodeAttributes(node: Node): AttributeProto[] {
-  const kinds: Readonly<Record<string, AttributeKind>> = OP_ATTRIBUTES[node.op];
-  return Object.entries(attributesOf(node)).flatMap(([name, value]) => {
+function encodeAttributes(op: OpType, attributes: Readonly<Record<string, AttributeValue | undefined>>, where: string) {
+  const kinds: Readonly<Record<string, AttributeKind>> = OP_ATTRIBUTES[op];
+  return Object.entries(attributes).flatMap(([name, value]) => {
     const kind = kinds[name];
-    if (kind === undefined)
-      throw new InternalError(`${node.op} at ${node.origin}: expected a known attribute, got ${name}`);
+    if (kind === undefined) throw new InternalError(`${op} at ${where}: expected a known attribute, got ${name}`);
     return value === undefined ? [] : [encodeAttribute(name, kind, value)];
   });
 }
@@ -133,7 +135,7 @@ class Encoder {
     }
   }
 
-  /** The name of an initializer, behind a Cast where the file holds another dtype. */
+  /** The name of an initializer, behind a Transpose and a Cast where the file holds it so. */
   #weight(name: string, value: Value): string {
     const weight = this.options.weights?.get(name) as WeightRef;
     const shape = value.shape as readonly number[];
@@ -143,13 +145,20 @@ class Encoder {
     const bytes = elementCount(weight.shape) * byteSize(weight.dtype);
     const given = isWeightEntry(weight) ? weight.length : weight.data.byteLength;
     if (given !== bytes) this.#problems.push(`weight ${name}: expected ${bytes} bytes, got ${given}`);
-    const stored = weight.dtype === value.dtype ? name : `${name}%${weight.dtype}`;
+    const inOrder = weight.dtype === value.dtype ? name : `${name}%${weight.dtype}`;
+    const transposed = isWeightEntry(weight) && weight.transposed === true;
+    const stored = transposed ? `${inOrder}%transposed` : inOrder;
+    const dims = transposed ? [...shape].reverse() : shape;
     this.initializers.push(
-      isWeightEntry(weight) ? external(stored, weight, shape, this.options.folder) : embedded(stored, weight, shape),
+      isWeightEntry(weight) ? external(stored, weight, dims, this.options.folder) : embedded(stored, weight, dims),
     );
-    if (stored !== name) {
+    if (transposed) {
+      const attribute = [encodeAttribute("perm", "ints", [1, 0])];
+      this.nodes.push({ input: [stored], output: [inOrder], name: `Transpose ${name}`, opType: "Transpose", attribute }); // prettier-ignore
+    }
+    if (inOrder !== name) {
       const attribute = [encodeAttribute("to", "int", dtypeCode(value.dtype))];
-      this.nodes.push({ input: [stored], output: [name], name: `Cast ${name}`, opType: "Cast", attribute });
+      this.nodes.push({ input: [inOrder], output: [name], name: `Cast ${name}`, opType: "Cast", attribute });
     }
     return name;
   }
@@ -178,51 +187,51 @@ class Encoder {
   }
 
   #node(node: Node): void {
+    const { standard = false, substituted } = this.options;
     const domain = OPS[node.op].domain;
-    if (domain !== undefined && this.options.standard === true) {
-      if (node.op !== "FusedMatMul") {
-        throw new InternalError(
-          `graph ${this.graph.name}: expected operators of ONNX alone, got ${node.op} (${node.origin})`,
-        );
-      }
-      this.#plainProduct(node as Node<"FusedMatMul">);
-      return;
+    const plain = standard ? domain !== undefined : substituted?.has(node.op as Substitutable) === true;
+    const substitute = plain ? substituteOf(node.op) : undefined;
+    if (substitute !== undefined) return substitute(this.#writer(node), node);
+    if (plain) {
+      throw new InternalError(
+        `graph ${this.graph.name}: expected operators of ONNX alone, got ${node.op} (${node.origin})`,
+      );
     }
     const input = node.inputs.map((value) => (value === undefined ? "" : this.#nameOf(value)));
     while (input.at(-1) === "") input.pop();
-    this.nodes.push({
-      input,
-      output: node.outputs.map((value) => this.#nameOf(value)),
-      // ONNX Runtime's messages quote the name: it says where the model code built the node.
-      name: `${node.op}#${this.nodes.length} (${node.origin})`,
-      opType: node.op,
-      ...(domain === undefined ? {} : { domain }),
-      attribute: encodeAttributes(node),
-    });
+    const output = node.outputs.map((value) => this.#nameOf(value));
+    this.#push(node.op, node, input, output, attributesOf(node));
   }
 
-  /** alpha A' B' as Transpose, MatMul and Mul. */
-  #plainProduct(node: Node<"FusedMatMul">): void {
-    const { transA, transB, alpha } = node.attributes;
-    const own = this.#nameOf(node.outputs[0] as Value);
-    const push = (opType: string, input: string[], output: string, attribute: AttributeProto[] = []): string => {
-      this.nodes.push({ input, output: [output], name: `${opType}#${this.nodes.length} (${node.origin})`, opType, attribute }); // prettier-ignore
-      return output;
+  /** Writes nodes in the place of one. */
+  #writer(node: Node): NodeWriter {
+    return {
+      nameOf: (value) => this.#nameOf(value),
+      constant: (tensor) => this.#constant(tensor),
+      push: (op, inputs, attributes = {}, output = `%${this.#count++}`) => {
+        this.#push(op, node, [...inputs], [output], attributes);
+        return output;
+      },
     };
-    const operand = (value: Value, transposed: boolean): string => {
-      const name = this.#nameOf(value);
-      if (!transposed) return name;
-      const perm = value.shape.map((_, axis) => axis);
-      perm.push(...perm.splice(-2).reverse());
-      return push("Transpose", [name], `%${this.#count++}`, [encodeAttribute("perm", "ints", perm)]);
-    };
-    const [a, b] = node.inputs as readonly [Value, Value];
-    const operands = [operand(a, transA === 1), operand(b, transB === 1)];
-    const product = push("MatMul", operands, alpha === 1 ? own : `%${this.#count++}`);
-    if (alpha !== 1) {
-      const factor = { dtype: "float32", shape: [], data: Float32Array.of(alpha) } as const;
-      push("Mul", [product, this.#constant(factor)], own);
-    }
+  }
+
+  #push(
+    op: OpType,
+    { origin }: Node,
+    input: string[],
+    output: string[],
+    attributes: Readonly<Record<string, AttributeValue | undefined>>,
+  ): void {
+    const { domain } = OPS[op];
+    this.nodes.push({
+      input,
+      output,
+      // ONNX Runtime's messages quote the name: it says where the model code built the node.
+      name: `${op}#${this.nodes.length} (${origin})`,
+      opType: op,
+      ...(domain === undefined ? {} : { domain }),
+      attribute: encodeAttributes(op, attributes, origin),
+    });
   }
 }
 

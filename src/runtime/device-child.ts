@@ -3,11 +3,16 @@
 import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Reply, Request } from "./messages.js";
+import { END_OF_LOG, type Reply, type Request } from "./messages.js";
 import { watchForStall } from "./stall.js";
 
 const PROGRAM = fileURLToPath(new URL("./device-process.js", import.meta.url));
 const STDERR_KEPT = 2000;
+/** ONNX Runtime's log (1.30, session_state.cc): where the nodes named on the lines that follow were placed, and such a line. */
+const PLACED = /VerifyEachNodeIsAssignedToAnEp\]\s+(?:All nodes|Node\(s\)) placed on \[(\w+?)ExecutionProvider\]/;
+const NODE = /VerifyEachNodeIsAssignedToAnEp\]\s+(\w+) \(/;
+/** Lines of its log that are neither warnings nor errors. */
+const CHATTER = /\[[VIW]:onnxruntime:/;
 /** Without it ONNX Runtime 1.29 and newer reports names and hashes of models to Microsoft, and leaves a log in the temporary folder. */
 const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: "1" };
 /**
@@ -33,6 +38,13 @@ export class DeviceChild {
   #pending: Pending | undefined;
   #death: string | undefined;
   #stderr = "";
+  /** The last line of the standard error, as far as it has come. */
+  #line = "";
+  /** Names of operators that ONNX Runtime said it placed on the cpu, since the last end of a log. */
+  #onCpu = new Set<string>();
+  #placing = false;
+  readonly #logs: ReadonlySet<string>[] = [];
+  #onLog: (() => void) | undefined;
   #endWatch: () => void = () => undefined;
 
   /** @param stallMs A process that was asked and takes no processor time for so long is ended. */
@@ -49,9 +61,7 @@ export class DeviceChild {
     });
     this.#process.on("error", (error) => this.#die(error.message));
     this.#process.on("exit", (code, signal) => this.#die(signal ?? `exit code ${code}`));
-    this.#process.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
-    });
+    this.#process.stderr?.setEncoding("utf8").on("data", (text: string) => this.#read(text));
     this.#hold(false);
   }
 
@@ -81,10 +91,41 @@ export class DeviceChild {
     });
   }
 
+  /** Operators that the program compiled last runs on the cpu. Ask once for each reply that says that there are some. */
+  async fallbacks(): Promise<ReadonlySet<string>> {
+    while (this.#logs.length === 0) {
+      if (this.#death !== undefined) throw new DeviceDeath(this.#death);
+      this.#hold(true);
+      await new Promise<void>((resolve) => (this.#onLog = resolve));
+    }
+    this.#hold(false);
+    return this.#logs.shift() as ReadonlySet<string>;
+  }
+
   /** Ends the process at once, also in the middle of a native call. */
   kill(): void {
     this.#process.kill("SIGKILL");
     this.#die("SIGKILL");
+  }
+
+  /** Keeps what is said in earnest; of what is told at the lowest level, only where operators were placed. */
+  #read(text: string): void {
+    const lines = (this.#line + text).split("\n");
+    this.#line = lines.pop()!;
+    for (const line of lines) {
+      const place = PLACED.exec(line);
+      const node = NODE.exec(line);
+      if (place !== null) this.#placing = place[1] === "CPU";
+      else if (node !== null && this.#placing) this.#onCpu.add(node[1]!);
+      else if (line === END_OF_LOG) this.#endLog();
+      else if (!CHATTER.test(line)) this.#stderr = `${this.#stderr}${line}\n`.slice(-STDERR_KEPT);
+    }
+  }
+
+  #endLog(): void {
+    this.#logs.push(this.#onCpu);
+    [this.#onCpu, this.#placing] = [new Set(), false];
+    this.#onLog?.();
   }
 
   #stalled(): void {
@@ -94,10 +135,11 @@ export class DeviceChild {
 
   #die(reason: string): void {
     if (this.#death !== undefined) return;
-    const lines = this.#stderr.trim().split("\n");
+    const lines = (this.#stderr + this.#line).trim().split("\n");
     const said = lines.findLast((line) => /error|memory/i.test(line)) ?? lines.at(-1) ?? "";
     this.#death = said === "" ? reason : `${reason}: ${said.trim()}`;
     if (this.#process.connected) this.#process.disconnect();
+    this.#onLog?.();
     this.#settle()?.reject(new DeviceDeath(this.#death));
   }
 

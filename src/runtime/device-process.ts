@@ -1,5 +1,6 @@
 /** @file The program of a device process: it owns ONNX Runtime's sessions and the bound tensors, and answers its parent. */
 
+import { writeSync } from "node:fs";
 import { parse } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -7,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import type { DType } from "../tensor/dtype.js";
 import type { Tensor } from "../tensor/tensor.js";
-import type { BoundType, Reply, Request, ResultOf } from "./messages.js";
+import { type BoundType, END_OF_LOG, type Reply, type Request, type ResultOf } from "./messages.js";
 
 /** What a module called by `Device.invoke` works on. */
 export interface InvokeContext {
@@ -49,18 +50,23 @@ function create(
     : ort.InferenceSession.create(model, options);
 }
 
-async function compile(request: Extract<Request, { kind: "compile" }>): Promise<void> {
-  const { model } = request;
-  const session = await create(model, {
-    executionProviders: ["cpu"],
-    graphOptimizationLevel: request.once ? "extended" : "all",
+type CompileRequest = Extract<Request, { kind: "compile" }>;
+
+function sessionOptions(request: CompileRequest, fallback: boolean): ort.InferenceSession.SessionOptions {
+  const { model, provider } = request;
+  // Other providers than the cpu read no half-precision weights on all hardware: there, casts are always folded.
+  const once = request.once && provider === "cpu";
+  return {
+    executionProviders: [provider],
+    graphOptimizationLevel: once ? "extended" : "all",
     executionMode: "sequential",
     intraOpNumThreads: request.threads,
     // Planned memory makes a network no faster, and takes up to twice as much where gradients keep activations alive.
     enableMemPattern: false,
     enableCpuMemArena: request.keepsMemory,
     ...(request.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: request.profile }),
-    logSeverityLevel: 3,
+    // Placements of nodes are told at the lowest level alone.
+    logSeverityLevel: fallback && provider !== "cpu" ? 0 : provider === "cpu" ? 3 : 4,
     extra: {
       session: {
         // Weights lie where their checkpoint lies, given relative to the root of the file system.
@@ -69,13 +75,35 @@ async function compile(request: Extract<Request, { kind: "compile" }>): Promise<
           : { model_external_initializers_file_folder_path: parse(process.cwd()).root }),
         // Sessions run one at a time: the threads of one must not spin into the run of the next.
         force_spinning_stop: "1",
-        ...(request.once ? { disable_prepacking: "1" } : {}),
+        ...(once ? { disable_prepacking: "1" } : {}),
+        ...(fallback ? {} : { disable_cpu_ep_fallback: "1" }),
       },
-      ...(request.once ? { optimization: { disable_specified_optimizers: "ConstantFolding" } } : {}),
+      ...(once ? { optimization: { disable_specified_optimizers: "ConstantFolding" } } : {}),
     },
-  });
+  };
+}
+
+/** What ONNX Runtime says, before it has loaded weights, of a model that a provider cannot run alone. */
+const NEEDS_FALLBACK = "fallback to CPU EP has been explicitly disabled";
+
+async function compile(request: CompileRequest): Promise<ResultOf["compile"]> {
+  const { model, provider } = request;
+  let session: ort.InferenceSession | undefined;
+  if (provider !== "cpu") {
+    session = await create(model, sessionOptions(request, false)).catch((error: unknown) => {
+      if (error instanceof Error && error.message.includes(NEEDS_FALLBACK)) return undefined;
+      throw error;
+    });
+  }
+  const fallsBack = session === undefined && provider !== "cpu";
+  try {
+    session ??= await create(model, sessionOptions(request, true));
+  } finally {
+    if (fallsBack) writeSync(process.stderr.fd, `${END_OF_LOG}\n`);
+  }
   sessions.set(request.program, session);
   if (request.profile !== undefined) profiled.add(request.program);
+  return { fallsBack };
 }
 
 async function dispose(program: number): Promise<void> {
@@ -128,9 +156,10 @@ async function invoke(url: string, args: unknown): Promise<ResultOf["invoke"]> {
 async function answer(request: Request): Promise<{ result: ResultOf[keyof ResultOf]; ms: number }> {
   const started = performance.now();
   switch (request.kind) {
-    case "compile":
-      await compile(request);
-      return { result: undefined, ms: performance.now() - started };
+    case "compile": {
+      const result = await compile(request);
+      return { result, ms: performance.now() - started };
+    }
     case "run":
       return run(request);
     case "bind":

@@ -5,9 +5,11 @@ import type { Graph, ValueType } from "../graph/types.js";
 import { encodeModel, feedTypes } from "../onnx/encode.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { DeviceChild, DeviceDeath } from "./device-child.js";
+import { DEVICE_CHOICES, type DeviceChoice, type ExecutionProviderName } from "./execution-providers.js";
 import type { TensorType } from "./feeds.js";
 import type { BoundType, Request, ResultOf } from "./messages.js";
 import { Program } from "./program.js";
+import { fallbackWarning, type OpenedProvider, openProvider } from "./open-provider.js";
 import { defaultThreads } from "./threads.js";
 import type { Compiled, CompileOptions, Prepare, ProgramHost } from "./types.js";
 
@@ -20,10 +22,15 @@ const STALL_MS = 120_000;
 
 /** Options of `openDevice`. */
 export interface DeviceOptions {
-  /** @default "cpu" */
-  readonly executionProvider?: "cpu";
+  /**
+   * What the programs run on; `auto` is the best that has hardware here. Results are the same bit for bit whatever the batch only on the cpu.
+   * @default "cpu"
+   */
+  readonly executionProvider?: DeviceChoice | undefined;
+  /** Told of operators that the provider lacks and that run on the cpu; each is named once. @default process.emitWarning */
+  readonly onWarning?: ((message: string) => void) | undefined;
   /** Threads of a run. Results are equal bit for bit only for equal counts. @default the physical cores */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /**
    * Start of a path. Each program measures every node it runs and, when it is disposed of, writes ONNX Runtime's profile to
    * `<profile>-<label>_<time>.json`. @default none
@@ -65,6 +72,11 @@ export class Device implements ProgramHost {
   readonly threads: number;
   readonly #profile: string | undefined;
   readonly #stallMs: number;
+  readonly #choice: DeviceChoice;
+  readonly #onWarning: (message: string) => void;
+  #provider: Promise<OpenedProvider> | undefined;
+  /** Operators that were warned of. */
+  readonly #warned = new Set<string>();
   /** Time spent compiling, in the device process. */
   compileMs = 0;
   /** Time spent inside program runs, in the device process. */
@@ -80,13 +92,27 @@ export class Device implements ProgramHost {
   #restored = false;
   #tail: Promise<void> = Promise.resolve();
 
-  constructor({ threads = defaultThreads(), profile, stallMs = STALL_MS }: DeviceOptions = {}) {
+  constructor(options: DeviceOptions = {}) {
+    const { threads = defaultThreads(), profile, stallMs = STALL_MS, executionProvider = "cpu" } = options;
+    if (!DEVICE_CHOICES.includes(executionProvider)) {
+      throw new UsageError(`device: expected one of ${DEVICE_CHOICES.join(", ")}, got ${String(executionProvider)}`);
+    }
     if (!Number.isInteger(threads) || threads < 1) {
       throw new UsageError(`device: expected a whole number of threads >= 1, got ${threads}`);
     }
     this.threads = threads;
     this.#stallMs = stallMs;
     this.#profile = profile;
+    this.#choice = executionProvider;
+    this.#onWarning = options.onWarning ?? ((message) => process.emitWarning(message));
+  }
+
+  /**
+   * The execution provider that programs run on. Asked by the first program; ask before to know, and to hear early that there is none.
+   * @throws BackendError when what was asked for is not there, saying what to do
+   */
+  async provider(): Promise<ExecutionProviderName> {
+    return (await this.#opened()).name;
   }
 
   /** Process id of the living device process. */
@@ -104,12 +130,13 @@ export class Device implements ProgramHost {
    * @throws ModelError when ONNX Runtime refuses the model or a weight does not fit.
    */
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Program> {
+    const { name: provider, substituted } = await this.#opened();
     this.start();
     const label = options.label ?? graph.name;
-    const model = encodeModel(graph, options);
+    const model = encodeModel(graph, { ...options, substituted });
     const feeds = feedTypes(graph, options);
     const { keepsMemory = true, once = false } = options;
-    const compiled: Compiled = { id: this.#nextProgram++, label, model, keepsMemory, once };
+    const compiled: Compiled = { id: this.#nextProgram++, label, model, provider, keepsMemory, once };
     await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
   }
@@ -120,8 +147,9 @@ export class Device implements ProgramHost {
    * @throws ModelError when ONNX Runtime refuses the model.
    */
   async load(file: string, ports: ModelPorts): Promise<Program> {
+    const { name: provider } = await this.#opened();
     this.start();
-    const compiled: Compiled = { id: this.#nextProgram++, label: ports.label, model: file };
+    const compiled: Compiled = { id: this.#nextProgram++, label: ports.label, model: file, provider };
     await this.#enqueue(`program ${ports.label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, ports.inputs, ports.outputs);
   }
@@ -232,19 +260,32 @@ export class Device implements ProgramHost {
     this.#restored = true;
   }
 
-  async #load({ id, label, model, keepsMemory = true, once = false }: Compiled, ask: Ask): Promise<void> {
+  #opened(): Promise<OpenedProvider> {
+    return (this.#provider ??= openProvider(this.#choice));
+  }
+
+  async #load(compiled: Compiled, ask: Ask): Promise<void> {
+    const { id, label, model, provider, keepsMemory = true, once = false } = compiled;
     if (this.#loaded.has(id)) return;
     const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
-      await ask(
-        { kind: "compile", program: id, model, threads: this.threads, keepsMemory, once, profile },
+      const { fallsBack } = await ask(
+        { kind: "compile", program: id, model, provider, threads: this.threads, keepsMemory, once, profile },
         (ms) => (this.compileMs += ms),
       );
+      if (fallsBack) await this.#warn(provider, label);
     } catch (error) {
       if (error instanceof Refusal) throw new ModelError(`program ${label}: ${error.message}`, { cause: error });
       throw error;
     }
     this.#loaded.add(id);
+  }
+
+  async #warn(provider: ExecutionProviderName, label: string): Promise<void> {
+    const fallbacks = (await this.#child?.fallbacks()) ?? new Set<string>();
+    const news = [...fallbacks].filter((op) => !this.#warned.has(op));
+    if (news.length > 0) this.#onWarning(fallbackWarning(provider, news, label));
+    for (const op of news) this.#warned.add(op);
   }
 
   /** Does `job` after what came before. An abort rejects at once; the process is killed if its native call does not end soon. */

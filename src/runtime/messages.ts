@@ -1,6 +1,7 @@
 /** @file What the device process is asked and what it answers. */
 
 import type { Tensor } from "../tensor/tensor.js";
+import type { ExecutionProviderName } from "./execution-providers.js";
 
 /** A bound tensor's type, as the parent knows it. */
 export type BoundType = readonly [name: string, dtype: Tensor["dtype"], shape: readonly number[]];
@@ -12,6 +13,7 @@ export type Request =
       readonly program: number;
       /** Its bytes, with weights relative to the root of the file system, or its file, with weights beside it. */
       readonly model: Uint8Array | string;
+      readonly provider: ExecutionProviderName;
       readonly threads: number;
       /** What a run allocated is kept for the next one. */
       readonly keepsMemory: boolean;
@@ -39,7 +41,8 @@ export type Request =
 
 /** What a request returns. */
 export interface ResultOf {
-  readonly compile: undefined;
+  /** Some operators run on the cpu instead of the provider; which, stands in what ONNX Runtime logged up to `END_OF_LOG`. */
+  readonly compile: { readonly fallsBack: boolean };
   readonly run: { readonly outputs: Readonly<Record<string, Tensor>>; readonly held: readonly BoundType[] };
   readonly bind: undefined;
   readonly fetch: Tensor;
@@ -55,3 +58,6 @@ export interface ResultOf {
 export type Reply =
   | { readonly ok: true; readonly result: ResultOf[keyof ResultOf]; readonly ms: number }
   | { readonly ok: false; readonly message: string; readonly stack: string | undefined };
+
+/** The line that the device process writes to its standard error behind what ONNX Runtime logged while it compiled. */
+export const END_OF_LOG = "laurel: end of the log";

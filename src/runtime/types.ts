@@ -2,11 +2,12 @@
 
 import type { EncodeOptions } from "../onnx/encode.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { ExecutionProviderName } from "./execution-providers.js";
 import type { TensorType } from "./feeds.js";
 import type { Request, ResultOf } from "./messages.js";
 
 /** What becomes of a graph's parameters, and how messages call the program. */
-export interface CompileOptions extends EncodeOptions {
+export interface CompileOptions extends Omit<EncodeOptions, "substituted"> {
   /** @default the graph's name */
   readonly label?: string;
   /** What a run allocated is kept for the next run of this program, which is faster; false gives it back. @default true */
@@ -21,6 +22,8 @@ export interface Compiled {
   readonly label: string;
   /** Its bytes, or its file. */
   readonly model: Uint8Array | string;
+  /** What it runs on. */
+  readonly provider: ExecutionProviderName;
   /** @default true */
   readonly keepsMemory?: boolean;
   /** @default false */
