@@ -1,6 +1,14 @@
 /** @file A finished run as the command line shows it: a ranked table, a summary, or one JSON object. */
 
 import { join } from "node:path";
+import {
+  betterThan,
+  explainScores,
+  percentText,
+  type ReferenceScores,
+  type Threshold,
+  thresholdTable,
+} from "../evaluation/explain.js";
 import type { RunTimings } from "../pipeline/manifest.js";
 import { rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
@@ -24,6 +32,10 @@ export interface CandidateResult {
   readonly revisedPrompt: string | null;
   /** Where the picture comes from: a file, or the server that drew it; null where it was drawn here. */
   readonly source: string | null;
+  /** Per cent of the run's other candidates that score less; null without a score, or without another. */
+  readonly percentile: number | null;
+  /** Per cent of the reference pictures that score less; null without a score or a reference. */
+  readonly referencePercentile: number | null;
 }
 
 /** The JSON output of `generate`, `resume` and `rerun`. */
@@ -39,16 +51,23 @@ export interface RunResultJson {
   readonly candidates: readonly CandidateResult[];
   /** The candidate of rank 1, or null when there is none. */
   readonly best: CandidateResult | null;
+  /** The pictures that `referencePercentile` compares with, and where their scores come from; null where none are known for the reward. */
+  readonly reference: Pick<ReferenceScores, "pictures" | "source"> | null;
+  /** What round thresholds keep. */
+  readonly thresholds: readonly Threshold[];
   readonly warnings: readonly string[];
   readonly timings: RunTimings;
   /** Evaluations of the denoiser; guidance counts twice. */
   readonly evaluations: number;
 }
 
-/** The result of a run. */
-export function runResult(run: RunSnapshot): RunResultJson {
+/** The result of a run, its scores explained by `reference`. */
+export function runResult(run: RunSnapshot, reference: ReferenceScores | undefined): RunResultJson {
   const { manifest } = run;
-  const candidates = rankedCandidates(run).map((line) => ({
+  const ranking = rankedCandidates(run);
+  const scores = ranking.map(({ score }) => score);
+  const explained = explainScores(scores, reference);
+  const candidates = ranking.map((line, i) => ({
     index: line.index,
     seed: line.seed,
     path: join(run.directory, line.image),
@@ -58,6 +77,7 @@ export function runResult(run: RunSnapshot): RunResultJson {
     reportedSeed: line.reportedSeed,
     revisedPrompt: line.revisedPrompt,
     source: line.source,
+    ...explained[i]!,
   }));
   return {
     schemaVersion: 1,
@@ -68,10 +88,20 @@ export function runResult(run: RunSnapshot): RunResultJson {
     reward: manifest.models.reward.name,
     candidates,
     best: candidates[0] ?? null,
+    reference: reference === undefined ? null : { pictures: reference.pictures, source: reference.source },
+    thresholds: thresholdTable(scores, reference),
     warnings: manifest.warnings,
     timings: manifest.timings,
     evaluations: manifest.evaluations,
   };
+}
+
+/** The column of {@link percentCell}. */
+export const BETTER_THAN = { title: "better than", align: "right" } as const;
+
+/** A percentile in a table. */
+export function percentCell(percent: number | null): string {
+  return percent === null ? "" : percentText(percent);
 }
 
 /** The ranked table; the kept candidates are marked. */
@@ -80,6 +110,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
   const rows = result.candidates.map((one) => [
     String(one.rank),
     one.score === null ? "none" : one.score.toFixed(4),
+    ...(result.reference === null ? [] : [percentCell(one.referencePercentile)]),
     String(one.seed),
     one.kept ? "kept" : "",
     shownPath(one.path),
@@ -88,6 +119,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
     [
       { title: "rank", align: "right" },
       { title: "score", align: "right" },
+      ...(result.reference === null ? [] : [BETTER_THAN]),
       { title: "seed", align: "right" },
       { title: "" },
       { title: "image" },
@@ -109,6 +141,12 @@ export function summary(result: RunResultJson, report: string, terminal: Termina
   const gain =
     top === undefined
       ? "no candidate has a score"
-      : `best ${result.reward} ${style.bold(top.toFixed(3))}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
+      : `best ${result.reward} ${style.bold(top.toFixed(3))}${inWords(result)}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
   return `${gain}, in ${duration(result.timings.totalMs)}\nreport: ${shownPath(report)}\n`;
+}
+
+/** Where the best candidate stands among the reference pictures. */
+function inWords({ reference, best }: RunResultJson): string {
+  const percent = best?.referencePercentile ?? null;
+  return reference === null || percent === null ? "" : ` (${betterThan(reference, percent)})`;
 }

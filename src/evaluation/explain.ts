@@ -58,9 +58,9 @@ export function percentText(percent: number): string {
   return percent >= 99.5 ? "over 99 %" : `${Math.round(percent)} %`;
 }
 
-/** `better than 84 % of the pictures Stable Diffusion 1.4 draws` */
-export function betterThan(reference: ReferenceScores, score: number): string {
-  return `better than ${percentText(100 * shareBelow(reference, score))} of ${reference.pictures}`;
+/** A {@link ExplainedScore.referencePercentile} in words: `better than 84 % of the pictures Stable Diffusion 1.4 draws`. */
+export function betterThan({ pictures }: Pick<ReferenceScores, "pictures">, referencePercentile: number): string {
+  return `better than ${percentText(referencePercentile)} of ${pictures}`;
 }
 
 /** Rows a table of thresholds has, about. */

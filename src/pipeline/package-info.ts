@@ -34,3 +34,6 @@ export const EMBEDDED_MODELS = {
 
 /** Digests of the models that ship inside, and what they gave where these were recorded. */
 export const EMBEDDED_REFERENCE = fileURLToPath(new URL("models/demo/self-test.json", root));
+
+/** How the rewards that ship inside score the pictures that the generator draws. */
+export const EMBEDDED_SCORES = fileURLToPath(new URL("models/demo/reference-scores.json", root));

@@ -1,5 +1,6 @@
 /** @file report.html: one self-contained page about a run. Images are embedded, nothing is fetched. */
 
+import { betterThan, explainScores, percentText, type ReferenceScores, thresholdTable } from "../evaluation/explain.js";
 import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
 import { mean } from "../util/statistics.js";
@@ -14,11 +15,15 @@ export interface EmbeddedInputs {
   readonly mask: EmbeddedImage | undefined;
 }
 
-/** The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. */
+/**
+ * The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. `reference` is what the
+ * scores are compared with.
+ */
 export function reportPage(
   run: RunSnapshot,
   images: ReadonlyMap<number, EmbeddedImage>,
   inputs: EmbeddedInputs,
+  reference: ReferenceScores | undefined,
 ): string {
   const { manifest } = run;
   const ranking = rankedCandidates(run);
@@ -27,7 +32,7 @@ export function reportPage(
   const first = best === undefined ? undefined : images.get(best.index);
   return documentPage(
     { title: config.prompt, runId, status: statusText(run), pictures: "data:" },
-    html`${hero(run, ranking, first)} ${warnings(messages)} ${startedFrom(inputs)} ${distribution(ranking)}
+    html`${hero(run, ranking, first)} ${warnings(messages)} ${startedFrom(inputs)} ${distribution(ranking, reference)}
     ${grid(ranking, images)} ${tables(run)}`,
   );
 }
@@ -68,7 +73,7 @@ function startedFrom({ init, mask }: EmbeddedInputs): Html | null {
     ${mask === undefined ? null : html`<p class="note">White parts of the mask are repainted.</p>`}`;
 }
 
-function distribution(ranking: readonly RankedCandidate[]): Html | null {
+function distribution(ranking: readonly RankedCandidate[], reference: ReferenceScores | undefined): Html | null {
   const points = ranking.flatMap((line) =>
     line.score === null
       ? []
@@ -83,7 +88,27 @@ function distribution(ranking: readonly RankedCandidate[]): Html | null {
   );
   if (points.length < 2) return null;
   return html`<h2>Scores</h2>
-    <section class="card">${distributionChart(points)}</section>`;
+    <section class="card">${distributionChart(points)}</section>
+    ${meaning(ranking, reference)}`;
+}
+
+/** The best score in words, and what thresholds keep. */
+function meaning(ranking: readonly RankedCandidate[], reference: ReferenceScores | undefined): Html {
+  const scores = ranking.map(({ score }) => score);
+  const [best] = explainScores(scores, reference);
+  const percent = best?.referencePercentile ?? null;
+  const words =
+    reference === undefined || percent === null
+      ? null
+      : html`<p class="note">The best candidate is ${betterThan(reference, percent)} (${reference.source}).</p>`;
+  const kept = thresholdTable(scores, reference).map(
+    ({ threshold, kept: count, share, referenceShare }) =>
+      [
+        `at least ${threshold}`,
+        `${count}, ${Math.round(100 * share)} %${referenceShare === null ? "" : `; ${percentText(100 * referenceShare)} of the reference`}`,
+      ] as const,
+  );
+  return html`${words} ${kept.length === 0 ? null : html`<div class="tables">${table("A threshold keeps", kept)}</div>`}`;
 }
 
 /** What is known of where a candidate comes from, for the pointer that rests on it. */

@@ -9,6 +9,7 @@ import { readInputs } from "../pipeline/inputs.js";
 import type { InputRecord } from "../pipeline/manifest.js";
 import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import { RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
+import { referenceScores } from "../pipeline/score-references.js";
 import { writeFileAtomic } from "../util/files.js";
 import { format } from "./distribution.js";
 import { embed, type EmbeddedImage } from "./embed.js";
@@ -29,7 +30,10 @@ export async function writeReport(
   const shown = ranking.slice(0, MOST_ON_PAGE);
   const embedded = await Promise.all(shown.map((line) => embed(join(run.directory, line.image), line, line.rank > 1)));
   const images = new Map(shown.map((line, position) => [line.index, embedded[position] as EmbeddedImage]));
-  await writeFileAtomic(report, reportPage(run, images, await embedInputs(run)));
+  await writeFileAtomic(
+    report,
+    reportPage(run, images, await embedInputs(run), await referenceScores(run.manifest.models.reward)),
+  );
   return { report, grid };
 }
 

@@ -32,6 +32,8 @@ test("--json prints one object: candidates best first, absolute paths, ranks fro
     "reward",
     "candidates",
     "best",
+    "reference",
+    "thresholds",
     "warnings",
     "timings",
     "evaluations",

@@ -21,7 +21,7 @@ test("a reference is read off straight lines between its points, and ends with t
     0.1, 0.1, 0.4, 0.5, 0.7, 0.9, 0.9,
   ]);
   expect(explainScores([1, null], REFERENCE).map((one) => one.referencePercentile)).toEqual([70, null]);
-  expect(betterThan(REFERENCE, 1)).toBe("better than 70 % of the pictures of a test");
+  expect(betterThan(REFERENCE, 70)).toBe("better than 70 % of the pictures of a test");
 });
 
 test("steps of a reference, where many pictures scored the same, are taken whole", () => {

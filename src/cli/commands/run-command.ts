@@ -6,6 +6,7 @@ import type { Models } from "../../library/models.js";
 import { finishRun } from "../../library/runs.js";
 import type { RunConfig } from "../../pipeline/manifest.js";
 import type { Run } from "../../pipeline/run-store.js";
+import { referenceScores } from "../../pipeline/score-references.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { CommandContext, ModelSession } from "../context.js";
 import { printJson, shownPath, warningLine } from "../output.js";
@@ -75,7 +76,8 @@ export async function workOn(
       onWarning: warn,
     });
     progress.stop();
-    return { result: runResult(finished), report: finished.report };
+    const reference = await referenceScores(finished.manifest.models.reward);
+    return { result: runResult(finished, reference), report: finished.report };
   } catch (error) {
     progress.stop();
     const kept = `${run.size} of ${run.manifest.config.count} candidates`;

@@ -7,6 +7,7 @@ import { isTrainRun, readTrainManifest, TRAINING_FILES, type TrainRunManifest } 
 import { type AnyRun, readAnyRun } from "../../pipeline/any-run.js";
 import { ItemLines } from "../../pipeline/execute/recover.js";
 import { readRun } from "../../pipeline/run-store.js";
+import { referenceScores } from "../../pipeline/score-references.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action } from "../context.js";
 import { printItems } from "../items.js";
@@ -20,7 +21,7 @@ import {
   type Terminal,
   warningLine,
 } from "../output.js";
-import { resultTable, runResult } from "../result.js";
+import { resultTable, runResult, type RunResultJson } from "../result.js";
 import type { RunsShowFlags } from "./runs-show.entry.js";
 
 export const runsShow: Action<RunsShowFlags> = async ({ terminal, signal }, [name = ""], flags) => {
@@ -37,18 +38,23 @@ export const runsShow: Action<RunsShowFlags> = async ({ terminal, signal }, [nam
   if (flags.json === true) {
     const results =
       run.kind === "generate"
-        ? { candidates: runResult(await readRun(directory)).candidates }
+        ? { candidates: (await resultOf(directory)).candidates }
         : { document: run.plan.document, itemLines: await itemLines(directory) };
     printJson(terminal, { schemaVersion: 1, ...entry, manifest: run.manifest, ...results });
     return EXIT.ok;
   }
   terminal.stdout.write(factLines(entry, run, terminal));
-  if (run.kind === "generate") terminal.stdout.write(resultTable(runResult(await readRun(directory)), terminal));
+  if (run.kind === "generate") terminal.stdout.write(resultTable(await resultOf(directory), terminal));
   else await printItems(terminal, directory);
   for (const message of run.manifest.warnings)
     terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
   return EXIT.ok;
 };
+
+async function resultOf(directory: string): Promise<RunResultJson> {
+  const run = await readRun(directory);
+  return runResult(run, await referenceScores(run.manifest.models.reward));
+}
 
 async function itemLines(directory: string): Promise<unknown[]> {
   const lines = await ItemLines.open(directory);
