@@ -7,6 +7,7 @@ import { batchOf, staticSize } from "../nn/dimension.js";
 import { linear } from "../nn/linear.js";
 import { groupNorm } from "../nn/norm.js";
 import type { Scope } from "../nn/scope.js";
+import { upsampleConv2d } from "../nn/upsample-conv2d.js";
 
 /** Group normalisation's settings, the same throughout a network. */
 export interface GroupNormOptions {
@@ -43,11 +44,9 @@ export function downsample(scope: Scope, x: Value, padding: 0 | 1): Value {
 
 /** Doubles height and width by repetition, cut to `size` where a level above was odd, then a 3x3 convolution. */
 export function upsample(scope: Scope, x: Value, size?: readonly [number, number]): Value {
-  let doubled = resizeNearest(x, 2);
-  size?.forEach((wanted, index) => {
-    if (doubled.shape[index + 2] !== wanted) {
-      doubled = slice(doubled, index + 2, 0, wanted);
-    }
-  });
-  return conv2d(scope.at("conv"), doubled, staticSize(x, 1, scope.prefix));
+  const doubled = [2, 3].map((axis) => 2 * staticSize(x, axis, scope.prefix));
+  if (size === undefined || doubled.every((side, i) => side === size[i])) return upsampleConv2d(scope.at("conv"), x);
+  const [height, width] = size;
+  const cut = slice(slice(resizeNearest(x, 2), 2, 0, height), 3, 0, width);
+  return conv2d(scope.at("conv"), cut, staticSize(x, 1, scope.prefix));
 }

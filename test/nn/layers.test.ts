@@ -1,6 +1,6 @@
 import * as ort from "onnxruntime-node";
 import { describe, expect, it } from "vitest";
-import { constant, graph, input } from "#laurel/graph/builder";
+import { constant, graph, input, resizeNearest } from "#laurel/graph/builder";
 import type { Value } from "#laurel/graph/types";
 import { activate } from "#laurel/nn/activation";
 import type { ActivationName } from "#laurel/nn/activation";
@@ -12,6 +12,7 @@ import { groupNorm, layerNorm } from "#laurel/nn/norm";
 import { patchTokens } from "#laurel/nn/patch-tokens";
 import { rootScope } from "#laurel/nn/scope";
 import { timestepSinusoids } from "#laurel/nn/timestep-embedding";
+import { upsampleConv2d } from "#laurel/nn/upsample-conv2d";
 import { encodeModel } from "#laurel/onnx/encode";
 import { elementCount, float32, int64 } from "#laurel/tensor/tensor";
 import type { Tensor } from "#laurel/tensor/tensor";
@@ -232,6 +233,22 @@ describe("convolutions and patches", () => {
     expect(conv2d(root.at("b"), x, 3, { kernel: 1 }).shape).toEqual(["N", 3, 8, 8]);
     expect(conv2d(root.at("c"), x, 3, { stride: 2 }).shape).toEqual(["N", 3, 4, 4]);
     expect(conv2d(root.at("d"), x, 3, { stride: 2, padding: [0, 0, 1, 1] }).shape).toEqual(["N", 3, 4, 4]);
+  });
+
+  it("convolves a doubled map without making it", async () => {
+    const conv = scope.at("conv");
+    // two pictures, sides that differ: an axis or a picture taken for another shows
+    const map = constant(numbers(71, [2, 3, 4, 5]));
+    const weights = { "net.conv.weight": numbers(72, [3, 3, 3, 3]), "net.conv.bias": numbers(73, [3]) };
+    const doubled = upsampleConv2d(conv, map);
+    expect(doubled.shape).toEqual([2, 3, 8, 10]);
+    const expected = await evaluate(conv2d(conv, resizeNearest(map, 2), 3), weights);
+    expectClose(await evaluate(doubled, weights), expected);
+    // the plain form has a gradient and room for adapters
+    const training = rootScope({ prefix: "net", mode: "training" }).at("conv");
+    expect(upsampleConv2d(training, map).source).toMatchObject({
+      node: { inputs: [{ shape: [2, 3, 8, 10] }, {}, {}] },
+    });
   });
 
   it("puts the class token first and adds positions", async () => {
