@@ -65,13 +65,23 @@ export async function readEntry(entry: WeightEntry): Promise<Tensor> {
       { cause: error },
     );
   }
-  return { dtype: entry.dtype, shape: entry.shape, data: viewAs(entry.dtype, bytes) };
+  const { dtype, shape } = entry;
+  const data = viewAs(dtype, bytes);
+  if (entry.transposed !== true) return { dtype, shape, data };
+  return { dtype, shape, data: inOrder({ dtype, shape, strides: [1, shape[0]!] }, data) };
 }
 
 /** Reads a strided tensor and puts its elements in row-major order. */
 async function gather(entry: StridedEntry & { readonly name: string }): Promise<Tensor> {
-  const { dtype, shape, strides } = entry;
-  const source = (await readEntry(entry)).data;
+  const { dtype, shape } = entry;
+  return { dtype, shape, data: inOrder(entry, (await readEntry(entry)).data) };
+}
+
+/** The elements of a strided tensor in row-major order. */
+function inOrder(
+  { dtype, shape, strides }: Pick<StridedEntry, "dtype" | "shape" | "strides">,
+  source: TypedArrayOf[DType],
+): TypedArrayOf[DType] {
   const data = allocate(dtype, elementCount(shape));
   const index = shape.map(() => 0);
   let position = 0;
@@ -84,7 +94,7 @@ async function gather(entry: StridedEntry & { readonly name: string }): Promise<
       index[axis] = 0;
     }
   }
-  return { dtype, shape, data };
+  return data;
 }
 
 /** The bytes as elements of `dtype`, without copying. */

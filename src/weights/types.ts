@@ -5,7 +5,7 @@ import type { Tensor } from "../tensor/tensor.js";
 
 /** One tensor of a checkpoint, in place: dense, row-major, little-endian, `length` bytes from `offset` of `file`. */
 export interface WeightEntry {
-  /** Key in the checkpoint, as stored. */
+  /** Key in its source. */
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -15,6 +15,8 @@ export interface WeightEntry {
   readonly offset: number;
   /** Bytes: the product of `shape` times the size of `dtype`. */
   readonly length: number;
+  /** The file holds a matrix with its axes swapped: `shape` is that of what it stands for. @default false */
+  readonly transposed?: boolean;
 }
 
 /** A weight given to a graph: bytes of a checkpoint used in place, or a tensor on the host. */
