@@ -60,11 +60,18 @@ export {
   type RewardNetwork,
   type RewardOptions,
   type RewardResult,
+  type ScoreReference,
   type TextFeeds,
 } from "./rewards/contract.js";
 export { type ImageSize, preprocessImage } from "./rewards/preprocess-graph.js";
 export { ImageReward, type ImageRewardOptions, openImageReward } from "./rewards/image-reward.js";
 export { ClipScore, type ClipScoreOptions, openClipScore } from "./rewards/clip-score.js";
+export { Aesthetic, type AestheticOptions, openAesthetic } from "./rewards/aesthetic.js";
+export { type BlipScoreOptions, openBlipScore } from "./rewards/blip-score.js";
+export { DualEncoder } from "./rewards/dual-encoder.js";
+export type { DualNetwork } from "./rewards/dual-network.js";
+export { type HpsOptions, openHps } from "./rewards/hps.js";
+export { openPickScore, type PickScoreOptions } from "./rewards/pickscore.js";
 export type { BlipTextConfig, BlipVisionConfig } from "./models/blip-config.js";
 export type { ImageRewardConfig } from "./models/image-reward-config.js";
 export type { LinearHead } from "./models/linear-head.js";

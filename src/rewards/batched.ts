@@ -6,8 +6,8 @@ import type { RgbImage, SourceImage } from "../image/types.js";
 import { truncationWarning } from "../prompts/truncation.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32 } from "../tensor/tensor.js";
-import type { Encoding, Tokenizer } from "../tokenizers/types.js";
-import type { RewardNetwork } from "./contract.js";
+import type { DescribedTokenizer, Encoding, Tokenizer } from "../tokenizers/types.js";
+import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
 
 /** Images scored together unless asked otherwise; it changes the speed and the memory, never a score. */
 export const DEFAULT_BATCH = 8;
@@ -78,4 +78,25 @@ export function truncationWarnings(name: string, length: number, encodings: read
   return [...new Set(encodings)].flatMap(({ truncated }) =>
     truncated === undefined ? [] : [truncationWarning(what, truncated)],
   );
+}
+
+/** `ids` and `mask` of prompts. @throws UsageError for a token that the network does not know */
+export function wordPieceFeeds(
+  name: string,
+  tokenizer: DescribedTokenizer,
+  vocabulary: number,
+  prefix: string,
+  prompts: readonly string[],
+): TextFeeds {
+  const { maxLength } = tokenizer;
+  const encodings = encodePrompts(tokenizer, prompts);
+  const unknown = encodings.flatMap(({ ids }) => ids).find((id) => id >= vocabulary);
+  if (unknown !== undefined) {
+    throw new UsageError(`prompt: expected tokens below ${vocabulary} (the network's vocabulary), got ${unknown}`);
+  }
+  const rows = (part: "ids" | "mask") => stackRows(encodings.map((one) => [...one[part]]), maxLength); // prettier-ignore
+  return {
+    feeds: { [inputName(prefix, "ids")]: rows("ids"), [inputName(prefix, "mask")]: rows("mask") },
+    warnings: truncationWarnings(name, maxLength, encodings),
+  };
 }

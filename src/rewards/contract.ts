@@ -15,6 +15,18 @@ export interface RewardResult {
   readonly scores: number[];
   /** What could not be honoured, once a call: for example the part of the prompt that was cut. */
   readonly warnings: string[];
+  /** Of an ensemble, the scores of each member by its name, as the member gives them. */
+  readonly members?: Readonly<Record<string, readonly number[]>> | undefined;
+  /** Scores by rewards that choose nothing, by their names. */
+  readonly heldOut?: Readonly<Record<string, readonly number[]>> | undefined;
+}
+
+/** Where a reward's scores lie: an ensemble takes (score - mean) / std, so that weights mean the same for all of its members. */
+export interface ScoreReference {
+  readonly mean: number;
+  readonly std: number;
+  /** What they are of, in a few words. */
+  readonly source: string;
 }
 
 /** What a caller may pass beside prompt and images. */
@@ -29,6 +41,8 @@ export interface Reward {
   readonly model: ModelIdentity;
   /** The interval nearly all scores lie in; for axes and colours, not a bound. */
   readonly range: readonly [number, number];
+  /** Undefined where nothing is known of its scores: then an ensemble has to be told. */
+  readonly reference?: ScoreReference | undefined;
   /**
    * Scores `images` against `prompt`.
    * @throws UsageError for an image it cannot read, CancelledError when `signal` aborts, BackendError when the device died

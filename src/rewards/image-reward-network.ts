@@ -1,6 +1,5 @@
 /** @file ImageReward's network as a part of larger graphs: from pixels and the prompt's WordPiece tokens to the score. */
 
-import { UsageError } from "../errors.js";
 import { input } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { CLIP_PREPROCESSING } from "../image/preprocess.js";
@@ -9,7 +8,7 @@ import { batchOf } from "../nn/dimension.js";
 import type { Scope } from "../nn/scope.js";
 import type { DescribedTokenizer } from "../tokenizers/types.js";
 import type { WeightEntry } from "../weights/types.js";
-import { encodePrompts, stackRows, truncationWarnings } from "./batched.js";
+import { wordPieceFeeds } from "./batched.js";
 import { inputName, type RewardNetwork, type TextFeeds } from "./contract.js";
 
 /** Its text inputs are `ids` and `mask`, int64 `[N, maxTextLength]`. */
@@ -30,24 +29,7 @@ export class ImageRewardNetwork implements RewardNetwork {
   }
 
   textFeeds(prefix: string, prompts: readonly string[]): TextFeeds {
-    const { vocabulary } = this.config.text;
-    const encodings = encodePrompts(this.tokenizer, prompts);
-    const unknown = encodings.flatMap(({ ids }) => ids).find((id) => id >= vocabulary);
-    if (unknown !== undefined) {
-      throw new UsageError(`prompt: expected tokens below ${vocabulary} (the network's vocabulary), got ${unknown}`);
-    }
-    const length = this.config.maxTextLength;
-    const feeds = {
-      [inputName(prefix, "ids")]: stackRows(
-        encodings.map(({ ids }) => ids),
-        length,
-      ),
-      [inputName(prefix, "mask")]: stackRows(
-        encodings.map(({ mask }) => mask),
-        length,
-      ),
-    };
-    return { feeds, warnings: truncationWarnings("image-reward", length, encodings) };
+    return wordPieceFeeds("image-reward", this.tokenizer, this.config.text.vocabulary, prefix, prompts);
   }
 }
 

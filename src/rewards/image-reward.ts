@@ -18,13 +18,27 @@ import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
 import { checkBatch, DEFAULT_BATCH, inBatches } from "./batched.js";
-import type { DifferentiableReward, RewardGradient, RewardNetwork, RewardOptions, RewardResult } from "./contract.js";
+import type {
+  DifferentiableReward,
+  RewardGradient,
+  RewardNetwork,
+  RewardOptions,
+  RewardResult,
+  ScoreReference,
+} from "./contract.js";
 import { buildImageRewardFrom, ImageRewardNetwork } from "./image-reward-network.js";
 import { PixelGradient, scoreGraph } from "./pixel-gradient.js";
 
 const NAME = "image-reward";
 /** Files tried in a folder before any other weight file. */
 const FILE_NAMES = ["ImageReward.safetensors", "ImageReward.pt"];
+
+/** The checkpoint standardises itself. */
+const REFERENCE: ScoreReference = {
+  mean: 0,
+  std: 1,
+  source: "its own standardisation: scores are (head - mean) / std of the pictures it was trained with",
+};
 
 /** Where the parts lie, if not beside the weights, and how much is scored together. */
 export interface ImageRewardOptions {
@@ -87,6 +101,7 @@ interface Parts {
 export class ImageReward implements DifferentiableReward {
   readonly name = NAME;
   readonly range = [-2.5, 2.5] as const;
+  readonly reference = REFERENCE;
   readonly imageSize: number;
   readonly model: ModelIdentity;
   /** Its architecture. */

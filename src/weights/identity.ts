@@ -6,4 +6,6 @@ export interface ModelIdentity {
   readonly name: string;
   /** Folder or file, absolute; undefined for a remote service, or for what has no weights. */
   readonly path: string | undefined;
+  /** Files and folders beside `path` that results depend on: the CLIP under a head. */
+  readonly also?: readonly string[] | undefined;
 }
