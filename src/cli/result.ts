@@ -4,7 +4,6 @@ import { join } from "node:path";
 import {
   betterThan,
   explainScores,
-  percentText,
   type ReferenceScores,
   type Threshold,
   thresholdTable,
@@ -13,6 +12,7 @@ import type { RunTimings } from "../pipeline/manifest.js";
 import { rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
 import { mean } from "../util/statistics.js";
+import { BETTER_THAN, percentCell } from "./explained.js";
 import { duration, palette, shownPath, table, type Terminal } from "./output.js";
 
 /** A candidate in the JSON output. */
@@ -94,14 +94,6 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
     timings: manifest.timings,
     evaluations: manifest.evaluations,
   };
-}
-
-/** The column of {@link percentCell}. */
-export const BETTER_THAN = { title: "better than", align: "right" } as const;
-
-/** A percentile in a table. */
-export function percentCell(percent: number | null): string {
-  return percent === null ? "" : percentText(percent);
 }
 
 /** The ranked table; the kept candidates are marked. */

@@ -23,7 +23,7 @@ const PUBLISHED: ReferenceScores = {
 };
 
 /** The file of the published weights. */
-const PUBLISHED_FILE = "ImageReward.pt";
+export const PUBLISHED_FILE = "ImageReward.pt";
 
 /** What test/reference/reference-scores.js writes. */
 interface MeasuredScores {

@@ -34,16 +34,20 @@ test("a folder is scored, a broken image is reported in its place with exit code
     prompt: "bright",
     reward: "brightness",
     results: [
-      { path: join(folder, "2.png"), score: near(2), rank: 3 },
-      { path: join(folder, "10.png"), score: near(10), rank: 2 },
+      { path: join(folder, "2.png"), score: near(2), rank: 3, percentile: 0, referencePercentile: null },
+      { path: join(folder, "10.png"), score: near(10), rank: 2, percentile: 50, referencePercentile: null },
       {
         path: join(folder, "broken.jpg"),
         score: null,
         rank: null,
         error: expect.stringMatching(/broken\.jpg: expected a PNG, .*, got /) as string,
+        percentile: null,
+        referencePercentile: null,
       },
-      { path: join(folder, "more/200.PNG"), score: near(200), rank: 1 },
+      { path: join(folder, "more/200.PNG"), score: near(200), rank: 1, percentile: 100, referencePercentile: null },
     ],
+    reference: null,
+    thresholds: [-1, 0, 1].map((threshold) => ({ threshold, kept: 1, share: 1 / 3, referenceShare: null })),
     warnings: [],
   });
   expect(stderr).toBe("1 of 4 images could not be read\n");
@@ -156,4 +160,35 @@ describe("patterns", () => {
     await writeFile(join(folder, "a[1].png"), "x");
     expect(await findImages([join(folder, "a[1].png")])).toEqual([join(folder, "a[1].png")]);
   });
+});
+
+test("scores of ImageReward v1.0 are told by what Stable Diffusion 1.4 draws; --thresholds tells what they keep", async () => {
+  const folder = await pictures();
+  const reward = {
+    ...createBrightnessReward(),
+    name: "image-reward",
+    model: { name: "ImageReward.pt", path: "/models/ImageReward.pt" },
+  };
+  const files = ["2.png", "more/200.PNG"].map((name) => join(folder, name));
+  const { stdout, stderr } = await laurel(["score", "bright", ...files, "--thresholds"], { reward });
+  // brightness gives 1.1373 and -1.9686: published are 0.812 below 1, 0.991 below 2, 0.009 below -2, 0.188 below -1
+  expect(stdout.split("\n").map((line) => line.trim().split(/  +/))).toEqual([
+    ["rank", "score", "better than", "image"],
+    ["1", "1.1373", "84 %", files[1]],
+    ["2", "-1.9686", "1 %", files[0]],
+    [""],
+    ["threshold", "keeps", "share", "of the reference"],
+    ["-1", "1", "50 %", "81 %"],
+    ["0", "1", "50 %", "50 %"],
+    ["1", "1", "50 %", "19 %"],
+    [""],
+  ]);
+  expect(stderr).toBe("the best is better than 84 % of the pictures Stable Diffusion 1.4 draws\n");
+  const json = JSON.parse((await laurel(["score", "bright", ...files, "--json"], { reward })).stdout) as unknown;
+  expect(json).toMatchObject({
+    results: [{ referencePercentile: expect.closeTo(1.46, 2) as number }, { percentile: 100 }],
+    reference: { pictures: "the pictures Stable Diffusion 1.4 draws" },
+  });
+  const both = await laurel(["score", "bright", ...files, "--thresholds", "--jsonl"]);
+  expect([both.exitCode, both.stderr]).toEqual([2, "error: --thresholds, --jsonl: expected one of them, got both\n"]);
 });

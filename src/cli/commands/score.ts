@@ -1,11 +1,14 @@
 /** @file `laurel score`: the ranking ImageReward's `inference_rank` gives, for image files. */
 
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
+import { type ExplainedScore, explainScores, type ReferenceScores, thresholdTable } from "../../evaluation/explain.js";
 import { findImages } from "../../image/find-images.js";
+import { referenceOf } from "../../library/reference-of.js";
 import { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "../../library/score-files.js";
 import { unlessAborted } from "../../util/abort.js";
 import { modelLocation } from "../../weights/hub/location.js";
 import type { Action, CommandContext } from "../context.js";
+import { BETTER_THAN, bestInWords, percentCell, thresholdsTable } from "../explained.js";
 import { palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
 import { useSession } from "../use-session.js";
@@ -17,11 +20,24 @@ export const score: Action<ScoreFlags> = async (context, [prompt = "", ...patter
   if (flags.json === true && flags.jsonl === true) {
     throw new UsageError("--json, --jsonl: expected one of them, got both");
   }
+  if (flags.thresholds === true && flags.jsonl === true) {
+    throw new UsageError("--thresholds, --jsonl: expected one of them, got both");
+  }
   const paths = await findImages(patterns);
-  const { results, warnings, reward } = await scoreWith(context, prompt, paths, flags);
+  const { results, warnings, reward, reference } = await scoreWith(context, prompt, paths, flags);
+  const scores = results.map((one) => one.score);
+  const explained = explainScores(scores, reference);
+  const thresholds = thresholdTable(scores, reference);
   for (const message of warnings) terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
-  if (flags.json === true) printJson(terminal, { schemaVersion: 1, prompt, reward, results, warnings });
-  else if (flags.jsonl !== true) terminal.stdout.write(scoreTable(results, context));
+  if (flags.json === true) {
+    const told = results.map((one, i) => ({ ...one, ...explained[i]! }));
+    const compared = reference === undefined ? null : { pictures: reference.pictures, source: reference.source };
+    printJson(terminal, { schemaVersion: 1, prompt, reward, results: told, reference: compared, thresholds, warnings });
+  } else {
+    if (flags.jsonl !== true) terminal.stdout.write(scoreTable(results, reference && explained, context));
+    if (flags.thresholds === true) terminal.stdout.write(`\n${thresholdsTable(thresholds)}`);
+    if (flags.quiet !== true && reference !== undefined) terminal.stderr.write(bestInWords(explained, reference));
+  }
   const unreadable = results.filter((result) => result.error !== undefined).length;
   if (unreadable === 0) return EXIT.ok;
   if (flags.quiet !== true) {
@@ -36,7 +52,7 @@ async function scoreWith(
   prompt: string,
   paths: readonly string[],
   flags: ScoreFlags,
-): Promise<FileScores & { readonly reward: string }> {
+): Promise<FileScores & { readonly reward: string; readonly reference: ReferenceScores | undefined }> {
   const { terminal, signal } = context;
   let finished = 0;
   // A bar would be drawn between the lines of a terminal that shows both streams.
@@ -50,7 +66,8 @@ async function scoreWith(
         if (flags.jsonl === true) terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...file })}\n`);
         progress.update({ finished: ++finished, total: paths.length });
       };
-      return { ...(await scoreFiles(reward, prompt, paths, { signal, onScored })), reward: reward.name };
+      const scored = await scoreFiles(reward, prompt, paths, { signal, onScored });
+      return { ...scored, reward: reward.name, reference: await referenceOf(reward) };
     });
   } catch (error) {
     if (!(error instanceof CancelledError)) throw error;
@@ -60,17 +77,30 @@ async function scoreWith(
   }
 }
 
-function scoreTable(results: readonly FileScore[], context: CommandContext): string {
+/** The best image first; where scores can be compared with reference pictures, `explained` says how. */
+function scoreTable(
+  results: readonly FileScore[],
+  explained: readonly ExplainedScore[] | undefined,
+  context: CommandContext,
+): string {
   const { stdout, environment } = context.terminal;
   const style = palette(stdout, environment);
-  const sorted = [...results].sort((a, b) => (a.rank ?? results.length + 1) - (b.rank ?? results.length + 1));
+  const sorted = results
+    .map((one, i) => ({ ...one, percent: explained?.[i]?.referencePercentile ?? null }))
+    .sort((a, b) => (a.rank ?? results.length + 1) - (b.rank ?? results.length + 1));
   const rows = sorted.map((one) => [
     one.rank === null ? "-" : String(one.rank),
     one.error !== undefined ? "unreadable" : one.score === null ? "none" : one.score.toFixed(4),
+    ...(explained === undefined ? [] : [percentCell(one.percent)]),
     one.error === undefined ? shownPath(one.path) : printable(one.error),
   ]);
   return table(
-    [{ title: "rank", align: "right" }, { title: "score", align: "right" }, { title: "image" }],
+    [
+      { title: "rank", align: "right" },
+      { title: "score", align: "right" },
+      ...(explained === undefined ? [] : [BETTER_THAN]),
+      { title: "image" },
+    ],
     rows,
     (text, row) => {
       if (row === "head") return style.dim(text);
