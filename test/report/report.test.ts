@@ -121,3 +121,26 @@ test("each score is a dot at its place; many scores are a histogram that counts 
   const equal = distributionChart([point(2, 0), point(2, 1)]).markup;
   expect(equal).not.toContain("NaN");
 });
+
+test("the page says what the best score means and what thresholds keep", async () => {
+  const run = await finished();
+  const { models } = run.manifest;
+  const reward = { ...models.reward, name: "image-reward", path: "/models/ImageReward.pt" };
+  const known = { ...run, manifest: { ...run.manifest, models: { ...models, reward } } };
+  const scores = run.candidates.flatMap(({ score }) => score ?? []);
+  const page = await readFile((await writeReport(known)).report, "utf8");
+  expect(page).toMatch(
+    /The best candidate is better than (over |under )?\d+ % of the pictures Stable Diffusion 1\.4 draws \(published for ImageReward v1\.0: /,
+  );
+  const rows = [
+    ...page.matchAll(/at least (-?[\d.]+)<\/th>\s*<td>(\d+), (\d+) %; (over |under )?\d+ % of the reference</g),
+  ];
+  expect(rows.length).toBeGreaterThan(2);
+  for (const [, threshold, kept, percent] of rows) {
+    const count = scores.filter((score) => score >= Number(threshold)).length;
+    expect([Number(kept), Number(percent)]).toEqual([count, Math.round((100 * count) / scores.length)]);
+  }
+  const unknown = await readFile((await writeReport(run)).report, "utf8");
+  expect(unknown).not.toContain("better than");
+  expect(unknown).toContain("A threshold keeps");
+});
