@@ -2,7 +2,20 @@
 
 import type { ImageBackend } from "../backends/contract.js";
 import type { Reward } from "../rewards/contract.js";
+import type { DeviceChoice } from "../runtime/execution-providers.js";
 import type { Terminal } from "./output.js";
+
+/** What a session's models run on, as a command's options say. */
+export interface SessionOptions {
+  /** @default "cpu" */
+  readonly device?: DeviceChoice | undefined;
+  /** One network is held at a time, and large pictures are decoded in tiles. */
+  readonly lowMemory?: boolean | undefined;
+  /** Side of the tiles that pictures are decoded in, in pixels. */
+  readonly vaeTile?: number | undefined;
+  /** Told of operators that run on the cpu instead, and of memory that may not suffice. */
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
 
 /** Models in use by a command. */
 export interface ModelSession {
@@ -22,8 +35,8 @@ export interface ModelSession {
 export interface CommandContext {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
-  /** Starts a session; tests give one with small procedural models. */
-  openSession(): Promise<ModelSession>;
+  /** Starts a session; tests give one with small procedural models. @throws BackendError when the device asked for is not there */
+  openSession(options?: SessionOptions): Promise<ModelSession>;
 }
 
 /** What a command does; resolves to the exit code. */

@@ -17,7 +17,7 @@ const { runProgram } = await import("./program.js");
 const exitCode = await runProgram(process.argv.slice(2), {
   terminal: { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, environment: process.env },
   signal: interruption.signal,
-  openSession: async () => (await import("./session.js")).openModelSession(),
+  openSession: async (options) => (await import("./session.js")).openModelSession(options),
 });
 interruption.stop();
 await Promise.all([flushed(process.stdout), flushed(process.stderr)]);

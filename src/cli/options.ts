@@ -1,7 +1,8 @@
 /** @file The options that several commands have. */
 
+import { DEVICE_CHOICES } from "../runtime/execution-providers.js";
 import { SAMPLER_NAMES } from "../samplers/names.js";
-import { decimal, file, folder, otherwise, several, textual, toggle, whole } from "./declare.js";
+import { choice, decimal, file, folder, otherwise, several, textual, toggle, whole } from "./declare.js";
 
 /** How a result is printed. */
 export const OUTPUT_OPTIONS = {
@@ -38,6 +39,23 @@ export const SAMPLING_OPTIONS = {
   steps: whole("sampling steps (default: the model's)", 1, 1000),
   guidance: decimal("classifier-free guidance; 1 is none (default: the model's)", 0, 100),
   sampler: textual(`${SAMPLER_NAMES.join(", ")} (default: the model's)`, "name", "a sampler's name", SAMPLER_NAMES),
+};
+
+/** Where networks are computed. */
+export const DEVICE_OPTION = {
+  device: choice(`what computes: ${DEVICE_CHOICES.join(", ")} (default: cpu)`, "name", DEVICE_CHOICES),
+};
+
+/** Computing with little memory, too. */
+export const SESSION_OPTIONS = {
+  ...DEVICE_OPTION,
+  lowMemory: toggle("load one network at a time and decode large pictures in tiles: slower, with less memory"),
+};
+
+/** The same for commands that draw. */
+export const DRAWING_SESSION_OPTIONS = {
+  ...SESSION_OPTIONS,
+  vaeTile: whole("side of the tiles that pictures are decoded in (default: whole, 256 with --low-memory)", 64, 4096, "pixels"), // prettier-ignore
 };
 
 /** LoRAs. */

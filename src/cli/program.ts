@@ -7,10 +7,10 @@ import { unlessAborted } from "../util/abort.js";
 import { DocumentError } from "../util/yaml/located.js";
 import { ACTIONS } from "./actions.js";
 import { type CommandName, COMMANDS, GROUPS } from "./commands.js";
-import type { Action, CommandContext } from "./context.js";
+import type { Action, CommandContext, SessionOptions } from "./context.js";
 import { type CommandDeclaration, filled, type GroupDeclaration, longName } from "./declare.js";
 import { DEBUG_OPTION } from "./options.js";
-import { palette, printable } from "./output.js";
+import { palette, printable, warningLine } from "./output.js";
 
 const EXAMPLES = `
 Examples:
@@ -73,12 +73,21 @@ function createProgram(context: CommandContext, setExitCode: (code: number) => v
     command.action(async () => {
       const load: () => Promise<Action<never>> = ACTIONS[name as CommandName];
       const action = (await unlessAborted(load(), context.signal)) as Action<unknown>;
-      setExitCode(await action(context, command.args, command.opts()));
+      const flags: SessionOptions = command.opts();
+      setExitCode(await action(withSessionOptions(context, flags), command.args, flags));
     });
     (groups.get(words[0] as string) ?? program).addCommand(command);
   }
   for (const group of groups.values()) program.addCommand(group);
   return program;
+}
+
+/** Sessions are opened as the options --device, --low-memory and --vae-tile say, where a command has them. */
+function withSessionOptions(context: CommandContext, { device, lowMemory, vaeTile }: SessionOptions): CommandContext {
+  const onWarning = (message: string): void => {
+    context.terminal.stderr.write(`${warningLine(context.terminal, `warning: ${message}`)}\n`);
+  };
+  return { ...context, openSession: () => context.openSession({ device, lowMemory, vaeTile, onWarning }) };
 }
 
 /** Gives `command` the words of its help. */

@@ -1,18 +1,33 @@
-/** @file Opens the real models on the CPU device. */
+/** @file Opens the real models on a device. */
 
-import { openDevice } from "../runtime/device.js";
-import type { ModelSession } from "./context.js";
+import { type Device, openDevice } from "../runtime/device.js";
+import type { ModelSession, SessionOptions } from "./context.js";
 
-/** A session on one device, which both models share. The device's process starts while the code of the models is still being loaded. */
-export function openModelSession(): ModelSession {
-  const device = openDevice();
+/**
+ * A session on one device, which both models share. The device's process starts while the code of the models is still being loaded.
+ * @throws BackendError when the device asked for is not there
+ */
+export async function openModelSession(options: SessionOptions = {}): Promise<ModelSession> {
+  const { device: executionProvider, lowMemory, vaeTile, onWarning } = options;
+  const device = openDevice({ executionProvider, lowMemory, onWarning });
   device.start();
   const models = import("../library/open-models.js");
+  if (executionProvider !== undefined) await checked(device);
   return {
     programMs: () => device.runMs,
-    openBackend: async (directory) => (await models).openBackend(device, directory ?? undefined),
+    openBackend: async (directory) => (await models).openBackend(device, directory ?? undefined, { vaeTile }),
     openReward: async (path) => (await models).openReward(device, path ?? undefined),
     openNamedReward: async (name) => (await import("../library/named-rewards.js")).openNamedReward(name, device),
     close: () => device.close(),
   };
+}
+
+/** Asks for the provider now, so that one that is not there is told before any work. */
+async function checked(device: Device): Promise<void> {
+  try {
+    await device.provider();
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
 }

@@ -13,6 +13,7 @@ import { EMBEDDED_MODELS, packageVersion } from "../pipeline/package-info.js";
 import type { Reward } from "../rewards/contract.js";
 import type { ImageSize } from "../rewards/preprocess-graph.js";
 import { type Device, openDevice } from "../runtime/device.js";
+import type { DeviceChoice } from "../runtime/execution-providers.js";
 import { temporaryName } from "../util/files.js";
 import { describeSystemError, isMissing } from "../util/read-file.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
@@ -51,6 +52,8 @@ export interface ExportRewardOptions {
   readonly force?: boolean | undefined;
   /** Where models are opened and the written ones are tried. @default a device for as long as it takes */
   readonly device?: Device | undefined;
+  /** What that device runs on, where none is given. @default "cpu" */
+  readonly executionProvider?: DeviceChoice | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called when a stage begins. */
   readonly onProgress?: ((stage: ExportStage) => void) | undefined;
@@ -73,7 +76,7 @@ export interface ExportedReward {
 export async function exportReward(options: ExportRewardOptions): Promise<ExportedReward> {
   const directory = resolve(options.out);
   await checkPlace(directory, options.force ?? false);
-  const device = options.device ?? openDevice();
+  const device = options.device ?? openDevice({ executionProvider: options.executionProvider });
   const temporary = temporaryName(directory);
   try {
     const bundle = await resolveOptions(options, device);

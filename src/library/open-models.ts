@@ -2,7 +2,7 @@
 
 import type { ImageBackend } from "../backends/contract.js";
 import { createLocalBackend } from "../backends/local.js";
-import { openStableDiffusion } from "../diffusion/stable-diffusion.js";
+import { type DiffusionModelOptions, openStableDiffusion } from "../diffusion/stable-diffusion.js";
 import { UsageError } from "../errors.js";
 import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
 import { type ImageReward, openImageReward } from "../rewards/image-reward.js";
@@ -18,8 +18,9 @@ import { resolveModel, resolveReward, resolveRewardPath } from "./named-models.j
 export async function openBackend(
   device: Device,
   directory: string = EMBEDDED_MODELS.generator,
+  options: DiffusionModelOptions = {},
 ): Promise<ImageBackend> {
-  const diffusion = await openStableDiffusion(await resolveModel(directory), device);
+  const diffusion = await openStableDiffusion(await resolveModel(directory), device, options);
   ahead(diffusion.prepare());
   return createLocalBackend(diffusion);
 }

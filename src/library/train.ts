@@ -5,6 +5,7 @@ import { CancelledError, LaurelError, UsageError } from "../errors.js";
 import { changedVersions } from "../pipeline/versions.js";
 import type { Reward } from "../rewards/contract.js";
 import { type Device, openDevice } from "../runtime/device.js";
+import type { DeviceChoice } from "../runtime/execution-providers.js";
 import type { TrainingPrompt } from "../training/data/prompts.js";
 import { finetune, type FinetuneEvents, type FinetuneOptions, type FinetuneResult } from "../training/finetune/finetune.js"; // prettier-ignore
 import { guardConsequences, NO_GUARDS } from "../training/finetune/guards.js";
@@ -44,6 +45,8 @@ export interface TrainModelOptions {
   readonly memory?: MemoryMode | undefined;
   /** @default the physical cores */
   readonly threads?: number | undefined;
+  /** What computes. @default "cpu" */
+  readonly executionProvider?: DeviceChoice | undefined;
   /** Folder that holds the runs. @default "outputs" */
   readonly out?: string | undefined;
   /** Stops after the update under way and leaves a checkpoint. */
@@ -67,6 +70,8 @@ export interface ResumeTrainingOptions {
   readonly memory?: MemoryMode | undefined;
   /** @default as many as the run began with */
   readonly threads?: number | undefined;
+  /** What computes. @default "cpu" */
+  readonly executionProvider?: DeviceChoice | undefined;
   /** Stops after the update under way and leaves a checkpoint. */
   readonly signal?: AbortSignal | undefined;
   readonly events?: TrainModelEvents | undefined;
@@ -149,7 +154,7 @@ export async function trainModel(options: TrainModelOptions): Promise<TrainModel
   const model = ownModel(options.model);
   const prompts = await readPromptSources(options, model);
   const data = await openTrainingData(settings);
-  return withDevice(options.threads, async (device) => {
+  return withDevice(options, async (device) => {
     const parts = await openParts(device, settings, { model, size: options.size, opened });
     const { width, height } = parts.tuned.defaults;
     const run = await createTrainRun(options.out ?? "outputs", {
@@ -188,7 +193,7 @@ export async function resumeTraining(path: string, options: ResumeTrainingOption
     const changes = (["memory", "threads"] as const)
       .filter((name) => now[name] !== manifest.options[name])
       .map((name) => `${name} is ${now[name]} and was ${manifest.options[name]}: the last bits may differ`);
-    return await withDevice(now.threads, async (device) => {
+    return await withDevice({ ...options, ...now }, async (device) => {
       const parts = await openParts(device, settings, { model, size: { width, height }, opened });
       expectRecords(file, manifest.models, await recordsOf(parts));
       const warnings = [...manifest.warnings, ...changedVersions(manifest.versions), ...changes];
@@ -236,8 +241,11 @@ function changesOf({ set = {}, rewards, heldOut }: TrainModelOptions): SettingCh
   };
 }
 
-async function withDevice<T>(threads: number | undefined, use: (device: Device) => Promise<T>): Promise<T> {
-  const device = openDevice(threads === undefined ? {} : { threads });
+async function withDevice<T>(
+  { threads, executionProvider }: Pick<TrainModelOptions, "threads" | "executionProvider">,
+  use: (device: Device) => Promise<T>,
+): Promise<T> {
+  const device = openDevice({ threads, executionProvider });
   try {
     return await use(device);
   } finally {

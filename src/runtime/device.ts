@@ -32,6 +32,12 @@ export interface DeviceOptions {
   /** Threads of a run. Results are equal bit for bit only for equal counts. @default the physical cores */
   readonly threads?: number | undefined;
   /**
+   * A program is loaded when it runs, and every other one is freed before: at each moment the memory of one is used. Going from one to another
+   * loads anew.
+   * @default false
+   */
+  readonly lowMemory?: boolean | undefined;
+  /**
    * Start of a path. Each program measures every node it runs and, when it is disposed of, writes ONNX Runtime's profile to
    * `<profile>-<label>_<time>.json`. @default none
    */
@@ -70,6 +76,8 @@ interface Bound extends TensorType {
  */
 export class Device implements ProgramHost {
   readonly threads: number;
+  /** One program is held at a time. */
+  readonly lowMemory: boolean;
   readonly #profile: string | undefined;
   readonly #stallMs: number;
   readonly #choice: DeviceChoice;
@@ -101,6 +109,7 @@ export class Device implements ProgramHost {
       throw new UsageError(`device: expected a whole number of threads >= 1, got ${threads}`);
     }
     this.threads = threads;
+    this.lowMemory = options.lowMemory ?? false;
     this.#stallMs = stallMs;
     this.#profile = profile;
     this.#choice = executionProvider;
@@ -126,7 +135,7 @@ export class Device implements ProgramHost {
   }
 
   /**
-   * Compiles a graph. Parameters in `weights` become part of the program; those in `trainable`, and any without weight, are fed or bound.
+   * Compiles a graph; on a device with `lowMemory`, when it first runs. Parameters in `weights` become part of the program; those in `trainable`, and any without weight, are fed or bound.
    * @throws ModelError when ONNX Runtime refuses the model or a weight does not fit.
    */
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Program> {
@@ -135,9 +144,9 @@ export class Device implements ProgramHost {
     const label = options.label ?? graph.name;
     const model = encodeModel(graph, { ...options, substituted });
     const feeds = feedTypes(graph, options);
-    const { keepsMemory = true, once = false } = options;
+    const { keepsMemory = !this.lowMemory, once = false } = options;
     const compiled: Compiled = { id: this.#nextProgram++, label, model, provider, keepsMemory, once };
-    await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
+    if (!this.lowMemory) await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
   }
 
@@ -267,6 +276,12 @@ export class Device implements ProgramHost {
   async #load(compiled: Compiled, ask: Ask): Promise<void> {
     const { id, label, model, provider, keepsMemory = true, once = false } = compiled;
     if (this.#loaded.has(id)) return;
+    if (this.lowMemory) {
+      for (const other of [...this.#loaded]) {
+        await ask({ kind: "dispose", program: other });
+        this.#loaded.delete(other);
+      }
+    }
     const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
       const { fallsBack } = await ask(

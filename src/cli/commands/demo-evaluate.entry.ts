@@ -1,7 +1,7 @@
 /** @file What `laurel demo evaluate` takes. */
 
 import { declare, type FlagsOf, folder, otherwise, toggle, whole } from "../declare.js";
-import { OUTPUT_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
+import { DEVICE_OPTION, OUTPUT_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
 
 export const DEMO_EVALUATE = declare({
   summary: "measure the demo models on held-out prompts against the truth",
@@ -13,6 +13,7 @@ export const DEMO_EVALUATE = declare({
     renders: otherwise(1000, whole("renderings for the autoencoder and the oracle", 1, 100_000)),
     ...SAMPLING_OPTIONS,
     sweep: toggle("compare sampling settings instead, one JSON line each"),
+    ...DEVICE_OPTION,
     ...OUTPUT_OPTIONS,
   },
   examples: ["laurel demo evaluate", "laurel demo evaluate --prompts 20 --images 4 --json"],

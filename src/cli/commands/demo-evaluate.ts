@@ -32,7 +32,7 @@ export const demoEvaluate: Action<DemoEvaluateFlags> = async (context, _, flags)
   const { signal } = context;
   const models = flags.models === undefined ? undefined : resolve(flags.models);
   const folder = (name: string, embedded: string): string => (models === undefined ? embedded : join(models, name));
-  const device = openDevice();
+  const device = openDevice({ executionProvider: flags.device });
   try {
     const generator = folder("stable-diffusion", EMBEDDED_MODELS.generator);
     const diffusion = await openStableDiffusion(generator, device);

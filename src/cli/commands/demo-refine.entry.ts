@@ -1,7 +1,7 @@
 /** @file What `laurel demo refine` takes. */
 
 import { choice, declare, file, type FlagsOf, otherwise, whole } from "../declare.js";
-import { OUTPUT_OPTIONS } from "../options.js";
+import { DEVICE_OPTION, OUTPUT_OPTIONS } from "../options.js";
 
 export const DEMO_REFINE = declare({
   summary: "measure refinement of free phrasings against best-of-n with as many candidates",
@@ -12,6 +12,7 @@ export const DEMO_REFINE = declare({
     split: choice("sentence templates: train or held-out (default: held-out)", "name", ["train", "held-out"]),
     vocabulary: file("words for evolve (default: shapes)", "name", "a vocabulary's name or file"),
     keep: file("file that holds what was measured; a measurement that was stopped goes on with it"),
+    ...DEVICE_OPTION,
     ...OUTPUT_OPTIONS,
   },
   examples: ["laurel demo refine --keep refinement.jsonl", "laurel demo refine --phrasings 20 --split train --json"],

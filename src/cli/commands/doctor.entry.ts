@@ -1,7 +1,7 @@
 /** @file What `laurel doctor` takes. */
 
 import { declare, type FlagsOf } from "../declare.js";
-import { BACKEND_OPTION, OUT_OPTION, OUTPUT_OPTIONS } from "../options.js";
+import { BACKEND_OPTION, DEVICE_OPTION, OUTPUT_OPTIONS, OUT_OPTION } from "../options.js";
 
 export const DOCTOR = declare({
   heading: "Installation",
@@ -12,6 +12,7 @@ export const DOCTOR = declare({
       ...BACKEND_OPTION.backend,
       help: "a backend to check, too, where that costs nothing: its name, or its YAML file",
     },
+    ...DEVICE_OPTION,
     ...OUT_OPTION,
     ...OUTPUT_OPTIONS,
   },

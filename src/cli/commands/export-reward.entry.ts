@@ -2,7 +2,7 @@
 
 import type { PictureKind } from "../../export/reward/graphs.js";
 import { choice, declare, type FlagsOf, folder, otherwise, several, textual, toggle, whole } from "../declare.js";
-import { OUTPUT_OPTIONS } from "../options.js";
+import { DEVICE_OPTION, OUTPUT_OPTIONS } from "../options.js";
 
 const KINDS: readonly PictureKind[] = ["pixels", "image", "latents"];
 
@@ -32,6 +32,7 @@ export const EXPORT_REWARD = declare({
     model: folder("Stable Diffusion in diffusers layout, for latents (default: the demo model)"),
     singleFile: toggle("weights inside of each model instead of once beside both"),
     force: toggle("replace an earlier export"),
+    ...DEVICE_OPTION,
     ...OUTPUT_OPTIONS,
   },
   examples: [

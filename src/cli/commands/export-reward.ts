@@ -27,6 +27,7 @@ export const exportReward: Action<ExportRewardFlags> = async ({ terminal, signal
     model: flags.model === undefined ? undefined : modelLocation(flags.model),
     singleFile,
     force,
+    executionProvider: flags.device,
     signal,
     onProgress: say,
   });

@@ -14,7 +14,15 @@ import {
   whole,
 } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
-import { BACKEND_OPTION, LORA_OPTIONS, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
+import {
+  BACKEND_OPTION,
+  DRAWING_SESSION_OPTIONS,
+  LORA_OPTIONS,
+  OUT_OPTION,
+  REWARD_OPTION,
+  RUN_OPTIONS,
+  SAMPLING_OPTIONS,
+} from "../options.js";
 
 export const GENERATE = declare({
   heading: "Pictures",
@@ -39,6 +47,7 @@ export const GENERATE = declare({
     model: folder("Stable Diffusion in diffusers layout (default: the demo model)"),
     ...BACKEND_OPTION,
     ...REWARD_OPTION,
+    ...DRAWING_SESSION_OPTIONS,
     ...OUT_OPTION,
     ...RUN_OPTIONS,
   },

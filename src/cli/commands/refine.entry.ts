@@ -2,7 +2,15 @@
 
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { choice, declare, file, type FlagsOf, folder, otherwise, textual, whole } from "../declare.js";
-import { BACKEND_OPTION, LORA_OPTIONS, OUT_OPTION, REWARD_OPTION, RUN_OPTIONS, SAMPLING_OPTIONS } from "../options.js";
+import {
+  BACKEND_OPTION,
+  DRAWING_SESSION_OPTIONS,
+  LORA_OPTIONS,
+  OUT_OPTION,
+  REWARD_OPTION,
+  RUN_OPTIONS,
+  SAMPLING_OPTIONS,
+} from "../options.js";
 
 export const REFINE = declare({
   heading: "Pictures",
@@ -29,6 +37,7 @@ export const REFINE = declare({
     model: folder("Stable Diffusion in diffusers layout (default: the demo model)"),
     ...BACKEND_OPTION,
     ...REWARD_OPTION,
+    ...DRAWING_SESSION_OPTIONS,
     ...OUT_OPTION,
     ...RUN_OPTIONS,
   },

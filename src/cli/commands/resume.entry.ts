@@ -1,13 +1,13 @@
 /** @file What `laurel resume` takes. */
 
 import { declare, type FlagsOf } from "../declare.js";
-import { RUN_OPTIONS } from "../options.js";
+import { DRAWING_SESSION_OPTIONS, RUN_OPTIONS } from "../options.js";
 
 export const RESUME = declare({
   heading: "Pictures",
   summary: "finish a run that was cancelled or killed",
   arguments: [{ name: "run", help: "the run's folder, or its run.json", what: "a run", completion: "file" }],
-  options: RUN_OPTIONS,
+  options: { ...DRAWING_SESSION_OPTIONS, ...RUN_OPTIONS },
   examples: ["laurel resume outputs/20261122-183301-a-red-circle-9f3a"],
   notes: "What is there is kept; the result is the one an undisturbed run gives.",
 });

@@ -35,7 +35,7 @@ export async function runTraining(
   startPlan: StartPlan,
 ): Promise<number> {
   const result = await followTraining(context, flags, resumeWith, (more) =>
-    trainModel({ ...trained.training, out, pipeline, ...more }),
+    trainModel({ ...trained.training, out, pipeline, executionProvider: flags.device, ...more }),
   );
   return drawWith(context, trained, result, pipeline, flags, startPlan);
 }
@@ -50,7 +50,9 @@ export async function resumeTrainingRun(
   const file = basename(path) === TRAINING_FILES.manifest ? path : join(path, TRAINING_FILES.manifest);
   const { pipeline } = await readTrainManifest(file);
   const trained = pipeline === null ? undefined : await trainedPipeline(await readDocument(pipeline.file, pipeline.set)); // prettier-ignore
-  const result = await followTraining(context, flags, resumeWith, (more) => resumeTraining(path, more));
+  const result = await followTraining(context, flags, resumeWith, (more) =>
+    resumeTraining(path, { executionProvider: flags.device, ...more }),
+  );
   if (pipeline !== null && trained !== undefined) return drawWith(context, trained, result, pipeline, flags, startPlan);
   printTraining(context.terminal, result, flags);
   return EXIT.ok;

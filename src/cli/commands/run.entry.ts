@@ -1,7 +1,7 @@
 /** @file What `laurel run` takes. */
 
 import { declare, type FlagsOf, folder, several, textual, toggle } from "../declare.js";
-import { RUN_OPTIONS } from "../options.js";
+import { DRAWING_SESSION_OPTIONS, RUN_OPTIONS } from "../options.js";
 
 /** Changes to a document from the command line. */
 export const SET_OPTION = {
@@ -18,6 +18,7 @@ export const RUN = declare({
     ...SET_OPTION,
     out: folder("folder that holds the runs (default: the pipeline's, or outputs)"),
     dryRun: toggle("show the plan and what it may take, and stop", "n"),
+    ...DRAWING_SESSION_OPTIONS,
     ...RUN_OPTIONS,
   },
   examples: [

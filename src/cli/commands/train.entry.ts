@@ -16,7 +16,7 @@ import {
   without,
   whole,
 } from "../declare.js";
-import { OUT_OPTION, OUTPUT_OPTIONS } from "../options.js";
+import { DEVICE_OPTION, OUTPUT_OPTIONS, OUT_OPTION } from "../options.js";
 import { SET_OPTION } from "./run.entry.js";
 
 const MODES: readonly MemoryMode[] = ["fast", "balanced", "low"];
@@ -57,6 +57,7 @@ const OPTIONS = {
   hackingGuard: without("let held-out rewards fall"),
   diversityGuard: without("let diversity fall"),
   divergenceGuard: without("let the model go far from the base without a warning"),
+  ...DEVICE_OPTION,
   ...OUT_OPTION,
   resume: folder("go on with a run that was stopped or killed"),
   ...OUTPUT_OPTIONS,

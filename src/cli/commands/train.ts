@@ -15,13 +15,13 @@ import type { TrainFlags } from "./train.entry.js";
 export const train =
   (method: FinetuneMethod): Action<TrainFlags> =>
   async (context, _, flags) => {
-    const { model, prompts, validationPrompts, width, height, memory, threads, config, resume } = flags;
+    const { model, prompts, validationPrompts, width, height, memory, threads, device, config, resume } = flags;
     const resumeWith = (directory: string): string => `laurel train ${method} --resume ${shownPath(directory)}`;
     const finish = (result: TrainModelResult): number => {
       printTraining(context.terminal, result, flags);
       return EXIT.ok;
     };
-    const common = { method, config, memory, threads, set: settingsOf(method, flags) };
+    const common = { method, config, memory, threads, executionProvider: device, set: settingsOf(method, flags) };
     if (resume === undefined) {
       const rewards = flags.reward?.map(rewardOf);
       const { heldOut, out } = flags;

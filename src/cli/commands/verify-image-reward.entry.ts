@@ -1,7 +1,7 @@
 /** @file What `laurel verify image-reward` takes. */
 
 import { declare, file, type FlagsOf, folder, otherwise } from "../declare.js";
-import { OUTPUT_OPTIONS } from "../options.js";
+import { OUTPUT_OPTIONS, SESSION_OPTIONS } from "../options.js";
 
 export const VERIFY_IMAGE_REWARD = declare({
   summary: "check that ImageReward v1.0 gives the scores that were published",
@@ -9,6 +9,7 @@ export const VERIFY_IMAGE_REWARD = declare({
   options: {
     rewardModel: file("the published weights (default: image-reward-v1.0 from the cache)", "path", "a file or folder"),
     images: otherwise("ImageReward/assets/images", folder("folder of the four published pictures, 1.webp to 4.webp")),
+    ...SESSION_OPTIONS,
     ...OUTPUT_OPTIONS,
   },
   examples: [
