@@ -63,15 +63,15 @@ export function betterThan({ pictures }: Pick<ReferenceScores, "pictures">, refe
   return `better than ${percentText(referencePercentile)} of ${pictures}`;
 }
 
-/** Rows a table of thresholds has, about. */
-const THRESHOLDS = 6;
+/** Steps between the lowest and the highest score, at least. */
+const STEPS = 4;
 
 /** What round thresholds from the lowest to the highest score keep; none for fewer than two different scores. Those that are null do not count. */
 export function thresholdTable(scores: readonly (number | null)[], reference?: ReferenceScores): Threshold[] {
   const known = scores.flatMap((score) => score ?? []);
   const [low, high] = [Math.min(...known), Math.max(...known)];
   if (!(high > low)) return [];
-  const step = roundStep((high - low) / THRESHOLDS);
+  const step = roundStep((high - low) / STEPS);
   // thousandths of a step, so that 0.3 is three steps of 0.1
   const first = Math.ceil(low / step - 1e-3);
   return Array.from({ length: Math.floor(high / step + 1e-3) - first + 1 }, (_, i) => {
@@ -83,8 +83,8 @@ export function thresholdTable(scores: readonly (number | null)[], reference?: R
   });
 }
 
-/** The nearest of 1, 2, 5, 10, ... from `least` up. */
-function roundStep(least: number): number {
-  const power = 10 ** Math.floor(Math.log10(least));
-  return power * ([1, 2, 5].find((digit) => digit * power >= least) ?? 10);
+/** The nearest of ..., 0.5, 1, 2, 5, 10, ... that is not above `most`. */
+function roundStep(most: number): number {
+  const power = 10 ** Math.floor(Math.log10(most));
+  return power * ([5, 2].find((digit) => digit * power <= most) ?? 1);
 }

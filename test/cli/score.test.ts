@@ -47,7 +47,12 @@ test("a folder is scored, a broken image is reported in its place with exit code
       { path: join(folder, "more/200.PNG"), score: near(200), rank: 1, percentile: 100, referencePercentile: null },
     ],
     reference: null,
-    thresholds: [-1, 0, 1].map((threshold) => ({ threshold, kept: 1, share: 1 / 3, referenceShare: null })),
+    thresholds: [-1.5, -1, -0.5, 0, 0.5, 1].map((threshold) => ({
+      threshold,
+      kept: 1,
+      share: 1 / 3,
+      referenceShare: null,
+    })),
     warnings: [],
   });
   expect(stderr).toBe("1 of 4 images could not be read\n");
@@ -178,8 +183,11 @@ test("scores of ImageReward v1.0 are told by what Stable Diffusion 1.4 draws; --
     ["2", "-1.9686", "1 %", files[0]],
     [""],
     ["threshold", "keeps", "share", "of the reference"],
+    ["-1.5", "1", "50 %", "90 %"],
     ["-1", "1", "50 %", "81 %"],
+    ["-0.5", "1", "50 %", "66 %"],
     ["0", "1", "50 %", "50 %"],
+    ["0.5", "1", "50 %", "34 %"],
     ["1", "1", "50 %", "19 %"],
     [""],
   ]);

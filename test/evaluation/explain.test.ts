@@ -42,18 +42,43 @@ test("all and none are not claimed", () => {
 });
 
 test("thresholds are round, and each tells how many pictures score as much", () => {
-  expect(thresholdTable([0.05, 0.3, 0.5, 0.71, null], REFERENCE)).toEqual([
-    { threshold: 0.2, kept: 3, share: 0.75, referenceShare: expect.closeTo(0.46, 10) as number },
-    { threshold: 0.4, kept: 2, share: 0.5, referenceShare: expect.closeTo(0.42, 10) as number },
-    { threshold: 0.6, kept: 1, share: 0.25, referenceShare: expect.closeTo(0.38, 10) as number },
+  const near = (value: number): number => expect.closeTo(value, 10) as number;
+  expect(thresholdTable([0.05, 0.3, 0.5, 0.95, null], REFERENCE)).toEqual([
+    { threshold: 0.2, kept: 3, share: 0.75, referenceShare: near(0.46) },
+    { threshold: 0.4, kept: 2, share: 0.5, referenceShare: near(0.42) },
+    { threshold: 0.6, kept: 1, share: 0.25, referenceShare: near(0.38) },
+    { threshold: 0.8, kept: 1, share: 0.25, referenceShare: near(0.34) },
   ]);
-  const rows = thresholdTable(Array.from({ length: 100 }, (_, i) => (i - 50) / 25));
+  const rows = thresholdTable(Array.from({ length: 100 }, (_, i) => (i - 50) / 20));
   expect(rows.map(({ threshold, kept }) => [threshold, kept])).toEqual([
-    [-2, 100],
-    [-1, 75],
+    [-2, 90],
+    [-1, 70],
     [0, 50],
-    [1, 25],
+    [1, 30],
+    [2, 10],
   ]);
   expect(thresholdTable([1, 1, null])).toEqual([]);
   expect(thresholdTable([])).toEqual([]);
+});
+
+test("between any two scores there are 3 to 11 thresholds, within them, each written short", () => {
+  for (const [low, high] of [
+    [0.1, 0.5],
+    [-3, 7],
+    [1e-7, 3e-7],
+    [0.21, 0.219],
+    [-2.5, -2.1],
+    [0, 1],
+  ] as const) {
+    // prettier-ignore
+    const thresholds = thresholdTable([low, high]).map(({ threshold }) => threshold);
+    expect(thresholds.length).toBeGreaterThanOrEqual(3);
+    expect(thresholds.length).toBeLessThanOrEqual(11);
+    const step = (high - low) / 1000;
+    for (const one of thresholds) {
+      expect(one).toBeGreaterThanOrEqual(low - step);
+      expect(one).toBeLessThanOrEqual(high + step);
+      expect(String(one).length).toBeLessThanOrEqual(7);
+    }
+  }
 });
