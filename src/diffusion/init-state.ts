@@ -3,6 +3,7 @@
 import type { Sampler } from "../samplers/contract.js";
 import { TorchGenerator } from "../tensor/random.js";
 import type { EncodedInit, Posterior } from "./init-encoder.js";
+import { type LatentScale, toDenoiserLatents } from "./latent-scale.js";
 import type { LatentState } from "./latents.js";
 
 /** What a candidate drew of the picture it starts from; each array is of its latents' shape. */
@@ -18,18 +19,21 @@ export interface InitLatents {
 /**
  * The start of the candidate with this seed. Its draws come in the order of diffusers' img2img and inpainting pipelines (v0.38.0): the picture's
  * latents, the noise, the masked picture's latents, which the inpainting pipeline draws even where its denoiser does not read them.
- * @param scalingFactor of the autoencoder
+ * @param scale of the autoencoder's latents
  */
 export function beginInitState(
   seed: number,
   size: number,
   sampler: Sampler,
   encoded: EncodedInit,
-  scalingFactor: number,
+  scale: LatentScale,
 ): LatentState {
   const generator = new TorchGenerator(seed);
   const draw = ({ mean, deviation }: Posterior, eps: Float32Array): Float32Array =>
-    eps.map((value, i) => scalingFactor * Math.fround(mean[i]! + Math.fround(deviation[i]! * value)));
+    toDenoiserLatents(
+      eps.map((value, i) => mean[i]! + Math.fround(deviation[i]! * value)),
+      scale,
+    );
   const { picture: posterior, repaint } = encoded;
   const picture = posterior === undefined ? undefined : draw(posterior, generator.randn(size));
   const noise = generator.randn(size);

@@ -11,7 +11,8 @@ import { openLora } from "../weights/lora/open.js";
 import type { AdaptableLayers, LoraComponent, LoraLayers } from "../weights/lora/types.js";
 import type { WeightEntry } from "../weights/types.js";
 import type { LoraRequest } from "./request.js";
-import { denoiserGraph, type NetworkConfigs, textEncoderGraph } from "./networks.js";
+import { denoiserGraph, type NetworkConfigs } from "./networks.js";
+import { wholeTextGraph } from "./text-networks.js";
 
 /** What a LoRA does to one network. */
 export interface NetworkLora {
@@ -86,7 +87,7 @@ export class LoraStore {
 export function adaptableLayers(configs: NetworkConfigs, window: number): AdaptableLayers {
   return new Map<LoraComponent, ReadonlyMap<string, readonly number[]>>([
     ["unet", layersOf((adapters) => denoiserGraph(configs.unet, configs.native, window, adapters))],
-    ["text_encoder", layersOf((adapters) => textEncoderGraph(configs.text, window, undefined, adapters))],
+    ["text_encoder", layersOf((adapters) => wholeTextGraph(configs.texts[0]!, window, adapters))],
   ]);
 }
 

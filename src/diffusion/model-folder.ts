@@ -42,8 +42,13 @@ export interface ModelFolder {
 
 /** How a model is read. */
 export interface ModelFolderOptions {
-  /** Variant of the weights (`fp16`), for each component that has it; the others are read as they are, with a warning. */
+  /**
+   * Variant of the weights (`fp16`), for each component that has it; the others are read as they are, with a warning. A single file may have `ema`,
+   * the denoiser's moving averages.
+   */
   readonly variant?: string | undefined;
+  /** What the denoiser predicts. @default what the scheduler's configuration says; for a single file, what it says or its family has */
+  readonly prediction?: SchedulerConfig["prediction_type"] | undefined;
 }
 
 const count = z.number().int().positive();
@@ -61,11 +66,15 @@ const LAUREL_JSON = z.strictObject({
 /** Content of `laurel.json`: the settings a model is meant to be used with. */
 export type StatedDefaults = z.infer<typeof LAUREL_JSON>;
 
-/** Components that a Stable Diffusion 1.x or 2.x folder must have, with the only class each may be of. */
+/** Components that a Stable Diffusion must have, with the only class each may be of. */
 const COMPONENTS: Readonly<Partial<Record<ModelComponent, string>>> = {
   text_encoder: "CLIPTextModel",
   unet: "UNet2DConditionModel",
   vae: "AutoencoderKL",
+};
+/** What an XL must have beside them. */
+const XL_COMPONENTS: Readonly<Partial<Record<ModelComponent, string>>> = {
+  text_encoder_2: "CLIPTextModelWithProjection",
 };
 
 /** What a component is to a reader of messages. */
@@ -90,7 +99,7 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
   const config = (component: ModelComponent): Promise<unknown> => readJsonObject(whereOf(component), TITLES[component]);
   const [scheduler, textEncoder, textEncoder2, unet, vae, stated] = await Promise.all([
     readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) =>
-      parseSchedulerText(text, schedulerPath),
+      withPrediction(parseSchedulerText(text, schedulerPath), options.prediction),
     ),
     config("text_encoder"),
     hasComponent(index, "text_encoder_2") ? config("text_encoder_2") : undefined,
@@ -109,7 +118,7 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
     name: stated.name ?? basename(root),
     pipeline,
     index,
-    scheduler: { ...scheduler, steps_offset: 1 },
+    scheduler: isXl({ pipeline }) ? scheduler : { ...scheduler, steps_offset: 1 },
     configs: { text_encoder: textEncoder, text_encoder_2: textEncoder2, unet, vae },
     stated,
     warnings,
@@ -123,6 +132,11 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
   };
 }
 
+/** The scheduler for what the denoiser is said to predict. */
+export function withPrediction(scheduler: SchedulerConfig, prediction: ModelFolderOptions["prediction"]): SchedulerConfig {
+  return prediction === undefined ? scheduler : { ...scheduler, prediction_type: prediction };
+}
+
 /** Whether `model_index.json` names a component; `[null, null]` stands for one that was left out. */
 export function hasComponent(index: Readonly<Record<string, unknown>>, name: string): boolean {
   const entry = index[name];
@@ -132,19 +146,47 @@ export function hasComponent(index: Readonly<Record<string, unknown>>, name: str
 /**
  * What the reference pipelines make of any scheduler they are given: files from before these fields were written get the values Stable Diffusion
  * was trained for, all of them `steps_offset` 1, and `clip_sample` false, which the inpainting pipeline and that of latent consistency models take
- * as the file has it. Source: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline and
+ * as the file has it. Those of XL take all of the file as it is. Source: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline and
  * LatentConsistencyModelPipeline, `__init__`, diffusers v0.38.0.
  */
 export function schedulerFor({ scheduler, pipeline }: ModelFolder, inpainting: boolean): SchedulerConfig {
-  return inpainting || pipeline === LATENT_CONSISTENCY ? scheduler : { ...scheduler, clip_sample: false };
+  return inpainting || pipeline === LATENT_CONSISTENCY || isXl({ pipeline })
+    ? scheduler
+    : { ...scheduler, clip_sample: false };
 }
 
 const LATENT_CONSISTENCY = "LatentConsistencyModelPipeline";
 
-/** The settings to use where a request says nothing: `laurel.json`, else the scheduler's class, the denoiser's size and common values. */
+/** A Stable Diffusion XL: two text encoders, whose pooled text and the picture's sizes are added to the timestep. */
+export function isXl({ pipeline }: Pick<ModelFolder, "pipeline">): boolean {
+  return pipeline.startsWith("StableDiffusionXL");
+}
+
+/**
+ * A model that draws in one step without guidance (SD-Turbo, SDXL-Turbo): its scheduler is one of Euler's, which predicts noise at trailing timesteps.
+ * Such timesteps are otherwise those of models with velocity prediction and a schedule that ends in noise alone, which are none.
+ */
+export function isTurbo({ scheduler }: Pick<ModelFolder, "scheduler">): boolean {
+  const euler = ["EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"];
+  return (
+    euler.includes(scheduler.className ?? "") &&
+    scheduler.timestep_spacing === "trailing" &&
+    scheduler.prediction_type === "epsilon" &&
+    !scheduler.rescale_betas_zero_snr
+  );
+}
+
+/** Steps and guidance that a kind of model is used with. */
+function commonSettings(folder: ModelFolder): { readonly steps: number; readonly guidance: number } {
+  if (folder.pipeline === LATENT_CONSISTENCY) return { steps: 4, guidance: 8.5 };
+  if (isTurbo(folder)) return { steps: 1, guidance: 1 };
+  return isXl(folder) ? { steps: 30, guidance: 5 } : { steps: 20, guidance: 7.5 };
+}
+
+/** The settings to use where a request says nothing: `laurel.json`, else the scheduler, the denoiser's size and common values. */
 export function defaultsOf(folder: ModelFolder, nativeSize: { width: number; height: number }): DiffusionDefaults {
-  const { stated, scheduler, pipeline } = folder;
-  const common = pipeline === LATENT_CONSISTENCY ? { steps: 4, guidance: 8.5 } : { steps: 20, guidance: 7.5 };
+  const { stated, scheduler } = folder;
+  const common = commonSettings(folder);
   return {
     sampler: stated.sampler ?? samplerOfConfig(scheduler) ?? "dpmpp-2m",
     steps: stated.steps ?? common.steps,
@@ -162,6 +204,9 @@ export const PIPELINES: readonly string[] = [
   "StableDiffusionImg2ImgPipeline",
   "StableDiffusionInpaintPipeline",
   LATENT_CONSISTENCY,
+  "StableDiffusionXLPipeline",
+  "StableDiffusionXLImg2ImgPipeline",
+  "StableDiffusionXLInpaintPipeline",
 ];
 
 /** The pipeline's class. @throws ModelError when the pipeline is not a Stable Diffusion, or a component is missing or of another class. */
@@ -173,7 +218,8 @@ function checkComponents(index: Record<string, unknown>, where: string): string 
     );
   }
   const problems: string[] = [];
-  for (const [component, expected] of Object.entries(COMPONENTS)) {
+  const needed = isXl({ pipeline }) ? { ...COMPONENTS, ...XL_COMPONENTS } : COMPONENTS;
+  for (const [component, expected] of Object.entries(needed)) {
     const entry = index[component];
     const actual: unknown = Array.isArray(entry) ? entry[1] : entry;
     if (actual !== expected)

@@ -14,14 +14,15 @@ import {
   parseAutoencoderConfig,
 } from "../models/autoencoder-kl.js";
 import type { ClipTextConfig } from "../models/clip-text.js";
-import { buildClipText, CLIP_TEXT_IGNORED_KEYS, parseClipTextConfig } from "../models/clip-text.js";
+import { CLIP_TEXT_IGNORED_KEYS } from "../models/clip-text.js";
 import type { UnetConfig } from "../models/unet-2d-condition.js";
-import { buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
-import { rootScope, type RootScopeOptions, type Scope } from "../nn/scope.js";
+import { ADDED_SIZES, buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
+import { rootScope, type RootScopeOptions } from "../nn/scope.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
-import type { ModelFolder } from "./model-folder.js";
+import { isXl, type ModelFolder } from "./model-folder.js";
+import { readTextNetworks, type TextNetwork } from "./text-networks.js";
 
 /** A size in latent cells. */
 export interface LatentSize {
@@ -29,9 +30,12 @@ export interface LatentSize {
   readonly width: number;
 }
 
-/** The configurations of the three networks, checked against each other. */
+/** The configurations of the networks, checked against each other. */
 export interface NetworkConfigs {
+  /** Of the first text encoder, the only one but in an XL. */
   readonly text: ClipTextConfig;
+  /** The text encoders, in the order in which their states are joined. */
+  readonly texts: readonly TextNetwork[];
   readonly unet: UnetConfig;
   readonly autoencoder: AutoencoderConfig;
   /** Pixels per latent cell, along each side. */
@@ -44,7 +48,8 @@ export interface NetworkConfigs {
 
 /** Parses the configurations. @throws ModelError naming the file and field, or two networks that do not fit together */
 export function readNetworkConfigs(folder: ModelFolder): NetworkConfigs {
-  const text = parseClipTextConfig(folder.configs.text_encoder, folder.whereOf("text_encoder"));
+  const texts = readTextNetworks(folder);
+  const text = texts[0].config;
   const unet = parseUnetConfig(folder.configs.unet, folder.whereOf("unet"));
   const autoencoder = parseAutoencoderConfig(folder.configs.vae, folder.whereOf("vae"));
   const problems: string[] = [];
@@ -56,54 +61,45 @@ export function readNetworkConfigs(folder: ModelFolder): NetworkConfigs {
   const inpainting = unet.inChannels === 2 * latentChannels + 1;
   if (!inpainting) same("unet in_channels (the autoencoder's latent_channels)", latentChannels, unet.inChannels);
   same("unet out_channels (the autoencoder's latent_channels)", latentChannels, unet.outChannels);
-  same("unet cross_attention_dim (the text encoder's hidden_size)", text.width, unet.crossAttentionWidth);
+  same(
+    `unet cross_attention_dim (the text encoder${texts.length === 1 ? "'s" : "s'"} hidden_size)`,
+    texts.reduce((sum, { config }) => sum + config.width, 0),
+    unet.crossAttentionWidth,
+  );
+  checkAddedEmbedding(folder, texts, unet, problems);
   // the reference pipeline divides by the scaling factor and knows no shift
   same("vae shift_factor", 0, autoencoder.shiftFactor);
+  if (!isXl(folder) && autoencoder.latents !== undefined) {
+    problems.push("vae latents_mean, latents_std: expected none, which the reference pipeline does not read, got both");
+  }
   if (problems.length > 0) throw new ModelError(`${folder.directory}: ${problems.join("; ")}`);
   const side = unet.sampleSize ?? 64;
   const factor = autoencoderFactor(autoencoder);
-  return { text, unet, autoencoder, factor, inpainting, native: { height: side, width: side } };
+  return { text, texts, unet, autoencoder, factor, inpainting, native: { height: side, width: side } };
 }
 
-/** What is asked of the text encoder. */
-export interface TextVariant {
-  /** Layers left out at the end. */
-  readonly skippedLayers: number;
-  /** Some tokens' embeddings are fed instead of looked up. */
-  readonly replacing: boolean;
-}
-
-/** The text encoder as the reference pipeline uses it. */
-export const PLAIN_TEXT: TextVariant = { skippedLayers: 0, replacing: false };
-
-/**
- * `ids` int64 [N, length] -> `lastHiddenState` [N, length, width]; where `replacing`, also `given` bool [N, length, 1] and `vectors`
- * [N, length, width]: the embeddings of the tokens for which `given` holds.
- * @param adapters of the layers
- */
-export function textEncoderGraph(
-  config: ClipTextConfig,
-  length: number,
-  variant: TextVariant = PLAIN_TEXT,
-  adapters?: RootScopeOptions["adapters"],
-): Graph {
-  const ids = input("ids", "int64", ["N", length]);
-  const replacement = variant.replacing
-    ? {
-        given: input("given", "bool", ["N", length, 1]),
-        vectors: input("vectors", "float32", ["N", length, config.width]),
-      }
-    : undefined;
-  const scope = inferenceScope(adapters);
-  const { skippedLayers } = variant;
-  const { lastHiddenState } = buildClipText(scope, config, ids, { skippedLayers, replacement });
-  return graph("text-encoder", { lastHiddenState });
+/** What an XL has and others have not. */
+function checkAddedEmbedding(
+  folder: ModelFolder,
+  texts: readonly TextNetwork[],
+  { addedEmbedding }: UnetConfig,
+  problems: string[],
+): void {
+  const pooled = texts.find((network) => network.pooled)?.config.projection;
+  if (addedEmbedding?.pooledWidth !== pooled) {
+    problems.push(
+      `unet addition_embed_type, projection_class_embeddings_input_dim: expected ${pooled === undefined ? "none" : `the second text encoder's projection_dim ${pooled}`} in a ${folder.pipeline}, got ${addedEmbedding?.pooledWidth ?? "none"}`,
+    );
+  }
+  if (isXl(folder) && folder.index["requires_aesthetics_score"] === true) {
+    problems.push("requires_aesthetics_score: expected false, got true (a refiner, which is not supported)");
+  }
 }
 
 /**
  * `sample` [N, C, h, w], `timestep` [N], `conditioning` [P, L, width] and `row` int64 [N] (which conditioning each sample has)
  * -> `prediction` [N, C, h, w]. The few different conditionings are passed once and not repeated for each sample. A distilled denoiser also reads
- * `guidance` [N, timeConditionWidth], the embedded guidance scale.
+ * `guidance` [N, timeConditionWidth], the embedded guidance scale; an XL's `pooled` [P, pooledWidth] and `sizes` [P, 6], by the same `row`.
  * @param adapters of the layers
  */
 export function denoiserGraph(
@@ -115,18 +111,23 @@ export function denoiserGraph(
   const sample = input("sample", "float32", ["N", config.inChannels, size.height, size.width]);
   const timestep = input("timestep", "float32", ["N"]);
   const conditioning = input("conditioning", "float32", ["P", length, config.crossAttentionWidth]);
-  const encoderHiddenStates = gather(conditioning, input("row", "int64", ["N"]), 0);
+  const row = input("row", "int64", ["N"]);
+  const encoderHiddenStates = gather(conditioning, row, 0);
+  const { addedEmbedding } = config;
+  const added =
+    addedEmbedding === undefined
+      ? undefined
+      : {
+          pooled: gather(input("pooled", "float32", ["P", addedEmbedding.pooledWidth]), row, 0),
+          sizes: gather(input("sizes", "float32", ["P", ADDED_SIZES]), row, 0),
+        };
   const timeCondition =
     config.timeConditionWidth === undefined
       ? undefined
       : input("guidance", "float32", ["N", config.timeConditionWidth]);
-  const scope = inferenceScope(adapters);
-  const inputs = { sample, timestep, encoderHiddenStates, timeCondition };
+  const scope = rootScope({ mode: "inference", ...(adapters === undefined ? {} : { adapters }) });
+  const inputs = { sample, timestep, encoderHiddenStates, timeCondition, added };
   return graph("denoiser", { prediction: buildUnet(scope, config, inputs) });
-}
-
-function inferenceScope(adapters: RootScopeOptions["adapters"]): Scope {
-  return rootScope({ mode: "inference", ...(adapters === undefined ? {} : { adapters }) });
 }
 
 /** `latents` [N, C, h, w], already divided by the scaling factor -> `image` [N, 3, H, W], about [-1, 1]. */
@@ -144,14 +145,16 @@ export function encoderGraph(config: AutoencoderConfig, width: number, height: n
 
 /** Weights by parameter name, for graphs of any size. */
 export interface ResolvedWeights {
-  readonly text: ReadonlyMap<string, WeightEntry>;
+  /** Of each text encoder. */
+  readonly texts: readonly ReadonlyMap<string, WeightEntry>[];
   readonly denoiser: ReadonlyMap<string, WeightEntry>;
   readonly decoder: ReadonlyMap<string, WeightEntry>;
 }
 
-/** The three graphs for one size. */
+/** The graphs for one size. */
 export interface NetworkGraphs {
-  readonly text: Graph;
+  /** Of each text encoder, whole. */
+  readonly texts: readonly Graph[];
   readonly denoiser: Graph;
   readonly decoder: Graph;
 }
@@ -172,17 +175,26 @@ export async function resolveEncoderWeights(
 }
 
 /**
- * Finds the weights of all three networks; only the files' tables of contents are read.
+ * Finds the weights of all networks; only the files' tables of contents are read.
  * @throws ModelError listing every missing, unexpected and mis-shaped tensor of a network
  */
-export async function resolveNetworkWeights(folder: ModelFolder, graphs: NetworkGraphs): Promise<ResolvedWeights> {
-  const [text, unet, autoencoder] = await Promise.all([
-    folder.openWeights("text_encoder"),
+export async function resolveNetworkWeights(
+  folder: ModelFolder,
+  texts: readonly TextNetwork[],
+  graphs: NetworkGraphs,
+): Promise<ResolvedWeights> {
+  const [unet, autoencoder, ...encoders] = await Promise.all([
     folder.openWeights("unet"),
     folder.openWeights("vae"),
+    ...texts.map(({ component }) => folder.openWeights(component)),
   ]);
   return {
-    text: resolveWeights(graphs.text.parameters, text, { where: "CLIPTextModel", ignore: CLIP_TEXT_IGNORED_KEYS }),
+    texts: texts.map(({ pooled }, i) =>
+      resolveWeights(graphs.texts[i]!.parameters, encoders[i]!, {
+        where: pooled ? "CLIPTextModelWithProjection" : "CLIPTextModel",
+        ignore: CLIP_TEXT_IGNORED_KEYS,
+      }),
+    ),
     denoiser: resolveWeights(graphs.denoiser.parameters, unet, {
       where: "UNet2DConditionModel",
       ignore: UNET_IGNORED_KEYS,

@@ -5,20 +5,16 @@ import { ModelError } from "../errors.js";
 import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import type { Device } from "../runtime/device.js";
 import { SAMPLER_NAMES } from "../samplers/sampler.js";
+import type { ClipTokenizer } from "../tokenizers/types.js";
 import { InitEncoder } from "./init-encoder.js";
-import { LoraStore } from "./lora.js";
-import { defaultsOf, type ModelFolder, readModelFolder } from "./model-folder.js";
+import { LoraStore, type NetworkLora } from "./lora.js";
+import { defaultsOf, isXl, type ModelFolder, type ModelFolderOptions } from "./model-folder.js";
 import type { NetworkConfigs } from "./networks.js";
-import {
-  decoderGraph,
-  denoiserGraph,
-  readNetworkConfigs,
-  resolveNetworkWeights,
-  textEncoderGraph,
-} from "./networks.js";
+import { decoderGraph, denoiserGraph, readNetworkConfigs, resolveNetworkWeights } from "./networks.js";
 import { DiffusionPrograms } from "./programs.js";
 import type { DiffusionDefaults, SettingLimits, SizeRule } from "./request.js";
 import { TextConditioner } from "./text-conditioning.js";
+import { mostClipSkip, type TextVariant, wholeTextGraph } from "./text-networks.js";
 
 /** Largest side in pixels. */
 const MAX_SIDE = 2048;
@@ -31,35 +27,40 @@ export interface ModelParts {
   readonly limits: SettingLimits & { readonly size: SizeRule };
   readonly programs: DiffusionPrograms;
   readonly text: TextConditioner;
+  /** The tensors of a textual inversion file for each text encoder; undefined where the file has one tensor. */
+  readonly embeddingKeys: readonly (string | undefined)[];
   readonly loras: LoraStore;
   readonly initEncoder: InitEncoder;
 }
 
 /** Opens the parts of a folder. @throws ModelError when the folder is incomplete, damaged or of another kind */
-export async function openModelParts(directory: string, device: Device): Promise<ModelParts> {
-  const folder = await readModelFolder(directory);
+export async function openModelParts(
+  directory: string,
+  device: Device,
+  options: ModelFolderOptions = {},
+): Promise<ModelParts> {
+  const folder = await readModel(directory, options);
   const configs = readNetworkConfigs(folder);
-  const tokenizer = await folder.openTokenizer("text_encoder");
-  const length = tokenizer.maxLength;
-  const { maxPositions, vocabulary } = configs.text;
-  if (length > maxPositions || tokenizer.vocabularySize > vocabulary) {
-    throw new ModelError(
-      `${folder.directory}: tokenizer: expected at most ${maxPositions} tokens of ${vocabulary} (text_encoder/config.json), got ${length} of ${tokenizer.vocabularySize}`,
-    );
-  }
+  const tokenizers = await openTokenizers(folder, configs);
+  const length = tokenizers[0]!.maxLength;
   const { factor, native } = configs;
   const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
   const rule: SizeRule = { multiple: factor, minimum: factor, maximum: MAX_SIDE };
   checkStatedSize(folder, defaults, rule);
   const size = { width: defaults.width / factor, height: defaults.height / factor };
   const graphs = {
-    text: textEncoderGraph(configs.text, length),
+    texts: configs.texts.map((network) => wholeTextGraph(network, length)),
     denoiser: denoiserGraph(configs.unet, size, length),
     decoder: decoderGraph(configs.autoencoder, size),
   };
-  const weights = await resolveNetworkWeights(folder, graphs);
+  const weights = await resolveNetworkWeights(folder, configs.texts, graphs);
   const programs = new DiffusionPrograms(device, { configs, weights, window: length, graphs, size });
-  const text = new TextConditioner(tokenizer, (variant, loras) => programs.text(variant, loras), configs.text.width);
+  const encoders = configs.texts.map((network, i) => ({
+    network,
+    tokenizer: tokenizers[i]!,
+    program: (variant: TextVariant, loras: readonly NetworkLora[]) => programs.text(i, variant, loras),
+  }));
+  const text = new TextConditioner(encoders, { zeroEmptyNegative: zeroesEmptyNegative(folder) });
   const { inpainting } = configs;
   const limits = {
     textToImage: !inpainting,
@@ -68,13 +69,38 @@ export async function openModelParts(directory: string, device: Device): Promise
     samplers: SAMPLER_NAMES,
     size: rule,
     promptSyntaxes: PROMPT_SYNTAXES,
-    clipSkip: configs.text.layers,
+    clipSkip: mostClipSkip(configs.texts),
     embeddings: true,
     loras: true,
     distilledGuidance: configs.unet.timeConditionWidth !== undefined,
   };
   const initEncoder = new InitEncoder(device, folder, configs);
-  return { folder, configs, defaults, limits, programs, text, loras: new LoraStore(configs, length), initEncoder };
+  const embeddingKeys = isXl(folder) ? ["clip_l", "clip_g"] : [undefined];
+  const loras = new LoraStore(configs, length);
+  return { folder, configs, defaults, limits, programs, text, embeddingKeys, loras, initEncoder };
+}
+
+/** A tokenizer for each text encoder. @throws ModelError for one that is not made for its encoder, or windows of different lengths */
+async function openTokenizers(folder: ModelFolder, { texts }: NetworkConfigs): Promise<readonly ClipTokenizer[]> {
+  const tokenizers = await Promise.all(texts.map(({ component }) => folder.openTokenizer(component)));
+  texts.forEach(({ component, config: { maxPositions, vocabulary } }, i) => {
+    const { maxLength, vocabularySize } = tokenizers[i]!;
+    if (maxLength > maxPositions || vocabularySize > vocabulary) {
+      throw new ModelError(
+        `${folder.directory}: ${component.replace("text_encoder", "tokenizer")}: expected at most ${maxPositions} tokens of ${vocabulary} (${component}/config.json), got ${maxLength} of ${vocabularySize}`,
+      );
+    }
+  });
+  const [first, second = first] = tokenizers.map(({ maxLength }) => maxLength);
+  if (first !== second) {
+    throw new ModelError(`${folder.directory}: tokenizer_2: expected ${first} tokens as tokenizer, got ${second}`);
+  }
+  return tokenizers;
+}
+
+/** `force_zeros_for_empty_prompt` of an XL's pipeline, true where the file does not say. */
+function zeroesEmptyNegative(folder: ModelFolder): boolean {
+  return isXl(folder) && folder.index["force_zeros_for_empty_prompt"] !== false;
 }
 
 /** @throws ModelError when laurel.json asks for a size that the networks cannot draw */

@@ -1,7 +1,9 @@
 /** @file From a request to what all its candidates share: sampler, conditioning, shapes. */
 
+import { ADDED_SIZES } from "../models/unet-2d-condition.js";
 import { openTextualInversion } from "../prompts/textual-inversion.js";
 import { createSampler } from "../samplers/sampler.js";
+import { float32 } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
 import type { ModelParts } from "./open-model.js";
 import type { DiffusionRequest, ResolvedRequest } from "./request.js";
@@ -10,7 +12,7 @@ import { schedulerFor } from "./model-folder.js";
 import { embedGuidance } from "./guidance.js";
 import { annealedWeight, networkLoras } from "./lora.js";
 import { isGuided, resolveDiffusionRequest } from "./request.js";
-import type { PromptLayout } from "./text-conditioning.js";
+import type { Conditioning, PromptLayout } from "./text-conditioning.js";
 import { type DiffusionOptions, latentSize, type Trajectory } from "./trajectory.js";
 
 /**
@@ -45,10 +47,7 @@ export async function planTrajectory(
     .get()
     .catch(() => undefined);
   const encoding = init === undefined ? undefined : parts.initEncoder.encode({ ...request, init }, signal);
-  const [conditioning, encoded] = await Promise.all([
-    parts.text.encode(layout, { signal, loras: loras.text_encoder }),
-    encoding,
-  ]);
+  const [conditioning, encoded] = await Promise.all([parts.text.encode(layout, { signal, loras }), encoding]);
   warnings.push(...layout.warnings, ...maskWarnings(encoded));
   return {
     request,
@@ -56,7 +55,8 @@ export async function planTrajectory(
     latentShape,
     guided,
     guidanceEmbedding,
-    conditioning,
+    conditioning: conditioning.states,
+    added: addedConditioning(conditioning, request),
     init: encoded,
     loras,
     loraWeights,
@@ -70,13 +70,28 @@ export async function planTrajectory(
  */
 export async function layOutPrompts(parts: ModelParts, request: ResolvedRequest): Promise<PromptLayout> {
   const { promptSyntax, clipSkip, embeddings } = request;
-  const negative = { what: "negative prompt", text: request.negativePrompt };
+  const negative = { what: "negative prompt", text: request.negativePrompt, negative: true };
   const prompt = { what: "prompt", text: request.prompt };
   return parts.text.layOut(isGuided(request, parts.limits) ? [negative, prompt] : [prompt], {
     syntax: promptSyntax,
     clipSkip,
-    embeddings: await Promise.all(embeddings.map((path) => openTextualInversion(path, parts.configs.text.width))),
+    embeddings: await Promise.all(
+      parts.configs.texts.map((network, i) =>
+        Promise.all(embeddings.map((path) => openTextualInversion(path, network.config.width, parts.embeddingKeys[i]))),
+      ),
+    ),
   });
+}
+
+/**
+ * What an XL's denoiser reads beside the tokens' states. The picture counts as drawn whole at its own size: original size and target size are the
+ * request's, nothing is cropped, as the reference pipeline has it by default.
+ */
+function addedConditioning({ pooled }: Conditioning, { width, height }: ResolvedRequest): Trajectory["added"] {
+  if (pooled === undefined) return undefined;
+  const [prompts = 0] = pooled.shape;
+  const sizes = Array.from({ length: prompts }, () => [height, width, 0, 0, height, width]).flat();
+  return { pooled, sizes: float32([prompts, ADDED_SIZES], sizes) };
 }
 
 function maskWarnings(encoded: EncodedInit | undefined): string[] {

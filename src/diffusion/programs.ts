@@ -5,40 +5,49 @@ import type { Device } from "../runtime/device.js";
 import { LazyProgram } from "../runtime/lazy-program.js";
 import type { WeightEntry } from "../weights/types.js";
 import { adaptersOf, adapterWeights, type NetworkLora } from "./lora.js";
-import type { LatentSize, NetworkConfigs, NetworkGraphs, ResolvedWeights, TextVariant } from "./networks.js";
-import { decoderGraph, denoiserGraph, PLAIN_TEXT, textEncoderGraph } from "./networks.js";
+import type { LatentSize, NetworkConfigs, ResolvedWeights } from "./networks.js";
+import { decoderGraph, denoiserGraph } from "./networks.js";
+import { PLAIN_TEXT, textNetworkGraph, type TextVariant } from "./text-networks.js";
 
 /** What the programs are made from. */
 export interface ProgramParts {
   readonly configs: NetworkConfigs;
   readonly weights: ResolvedWeights;
-  /** Tokens the text encoder reads at once. */
+  /** Tokens the text encoders read at once. */
   readonly window: number;
-  /** Graphs that exist already: for plain prompts of one window, and `size`. */
-  readonly graphs: NetworkGraphs;
+  /** Graphs that exist already: for prompts of one window, and `size`. */
+  readonly graphs: { readonly denoiser: Graph; readonly decoder: Graph };
   readonly size: LatentSize;
 }
 
 /** One program of each network is kept at a time, for what was asked of it last: each holds its own copy of the prepared weights. */
 export class DiffusionPrograms {
   readonly #parts: ProgramParts;
-  readonly #text: KeptProgram;
+  readonly #texts: readonly KeptProgram[];
   readonly #denoiser: KeptProgram;
   readonly #decoder: KeptProgram;
 
   constructor(device: Device, parts: ProgramParts) {
     this.#parts = parts;
     const { weights, graphs, size, window } = parts;
-    this.#text = new KeptProgram(device, "text encoder", weights.text, textKey(PLAIN_TEXT), graphs.text);
-    this.#denoiser = new KeptProgram(device, "denoiser", weights.denoiser, denoiserKey(size, window), graphs.denoiser);
-    this.#decoder = new KeptProgram(device, "decoder", weights.decoder, sizeKey(size), graphs.decoder);
+    this.#texts = weights.texts.map(
+      (one, i) => new KeptProgram(device, i === 0 ? "text encoder" : `text encoder ${i + 1}`, one),
+    );
+    this.#denoiser = new KeptProgram(device, "denoiser", weights.denoiser, [
+      denoiserKey(size, window),
+      graphs.denoiser,
+    ]);
+    this.#decoder = new KeptProgram(device, "decoder", weights.decoder, [sizeKey(size), graphs.decoder]);
   }
 
-  /** `ids`, where `replacing` `given` and `vectors`, and the scales of the LoRAs -> `lastHiddenState` */
-  text(variant: TextVariant, loras: readonly NetworkLora[] = []): LazyProgram {
+  /**
+   * The text encoder of an index: `ids`, where `replacing` `given` and `vectors`, and the scales of the LoRAs -> `states`, for some `unskipped`
+   * and `pooled`
+   */
+  text(index: number, variant: TextVariant, loras: readonly NetworkLora[] = []): LazyProgram {
     const { configs, window } = this.#parts;
-    const graph = (): Graph => textEncoderGraph(configs.text, window, variant, adaptersOf(loras));
-    return this.#text.for(textKey(variant), graph, loras);
+    const graph = (): Graph => textNetworkGraph(configs.texts[index]!, window, variant, adaptersOf(loras));
+    return this.#texts[index]!.for(textKey(variant), graph, loras);
   }
 
   /** `sample`, `timestep`, `conditioning` of `length` tokens, `row`, and the scales of the LoRAs -> `prediction` */
@@ -56,12 +65,13 @@ export class DiffusionPrograms {
   /** Compiles ahead what a plain prompt at the model's own size needs. */
   async prepare(): Promise<void> {
     const { size, window } = this.#parts;
-    await Promise.all([this.text(PLAIN_TEXT).get(), this.denoiser(size, window).get(), this.decoder(size).get()]);
+    const texts = this.#texts.map((_, i) => this.text(i, PLAIN_TEXT).get());
+    await Promise.all([...texts, this.denoiser(size, window).get(), this.decoder(size).get()]);
   }
 
   /** Gives everything back; what is asked for later is compiled anew. */
   async dispose(): Promise<void> {
-    await Promise.all([this.#text.dispose(), this.#denoiser.dispose(), this.#decoder.dispose()]);
+    await Promise.all([...this.#texts.map((one) => one.dispose()), this.#denoiser.dispose(), this.#decoder.dispose()]);
   }
 }
 
@@ -69,13 +79,12 @@ export class DiffusionPrograms {
 class KeptProgram {
   #kept: { readonly key: string; readonly program: LazyProgram } | undefined;
 
-  /** @param graph the graph for `key`, which exists already */
+  /** @param made a key and its graph, which exists already */
   constructor(
     private readonly device: Device,
     private readonly label: string,
     private readonly weights: ReadonlyMap<string, WeightEntry>,
-    private readonly key: string,
-    private readonly graph: Graph,
+    private readonly made?: readonly [key: string, graph: Graph],
   ) {}
 
   /** The program for `plainKey` with these LoRAs in its layers; that for anything else is freed. */
@@ -86,7 +95,11 @@ class KeptProgram {
     this.dispose().catch(() => undefined);
     const { device, label } = this;
     const weights = loras.length === 0 ? this.weights : new Map([...this.weights, ...adapterWeights(loras)]);
-    const program = new LazyProgram(device, key === this.key ? () => this.graph : graph, { weights, label });
+    const [madeKey, made] = this.made ?? [];
+    const program = new LazyProgram(device, key === madeKey && made !== undefined ? () => made : graph, {
+      weights,
+      label,
+    });
     this.#kept = { key, program };
     return program;
   }

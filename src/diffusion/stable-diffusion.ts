@@ -5,7 +5,7 @@ import type { RgbImage } from "../image/types.js";
 import type { Device } from "../runtime/device.js";
 import { elementCount } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
-import { decodeLatents } from "./decode.js";
+import { decodeInTiles, decodeLatents } from "./decode.js";
 import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { networkLoras } from "./lora.js";
@@ -14,6 +14,7 @@ import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
 import { resolveDiffusionRequest } from "./request.js";
 import { stepStates } from "./step.js";
+import { isCut, planTiles, type TilePlan } from "./tiles.js";
 import {
   conditioningLength,
   type DiffusionGroup,
@@ -29,12 +30,31 @@ export type * from "./trajectory.js";
  * first used.
  * @throws ModelError when the folder is incomplete, damaged or of another kind
  */
-export async function openStableDiffusion(directory: string, device: Device): Promise<StableDiffusion> {
-  return new StableDiffusion(await openModelParts(directory, device));
+export async function openStableDiffusion(
+  directory: string,
+  device: Device,
+  { vaeTile = device.lowMemory ? LOW_MEMORY_TILE : undefined }: DiffusionModelOptions = {},
+): Promise<StableDiffusion> {
+  const parts = await openModelParts(directory, device);
+  // fails now for a tile that is too small
+  planTiles(parts.configs.native, vaeTile, parts.configs.factor);
+  return new StableDiffusion(parts, vaeTile);
+}
+
+/** Side of a tile, in pixels, on a device with little memory: a picture of 512x512 is decoded in nine, which takes a third of the memory. */
+const LOW_MEMORY_TILE = 256;
+
+/** How a model computes, beside what a request asks. */
+export interface DiffusionModelOptions {
+  /**
+   * Side of the tiles that pictures are decoded in, in pixels; a picture that is not larger is decoded whole. Tiles take less memory, and give
+   * pictures that differ slightly. @default none; 256 on a device with `lowMemory`
+   */
+  readonly vaeTile?: number | undefined;
 }
 
 /**
- * A Stable Diffusion 1.x or 2.x on a device. `generate` is built from begin, step and decode; search inside a trajectory uses these itself, with
+ * A Stable Diffusion 1.x, 2.x or XL on a device. `generate` is built from begin, step and decode; search inside a trajectory uses these itself, with
  * preview and fork.
  */
 export class StableDiffusion {
@@ -47,10 +67,12 @@ export class StableDiffusion {
   /** What was noticed on opening. */
   readonly warnings: readonly string[];
   readonly #parts: ModelParts;
+  readonly #tile: number | undefined;
 
   /** Use {@link openStableDiffusion}. @internal */
-  constructor(parts: ModelParts) {
+  constructor(parts: ModelParts, tile?: number) {
     this.#parts = parts;
+    this.#tile = tile;
     this.name = parts.folder.name;
     this.directory = parts.folder.directory;
     this.warnings = parts.folder.warnings;
@@ -153,7 +175,7 @@ export class StableDiffusion {
       const images = await this.decode(trajectory, states, options);
       yield {
         images: states.map((state, i) => ({ seed: state.seed, image: images[i]!, evaluations: state.evaluations })),
-        warnings: trajectory.warnings,
+        warnings: [...trajectory.warnings, ...this.#tileWarnings(trajectory)],
       };
     }
   }
@@ -165,11 +187,11 @@ export class StableDiffusion {
 
   #beginStates({ latentShape, sampler, init }: Trajectory, seed: number, count: number): LatentState[] {
     const size = elementCount(latentShape);
-    const { scalingFactor } = this.#parts.configs.autoencoder;
+    const { autoencoder } = this.#parts.configs;
     return Array.from({ length: count }, (_, i) =>
       init === undefined
         ? beginState(seed + i, size, sampler)
-        : beginInitState(seed + i, size, sampler, init, scalingFactor),
+        : beginInitState(seed + i, size, sampler, init, autoencoder),
     );
   }
 
@@ -179,7 +201,18 @@ export class StableDiffusion {
     { signal }: DiffusionOptions,
   ): Promise<RgbImage[]> {
     const { programs, configs } = this.#parts;
-    const decoder = await programs.decoder(latentSize(trajectory)).get();
-    return decodeLatents(decoder, trajectory, latents, configs.autoencoder.scalingFactor, signal);
+    const tiles = this.#tiles(trajectory);
+    const decoder = await programs.decoder(tiles.size).get();
+    if (isCut(tiles)) return decodeInTiles(decoder, trajectory, latents, { ...configs, tiles, signal });
+    return decodeLatents(decoder, trajectory, latents, configs.autoencoder, signal);
+  }
+
+  #tiles(trajectory: Trajectory): TilePlan {
+    return planTiles(latentSize(trajectory), this.#tile, this.#parts.configs.factor);
+  }
+
+  #tileWarnings(trajectory: Trajectory): string[] {
+    if (!isCut(this.#tiles(trajectory))) return [];
+    return [`pictures are decoded in tiles of ${this.#tile} pixels, and differ slightly from those decoded whole`];
   }
 }

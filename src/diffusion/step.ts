@@ -75,6 +75,7 @@ async function stepTogether(
     timestep: float32([rows], timestep),
     row: { dtype: "int64", shape: [rows], data: row } as const,
     conditioning,
+    ...trajectory.added,
     ...scaleFeeds(trajectory.loras.unet, denoiser.inputs, weight),
     ...(guidanceEmbedding === undefined ? {} : { guidance: repeatRows(guidanceEmbedding, rows) }),
   };

@@ -20,6 +20,11 @@ export interface Trajectory {
   readonly guidanceEmbedding: Float32Array | undefined;
   /** float32 [1 or 2, length, width]: the prompt, and before it the negative prompt where guidance needs it. */
   readonly conditioning: Tensor<"float32">;
+  /**
+   * What an XL's denoiser reads beside it, in the same order: float32 `pooled` [1 or 2, width], the prompts as a whole, and `sizes` [1 or 2, 6], what the
+   * picture is told to be. undefined for others.
+   */
+  readonly added: { readonly pooled: Tensor<"float32">; readonly sizes: Tensor<"float32"> } | undefined;
   /** The picture that its candidates start from; undefined when they start from the prompt alone. */
   readonly init: EncodedInit | undefined;
   /** The LoRAs of the request. */

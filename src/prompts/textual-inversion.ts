@@ -34,15 +34,16 @@ const WEB_UI = /^(?:string_to_param\.(.*)|emb_params)$/s;
 /**
  * Opens an embedding; nothing in the file is run.
  * @param width the text encoder's, which the vectors must have
+ * @param key the tensor of that text encoder, in a file for a model with several (`clip_l`, `clip_g`)
  * @throws ModelError when it is no embedding, or one for another text encoder
  */
-export async function openTextualInversion(path: string, width: number): Promise<TextualInversion> {
+export async function openTextualInversion(path: string, width: number, key?: string): Promise<TextualInversion> {
   if (typeof path !== "string" || path === "") {
     throw new UsageError(`embedding: expected a file, got ${JSON.stringify(path)}`);
   }
   const file = resolve(path);
   const source = await openWeights(file);
-  const { entry, token } = findVectors(file, source);
+  const { entry, token } = key === undefined ? findVectors(file, source) : findVectorsOf(key, file, source);
   const { name, shape } = entry;
   const [count, actual] = shape.length === 1 ? [1, shape[0]] : shape;
   if (shape.length > 2 || count === undefined || actual === undefined || count < 1 || count > MAX_VECTORS) {
@@ -79,6 +80,16 @@ function findVectors(file: string, source: WeightSource): { entry: WeightEntry; 
   }
   const token = fromWebUi.length > 0 ? WEB_UI.exec(key)?.[1] : key;
   return { entry, token: token === "*" || token === "" ? undefined : token };
+}
+
+/** The vectors of one of a model's text encoders. */
+function findVectorsOf(key: string, file: string, source: WeightSource): { entry: WeightEntry; token: undefined } {
+  const entry = source.entries.get(key);
+  if (entry !== undefined) return { entry, token: undefined };
+  const all = [...source.entries.keys()];
+  throw new ModelError(
+    `${file}: expected a textual inversion embedding for Stable Diffusion XL, with the tensors clip_l and clip_g, got ${source.unusable.get(key) ?? `no ${key} among ${all.length} tensors: ${all.slice(0, 4).join(", ")}`}`,
+  );
 }
 
 /** Widths of the text encoders of published models. */

@@ -73,8 +73,8 @@ describe("folders", () => {
     ["laurel.json", () => ({ steps: "3" }), /laurel\.json: expected sampling defaults, got steps: /],
     [
       "model_index.json",
-      (json: object) => ({ ...json, _class_name: "StableDiffusionXLPipeline" }),
-      /_class_name: expected StableDiffusionPipeline, .* or LatentConsistencyModelPipeline, got "StableDiffusionXLPipeline"/,
+      (json: object) => ({ ...json, _class_name: "StableDiffusion3Pipeline" }),
+      /_class_name: expected StableDiffusionPipeline, .* or StableDiffusionXLInpaintPipeline, got "StableDiffusion3Pipeline"/,
     ],
     [
       "model_index.json",

@@ -28,6 +28,24 @@ export async function changed(file: string, change: (json: Record<string, unknow
   return folder;
 }
 
+/** JSON files of a folder, each with fields to change in it. */
+export type Changes = Readonly<Record<string, object>>;
+
+/** A whole folder of another architecture: what the fixtures hold of it laid over the tiny Stable Diffusion, its JSON files changed. */
+export async function assembled(name: "tiny-sdxl" | "tiny-sd2", changes: Changes = {}): Promise<string> {
+  const folder = await changed("model_index.json", (json) => json);
+  const models = join(FOLDER, "..");
+  await rm(join(folder, "unet"), { recursive: true });
+  if (name === "tiny-sdxl") await cp(join(folder, "tokenizer"), join(folder, "tokenizer_2"), { recursive: true });
+  else await cp(join(models, "unet-sd2"), join(folder, "unet"), { recursive: true });
+  await cp(join(models, name), folder, { recursive: true });
+  for (const [file, fields] of Object.entries(changes)) {
+    const json = JSON.parse(await readFile(join(folder, file), "utf8")) as object;
+    await writeFile(join(folder, file), JSON.stringify({ ...json, ...fields }));
+  }
+  return folder;
+}
+
 /** The model as a latent consistency model: its denoiser has one more layer, which is given the guidance scale. */
 export async function distilledFolder(): Promise<string> {
   const folder = await changed("model_index.json", (json) => ({

@@ -1,7 +1,7 @@
 /** @file A Stable Diffusion whose trained parameters are bound in the device process: the networks as parts of graphs, with what they need. */
 
 import type { DiffusionDefaults } from "../../diffusion/request.js";
-import { defaultsOf, type ModelFolder, readModelFolder, schedulerFor } from "../../diffusion/model-folder.js";
+import { defaultsOf, isXl, type ModelFolder, readModelFolder, schedulerFor } from "../../diffusion/model-folder.js";
 import {
   decoderGraph,
   denoiserGraph,
@@ -11,8 +11,8 @@ import {
   readNetworkConfigs,
   resolveEncoderWeights,
   resolveNetworkWeights,
-  textEncoderGraph,
 } from "../../diffusion/networks.js";
+import { wholeTextGraph } from "../../diffusion/text-networks.js";
 import { ModelError, UsageError } from "../../errors.js";
 import { scalar } from "../../graph/builder.js";
 import type { Graph, Value } from "../../graph/types.js";
@@ -74,8 +74,9 @@ export async function openTunedModel(
 ): Promise<TunedModel> {
   const folder = await readModelFolder(directory);
   const configs = readNetworkConfigs(folder);
-  if (configs.inpainting || configs.unet.timeConditionWidth !== undefined) {
-    const what = configs.inpainting ? "an inpainting model" : "one distilled with guidance";
+  if (isXl(folder) || configs.inpainting || configs.unet.timeConditionWidth !== undefined) {
+    const other = configs.inpainting ? "an inpainting model" : "one distilled with guidance";
+    const what = isXl(folder) ? "a Stable Diffusion XL, which can be drawn with but not trained" : other;
     throw new ModelError(`${folder.directory}: expected a text-to-image model to train, got ${what}`);
   }
   const tokenizer = await folder.openTokenizer("text_encoder");
@@ -86,17 +87,17 @@ export async function openTunedModel(
     throw new UsageError(`size: expected multiples of ${factor}, got ${width} x ${height}`);
   const size = { width: width / factor, height: height / factor };
   const graphs = {
-    text: textEncoderGraph(configs.text, tokenizer.maxLength),
+    texts: configs.texts.map((network) => wholeTextGraph(network, tokenizer.maxLength)),
     denoiser: denoiserGraph(configs.unet, size, tokenizer.maxLength),
     decoder: decoderGraph(configs.autoencoder, size),
   };
-  const resolved = await resolveNetworkWeights(folder, graphs);
+  const resolved = await resolveNetworkWeights(folder, configs.texts, graphs);
   const encoder = await resolveEncoderWeights(folder, encoderGraph(configs.autoencoder, width, height)).catch(
     // a folder without an image encoder can be trained as long as no loss needs it
     () => new Map<string, WeightEntry>(),
   );
   const weights = new Map<string, WeightEntry>([
-    ...prefixed(PREFIXES.text, resolved.text),
+    ...prefixed(PREFIXES.text, resolved.texts[0]!),
     ...prefixed(PREFIXES.unet, resolved.denoiser),
     ...prefixed(PREFIXES.vae, encoder),
     ...prefixed(PREFIXES.vae, resolved.decoder),
@@ -108,7 +109,7 @@ export async function openTunedModel(
     const generator = new TorchGenerator(seed);
     const parts: [string, Graph, readonly string[] | null][] = [
       [PREFIXES.unet, graphs.denoiser, train.targets],
-      [PREFIXES.text, graphs.text, train.textEncoder],
+      [PREFIXES.text, graphs.texts[0]!, train.textEncoder],
     ];
     for (const [prefix, { parameters }, targets] of parts) {
       if (targets === null) continue;

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { crc32 } from "node:zlib";
 import { readModelFolder } from "#laurel/diffusion/model-folder";
-import { denoiserGraph, decoderGraph, textEncoderGraph } from "#laurel/diffusion/networks";
+import { denoiserGraph, decoderGraph } from "#laurel/diffusion/networks";
+import { wholeTextGraph } from "#laurel/diffusion/text-networks";
 import { decodeImage } from "#laurel/image/decode";
 import { readPngText } from "#laurel/image/png";
 import { parseAutoencoderConfig } from "#laurel/models/autoencoder-kl";
@@ -27,6 +28,7 @@ import { newRun } from "../../pipeline/runs.js";
 import { bytes } from "../../weights/helpers.js";
 import { layOut } from "../models.js";
 import { chatTargets } from "./chat-targets.js";
+import { datasetTargets } from "./dataset-targets.js";
 import type { Target } from "./engine.js";
 import { type Mutate, mutateBytes, mutateJson, mutateLines } from "./mutate.js";
 import { fixture, json, read } from "./seeds.js";
@@ -44,6 +46,7 @@ export function makeTargets(): { readonly targets: readonly Target[]; readonly d
     ...runTargets(folder),
     ...pipelineTargets(folder),
     ...chatTargets(folder),
+    ...datasetTargets(folder),
   ];
   return { targets: all, dispose: () => rmSync(folder, { recursive: true, force: true }) };
 }
@@ -171,7 +174,10 @@ function configTargets(folder: string): Target[] {
       "clip-text",
       "models/tiny-sd/text_encoder/config.json",
       (value) => parseClipTextConfig(value, "x"),
-      (clip) => textEncoderGraph(clip, Math.min(8, clip.maxPositions)),
+      (config) => {
+        const network = { component: "text_encoder", config, taken: "last", pooled: false } as const;
+        return wholeTextGraph(network, Math.min(8, config.maxPositions));
+      },
     ),
     config("clip", "models/clip/config.json", (value) => parseClipConfig(value, "x")),
     {
