@@ -12,13 +12,13 @@ import type { AdaptableLayers, LoraComponent, LoraLayer } from "../weights/lora/
 import { openWeights } from "../weights/open.js";
 import type { DeferredTensor } from "../weights/safetensors.js";
 import { adaptableLayers } from "./lora.js";
-import { readModelFolder } from "./model-folder.js";
 import { readNetworkConfigs } from "./networks.js";
+import { readModel } from "./read-model.js";
 import type { LoraRequest } from "./request.js";
 
 /** The layers of a diffusers folder that a LoRA can change. @throws ModelError for a folder of another kind */
 export async function layersOfModel(directory: string): Promise<AdaptableLayers> {
-  const configs = readNetworkConfigs(await readModelFolder(directory));
+  const configs = readNetworkConfigs(await readModel(directory));
   return adaptableLayers(configs, configs.text.maxPositions);
 }
 

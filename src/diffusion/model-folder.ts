@@ -133,7 +133,10 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
 }
 
 /** The scheduler for what the denoiser is said to predict. */
-export function withPrediction(scheduler: SchedulerConfig, prediction: ModelFolderOptions["prediction"]): SchedulerConfig {
+export function withPrediction(
+  scheduler: SchedulerConfig,
+  prediction: ModelFolderOptions["prediction"],
+): SchedulerConfig {
   return prediction === undefined ? scheduler : { ...scheduler, prediction_type: prediction };
 }
 

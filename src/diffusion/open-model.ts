@@ -12,6 +12,7 @@ import { defaultsOf, isXl, type ModelFolder, type ModelFolderOptions } from "./m
 import type { NetworkConfigs } from "./networks.js";
 import { decoderGraph, denoiserGraph, readNetworkConfigs, resolveNetworkWeights } from "./networks.js";
 import { DiffusionPrograms } from "./programs.js";
+import { readModel } from "./read-model.js";
 import type { DiffusionDefaults, SettingLimits, SizeRule } from "./request.js";
 import { TextConditioner } from "./text-conditioning.js";
 import { mostClipSkip, type TextVariant, wholeTextGraph } from "./text-networks.js";
@@ -33,7 +34,7 @@ export interface ModelParts {
   readonly initEncoder: InitEncoder;
 }
 
-/** Opens the parts of a folder. @throws ModelError when the folder is incomplete, damaged or of another kind */
+/** Opens the parts of a diffusers folder or a single file. @throws ModelError when it is incomplete, damaged or of another kind */
 export async function openModelParts(
   directory: string,
   device: Device,

@@ -9,6 +9,7 @@ import { decodeInTiles, decodeLatents } from "./decode.js";
 import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { networkLoras } from "./lora.js";
+import type { ModelFolderOptions } from "./model-folder.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
@@ -26,16 +27,17 @@ import {
 export type * from "./trajectory.js";
 
 /**
- * Opens a diffusers folder (`model_index.json`). Configurations and the weights' names and shapes are checked now; programs are compiled when
- * first used.
- * @throws ModelError when the folder is incomplete, damaged or of another kind
+ * Opens a diffusers folder (`model_index.json`) or a single-file checkpoint. Configurations and the weights' names and shapes are checked now;
+ * programs are compiled when first used.
+ * @throws ModelError when it is incomplete, damaged or of another kind
  */
 export async function openStableDiffusion(
   directory: string,
   device: Device,
-  { vaeTile = device.lowMemory ? LOW_MEMORY_TILE : undefined }: DiffusionModelOptions = {},
+  options: DiffusionModelOptions = {},
 ): Promise<StableDiffusion> {
-  const parts = await openModelParts(directory, device);
+  const { vaeTile = device.lowMemory ? LOW_MEMORY_TILE : undefined } = options;
+  const parts = await openModelParts(directory, device, options);
   // fails now for a tile that is too small
   planTiles(parts.configs.native, vaeTile, parts.configs.factor);
   return new StableDiffusion(parts, vaeTile);
@@ -44,8 +46,8 @@ export async function openStableDiffusion(
 /** Side of a tile, in pixels, on a device with little memory: a picture of 512x512 is decoded in nine, which takes a third of the memory. */
 const LOW_MEMORY_TILE = 256;
 
-/** How a model computes, beside what a request asks. */
-export interface DiffusionModelOptions {
+/** Which of its weights a model takes and how it computes, beside what a request asks. */
+export interface DiffusionModelOptions extends ModelFolderOptions {
   /**
    * Side of the tiles that pictures are decoded in, in pixels; a picture that is not larger is decoded whole. Tiles take less memory, and give
    * pictures that differ slightly. @default none; 256 on a device with `lowMemory`
@@ -59,7 +61,7 @@ export interface DiffusionModelOptions {
  */
 export class StableDiffusion {
   readonly name: string;
-  /** The folder, absolute. */
+  /** Folder or file, absolute. */
   readonly directory: string;
   readonly defaults: DiffusionDefaults;
   /** What can be asked of it. */

@@ -4,7 +4,7 @@ import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { LaurelError, UsageError } from "../errors.js";
 import { decoderGraph, readNetworkConfigs } from "../diffusion/networks.js";
-import { readModelFolder } from "../diffusion/model-folder.js";
+import { readModel } from "../diffusion/read-model.js";
 import type { PictureKind } from "../export/reward/graphs.js";
 import { readRewardManifest, type RewardManifest } from "../export/reward/manifest.js";
 import { type BundleOptions, type ExportStage, writeBundle } from "../export/reward/write-bundle.js";
@@ -186,7 +186,7 @@ async function openMembers(parts: readonly RewardPart[], device: Device): Promis
 type NamedDecoder = NonNullable<BundleOptions["decoder"]> & { readonly size: ImageSize };
 
 async function openDecoder(directory: string): Promise<NamedDecoder> {
-  const folder = await readModelFolder(directory);
+  const folder = await readModel(directory);
   const { autoencoder, factor, native } = readNetworkConfigs(folder);
   const { parameters } = decoderGraph(autoencoder, native);
   const weights = resolveWeights(parameters, await folder.openWeights("vae"), {

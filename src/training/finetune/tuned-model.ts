@@ -1,7 +1,7 @@
 /** @file A Stable Diffusion whose trained parameters are bound in the device process: the networks as parts of graphs, with what they need. */
 
 import type { DiffusionDefaults } from "../../diffusion/request.js";
-import { defaultsOf, isXl, type ModelFolder, readModelFolder, schedulerFor } from "../../diffusion/model-folder.js";
+import { defaultsOf, isXl, type ModelFolder, schedulerFor } from "../../diffusion/model-folder.js";
 import {
   decoderGraph,
   denoiserGraph,
@@ -12,6 +12,7 @@ import {
   resolveEncoderWeights,
   resolveNetworkWeights,
 } from "../../diffusion/networks.js";
+import { readModel } from "../../diffusion/read-model.js";
 import { wholeTextGraph } from "../../diffusion/text-networks.js";
 import { ModelError, UsageError } from "../../errors.js";
 import { scalar } from "../../graph/builder.js";
@@ -72,7 +73,7 @@ export async function openTunedModel(
   settings: Pick<FinetuneSettings, "train" | "seed">,
   pixels?: { readonly width: number; readonly height: number },
 ): Promise<TunedModel> {
-  const folder = await readModelFolder(directory);
+  const folder = await readModel(directory);
   const configs = readNetworkConfigs(folder);
   if (isXl(folder) || configs.inpainting || configs.unet.timeConditionWidth !== undefined) {
     const other = configs.inpainting ? "an inpainting model" : "one distilled with guidance";
