@@ -19,6 +19,65 @@ export {
 export { findImages } from "./image/find-images.js";
 export { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "./library/score-files.js";
 
+// What scores mean, and how well rewards agree with people.
+export {
+  betterThan,
+  explainScores,
+  type ExplainedScore,
+  percentText,
+  type ReferenceScores,
+  shareBelow,
+  type Threshold,
+  thresholdTable,
+} from "./evaluation/explain.js";
+export { referenceOf } from "./library/reference-of.js";
+export {
+  chanceFigures,
+  type JudgedPictures,
+  type PreferenceFigures,
+  preferenceFigures,
+  type PromptShare,
+  type SharesByCount,
+} from "./evaluation/preferences.js";
+export {
+  agreementOfGenerators,
+  type GeneratorAgreement,
+  type GeneratorFigures,
+  type JudgedGenerator,
+  spearman,
+} from "./evaluation/generators.js";
+export {
+  keptScoresFile,
+  type PromptPictures,
+  readScores,
+  type ScoredPrompts,
+  scorePrompts,
+  type ScorePromptsOptions,
+  type ScoresById,
+} from "./library/eval-scores.js";
+export {
+  comparePreferences,
+  type NamedScores,
+  type PreferenceComparison,
+  type RankedPrompt,
+  readRankedPrompts,
+} from "./library/eval-preferences.js";
+export {
+  compareGenerators,
+  findGeneratorPictures,
+  type GeneratorComparison,
+  type RankedGenerator,
+  readRankedGenerators,
+} from "./library/eval-models.js";
+export {
+  PUBLISHED_IMAGE_REWARD,
+  type PublishedScores,
+  type Verification,
+  type VerifiedPicture,
+  verifyScores,
+} from "./library/verify-image-reward.js";
+export type { Interval } from "./util/statistics.js";
+
 // Runs on disk and their pages.
 export {
   compareRuns,

@@ -3,7 +3,7 @@
 import { bootstrap, type Interval, mean } from "../util/statistics.js";
 
 /** The k of recall@k and filter@k, as in the paper. */
-export const CHOSEN_COUNTS = [1, 2, 4] as const;
+export const CHOSEN_COUNTS: readonly (keyof SharesByCount)[] = [1, 2, 4];
 
 /** The pictures of one prompt, ranked by people and scored by a model. */
 export interface JudgedPictures {
@@ -19,8 +19,8 @@ export interface PromptShare extends Interval {
   readonly prompts: number;
 }
 
-/** A share for each k of {@link CHOSEN_COUNTS}. */
-export type SharesByCount = Readonly<Record<(typeof CHOSEN_COUNTS)[number], PromptShare>>;
+/** A share for each k of the paper. */
+export type SharesByCount = Readonly<Record<1 | 2 | 4, PromptShare>>;
 
 /** Shares in [0, 1], with 95 % intervals by bootstrap over prompts; NaN where there is nothing to count. */
 export interface PreferenceFigures {
