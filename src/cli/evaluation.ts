@@ -145,11 +145,20 @@ function named(models: readonly Evaluated[]): Evaluated[] {
   return models.map((one, i) => ({ ...one, name: plain ? short[i]! : one.name }));
 }
 
+/** Remarks of each kind that are printed: thousands of prompts may each be too long. */
+const SHOWN_REMARKS = 5;
+
 /** Warnings and unreadable pictures for stderr, and where the scores are. */
 export function tellRemarks({ terminal }: CommandContext, rewards: EvaluatedRewards, { quiet }: EvaluatedFlags): void {
-  for (const message of rewards.warnings) terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
-  for (const message of rewards.unreadable)
-    terminal.stderr.write(`${warningLine(terminal, `unreadable: ${message}`)}\n`);
+  const tell = (kind: string, messages: readonly string[]): void => {
+    const left = messages.length - SHOWN_REMARKS;
+    const shown = messages.slice(0, SHOWN_REMARKS).map((message) => `${kind}: ${message}`);
+    for (const line of left > 0 ? [...shown, `${kind}: and ${left} more (--json has them all)`] : shown) {
+      terminal.stderr.write(`${warningLine(terminal, line)}\n`);
+    }
+  };
+  tell("warning", rewards.warnings);
+  tell("unreadable", rewards.unreadable);
   if (quiet === true) return;
   for (const { name, file: kept } of rewards.models) terminal.stderr.write(`scores of ${name}: ${shownPath(kept)}\n`);
 }

@@ -240,3 +240,19 @@ test("a generator without pictures of a prompt is named", async () => {
     `error: ${join(images, "dark")}: expected pictures of 2 prompts, got none of 1, the first "p-2"\n`,
   );
 });
+
+test("of many warnings the first are shown, with how many more there are", async () => {
+  const entries = Array.from({ length: 9 }, (_, i) => ({ ...ENTRIES[0], id: `e-${i}`, prompt: `prompt ${i}` }));
+  const { folder, file, images } = await material(entries);
+  const plain = createBrightnessReward();
+  const reward: Reward = {
+    ...plain,
+    score: async (prompt, pictures) => ({ ...(await plain.score(prompt, pictures)), warnings: [`${prompt} was cut`] }),
+  };
+  const args = ["eval", "preferences", file, "--images", images, "--reward", "bright", "--keep", join(folder, "kept")];
+  const { stderr } = await laurel(args, { reward });
+  expect(stderr.match(/^warning: .*$/gm)).toEqual([
+    ...[0, 1, 2, 3, 4].map((i) => `warning: prompt ${i} was cut`),
+    "warning: and 4 more (--json has them all)",
+  ]);
+});
