@@ -18,20 +18,28 @@ export function laurelCacheFolder(environment: Environment = process.env): strin
 }
 
 /**
- * The cache of the Hugging Face hub: `$HF_HUB_CACHE`, `$HUGGINGFACE_HUB_CACHE`, `$HF_HOME/hub`, else `huggingface/hub` in the folder of caches;
- * `~` and `$NAME` are expanded. Source: huggingface_hub v1.0, constants.py.
+ * The cache of the Hugging Face hub: `$HF_HUB_CACHE`, `$HUGGINGFACE_HUB_CACHE`, else `hub` in {@link hubHomeFolder}; `~` and `$NAME` are expanded.
+ * Source: huggingface_hub v1.0, constants.py.
  */
 export function hubCacheFolder(environment: Environment = process.env): string {
-  const expand = (path: string): string =>
-    path
-      .replace(/^~(?=\/|$)/, homeFolder(environment))
-      .replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, plain: string | undefined, braced: string | undefined) => {
-        return environment[plain ?? braced ?? ""] ?? whole;
-      });
   const given = environment["HF_HUB_CACHE"] ?? environment["HUGGINGFACE_HUB_CACHE"];
-  if (given !== undefined && given !== "") return expand(given);
+  if (given !== undefined && given !== "") return expandPath(given, environment);
+  return join(hubHomeFolder(environment), "hub");
+}
+
+/** What programs of Hugging Face keep: `$HF_HOME`, else `huggingface` in the folder of caches. */
+export function hubHomeFolder(environment: Environment = process.env): string {
   const home = environment["HF_HOME"] ?? "";
-  return join(home === "" ? join(userCacheFolder(environment), "huggingface") : expand(home), "hub");
+  return home === "" ? join(userCacheFolder(environment), "huggingface") : expandPath(home, environment);
+}
+
+/** A path with `~`, `$NAME` and `${NAME}` replaced; a name without a value stays. */
+export function expandPath(path: string, environment: Environment = process.env): string {
+  return path
+    .replace(/^~(?=\/|$)/, homeFolder(environment))
+    .replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, plain: string | undefined, braced: string | undefined) => {
+      return environment[plain ?? braced ?? ""] ?? whole;
+    });
 }
 
 /** Where the Python package ImageReward downloads to: it knows no variable. Source: ImageReward 1.5, utils.py. */
