@@ -21,6 +21,15 @@ export const OUT_OPTION = { out: otherwise("outputs", folder("folder that holds 
 
 /** The reward. */
 export const REWARD_OPTION = {
+  reward: several(
+    textual(
+      "what chooses: image-reward, clip-score, aesthetic, blip-score, pickscore, hps, a file or folder; several are brought to one scale and summed by their weights (default: image-reward)",
+      "name[=weight],...",
+      "a reward",
+      "file",
+    ),
+  ),
+  heldOut: several(textual("rewards that are scored and reported, and never choose", "name,...", "a reward", "file")),
   rewardModel: file("ImageReward file or folder (default: the demo model)", "path", "a file or folder"),
 };
 
@@ -55,7 +64,7 @@ export const SESSION_OPTIONS = {
 /** The same for commands that draw. */
 export const DRAWING_SESSION_OPTIONS = {
   ...SESSION_OPTIONS,
-  vaeTile: whole("side of the tiles that pictures are decoded in (default: whole, 256 with --low-memory)", 64, 4096, "pixels"), // prettier-ignore
+  vaeTile: whole("side of the tiles that pictures are decoded in (default: whole, 256 with --low-memory)", 16, 4096, "pixels"), // prettier-ignore
 };
 
 /** LoRAs. */

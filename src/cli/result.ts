@@ -8,15 +8,17 @@ import {
   type Threshold,
   thresholdTable,
 } from "../evaluation/explain.js";
-import type { RunTimings } from "../pipeline/manifest.js";
+import type { MemberRecord, ModelRecord, RunTimings } from "../pipeline/manifest.js";
 import { rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
+import type { ScoreDetails } from "../strategies/contract.js";
 import { mean } from "../util/statistics.js";
+import { detailColumns, detailsIn, heldOutInWords, sumInWords } from "./details.js";
 import { BETTER_THAN, percentCell } from "./explained.js";
 import { duration, palette, shownPath, table, type Terminal } from "./output.js";
 
 /** A candidate in the JSON output. */
-export interface CandidateResult {
+export interface CandidateResult extends ScoreDetails {
   readonly index: number;
   readonly seed: number;
   /** Absolute. */
@@ -55,6 +57,10 @@ export interface RunResultJson {
   readonly reference: Pick<ReferenceScores, "pictures" | "source"> | null;
   /** What round thresholds keep. */
   readonly thresholds: readonly Threshold[];
+  /** Of an ensemble: how each reward enters the sum. */
+  readonly members?: readonly MemberRecord[];
+  /** Rewards that were asked and chose nothing. */
+  readonly heldOut?: readonly ModelRecord[];
   readonly warnings: readonly string[];
   readonly timings: RunTimings;
   /** Evaluations of the denoiser; guidance counts twice. */
@@ -77,6 +83,7 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
     reportedSeed: line.reportedSeed,
     revisedPrompt: line.revisedPrompt,
     source: line.source,
+    ...detailsIn(line),
     ...explained[i]!,
   }));
   return {
@@ -90,6 +97,8 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
     best: candidates[0] ?? null,
     reference: reference === undefined ? null : { pictures: reference.pictures, source: reference.source },
     thresholds: thresholdTable(scores, reference),
+    ...(manifest.models.members === undefined ? {} : { members: manifest.models.members }),
+    ...(manifest.models.heldOut === undefined ? {} : { heldOut: manifest.models.heldOut }),
     warnings: manifest.warnings,
     timings: manifest.timings,
     evaluations: manifest.evaluations,
@@ -99,9 +108,11 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
 /** The ranked table; the kept candidates are marked. */
 export function resultTable(result: RunResultJson, terminal: Terminal): string {
   const style = palette(terminal.stdout, terminal.environment);
+  const details = detailColumns(result.candidates);
   const rows = result.candidates.map((one) => [
     String(one.rank),
     one.score === null ? "none" : one.score.toFixed(4),
+    ...details.cells(one),
     ...(result.reference === null ? [] : [percentCell(one.referencePercentile)]),
     String(one.seed),
     one.kept ? "kept" : "",
@@ -111,6 +122,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
     [
       { title: "rank", align: "right" },
       { title: "score", align: "right" },
+      ...details.titles,
       ...(result.reference === null ? [] : [BETTER_THAN]),
       { title: "seed", align: "right" },
       { title: "" },
@@ -134,7 +146,7 @@ export function summary(result: RunResultJson, report: string, terminal: Termina
     top === undefined
       ? "no candidate has a score"
       : `best ${result.reward} ${style.bold(top.toFixed(3))}${inWords(result)}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
-  return `${gain}, in ${duration(result.timings.totalMs)}\nreport: ${shownPath(report)}\n`;
+  return `${gain}, in ${duration(result.timings.totalMs)}\n${sumInWords(result.members)}${heldOutInWords(result.candidates)}report: ${shownPath(report)}\n`;
 }
 
 /** Where the best candidate stands among the reference pictures. */

@@ -6,7 +6,7 @@ import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { type OpenRequest, resolveRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
 import { bestOfN } from "../strategies/best-of-n.js";
-import type { Budget, Candidate, StopReason, Strategy } from "../strategies/contract.js";
+import type { Budget, Candidate, ScoreDetails, StopReason, Strategy } from "../strategies/contract.js";
 import { unlessAborted } from "../util/abort.js";
 import type { Models } from "./models.js";
 
@@ -38,7 +38,7 @@ export interface GenerateOptions {
 }
 
 /** A candidate with its place. */
-export interface ScoredCandidate extends Candidate {
+export interface ScoredCandidate extends Candidate, ScoreDetails {
   /** Higher is better; null when the reward gave no finite number. */
   readonly score: number | null;
   /** 1 is best. */
@@ -73,7 +73,7 @@ export async function generate(
   const { strategy = bestOfN, signal, onProgress, onCandidate } = options;
   const resolved = completeRequest(models, request);
   const warnings = new Set(resolved.warnings);
-  const found = new Map<number, Candidate>();
+  const found = new Map<number, Candidate & ScoreDetails>();
   const events = strategy.run({
     ...models,
     request: resolved.request,
@@ -88,7 +88,7 @@ export async function generate(
       if (done === true) throw new UsageError(`strategy ${strategy.name}: expected a last event "done", got none`);
       if (event.type === "warning") warnings.add(event.message);
       if (event.type === "scored") {
-        found.set(event.candidate.index, event.candidate);
+        found.set(event.candidate.index, { ...event.candidate, ...event.details });
         onCandidate?.(event.candidate, event.score);
       }
       if (event.type !== "done") continue;

@@ -3,9 +3,12 @@
 import type { ImageBackend } from "../backends/contract.js";
 import { ModelError } from "../errors.js";
 import { digestModel } from "../pipeline/digest.js";
-import type { ModelRecord, RunManifest } from "../pipeline/manifest.js";
+import type { MemberRecord, ModelRecord, ModelRecords } from "../pipeline/manifest.js";
 import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
 import type { Reward } from "../rewards/contract.js";
+import { Ensemble } from "../rewards/ensemble.js";
+import { WatchedReward } from "../rewards/held-out.js";
+import { sha256 } from "../util/files.js";
 
 /** What draws and what judges. */
 export interface Models {
@@ -23,26 +26,51 @@ const records = new WeakMap<Identified, Promise<ModelRecord>>();
 export function modelRecord(model: Identified): Promise<ModelRecord> {
   const known = records.get(model);
   if (known !== undefined) return known;
-  const { name, path } = model.model;
+  const { name, path, also = [] } = model.model;
   const embedded: readonly (string | undefined)[] = Object.values(EMBEDDED_MODELS);
   const record = (async (): Promise<ModelRecord> => ({
     name: model.name,
     model: name,
     path: embedded.includes(path) ? null : (path ?? null),
-    digest: path === undefined ? null : await digestModel(path),
+    digest: path === undefined ? null : await digestAll([path, ...also]),
   }))();
   records.set(model, record);
   return record;
 }
 
-/** What a manifest says of both models. */
-export async function modelRecords({ backend, reward }: Models): Promise<RunManifest["models"]> {
-  const [drawing, judging] = await Promise.all([modelRecord(backend), modelRecord(reward)]);
-  return { backend: drawing, reward: judging };
+/** The digest of one path as it is, of several that of their digests. */
+async function digestAll(paths: readonly string[]): Promise<string> {
+  const digests = await Promise.all(paths.map((path) => digestModel(path)));
+  return digests.length === 1 ? digests[0]! : sha256(digests.join("\n"));
+}
+
+/** What a manifest says of the models: what draws, what chooses and, if there are any, the members of an ensemble and what only watches. */
+export async function modelRecords({ backend, reward }: Models): Promise<ModelRecords> {
+  const guide = reward instanceof WatchedReward ? reward.guide : reward;
+  const watching = reward instanceof WatchedReward ? [...reward.heldOut] : [];
+  const members = guide instanceof Ensemble ? await Promise.all(guide.members.map(memberRecord)) : undefined;
+  const heldOut = await Promise.all(watching.map(async ([name, one]) => ({ ...(await modelRecord(one)), name })));
+  return {
+    backend: await modelRecord(backend),
+    reward: members === undefined ? await modelRecord(guide) : ensembleRecord(guide, members),
+    ...(members === undefined ? {} : { members }),
+    ...(heldOut.length === 0 ? {} : { heldOut }),
+  };
+}
+
+async function memberRecord({ name, reward, weight, reference }: Ensemble["members"][number]): Promise<MemberRecord> {
+  const { mean, std, source } = reference;
+  return { ...(await modelRecord(reward)), name, weight, mean, std, source };
+}
+
+/** Its digest is over all that decides its scores. */
+function ensembleRecord({ name, model }: Identified, members: readonly MemberRecord[]): ModelRecord {
+  const lines = members.map((one) => `${one.weight} ${one.mean} ${one.std} ${one.name} ${one.digest ?? one.model}`);
+  return { name, model: model.name, path: null, digest: sha256(lines.join("\n")) };
 }
 
 /** @throws ModelError when a model is not the one the run was made with. */
-export async function expectModels(where: string, expected: RunManifest["models"], models: Models): Promise<void> {
+export async function expectModels(where: string, expected: ModelRecords, models: Models): Promise<void> {
   const actual = await modelRecords(models);
   for (const [what, key] of [
     ["generator", "backend"],
@@ -50,6 +78,12 @@ export async function expectModels(where: string, expected: RunManifest["models"
   ] as const) {
     expectModel(where, what, expected[key], actual[key]);
   }
+  const [before = [], now = []] = [expected.heldOut, actual.heldOut];
+  const names = (records: readonly ModelRecord[]): string => records.map(({ name }) => name).join(", ") || "none";
+  if (names(before) !== names(now)) {
+    throw new ModelError(`${where}: expected the held-out rewards of the run, ${names(before)}, got ${names(now)}`);
+  }
+  for (const [i, record] of before.entries()) expectModel(where, "held-out reward", record, now[i]!);
 }
 
 /** @throws ModelError when a model is not the one the run was made with. */

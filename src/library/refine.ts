@@ -1,12 +1,15 @@
 /** @file A search for a better prompt as a run of its own: a pipeline of one step, and what its candidates say. */
 
 import type { BackendConfig } from "../backends/config.js";
+import { UsageError } from "../errors.js";
 import { planOf } from "../pipeline/document/load.js";
 import type { OpenSettings, PipelinePlan } from "../pipeline/document/plan.js";
+import type { PipelineDocument } from "../pipeline/document/schema.js";
 import type { PipelineCandidate } from "../pipeline/execute/manifest.js";
 import { readPipelineCandidates } from "../pipeline/execute/recover.js";
 import { modelLocation } from "../weights/hub/location.js";
 import { conclude, type Conclusion, type Draw } from "../strategies/refine/conclusion.js";
+import { DEFAULT_CHOICE, type RewardChoice } from "./chosen-rewards.js";
 
 /** What a search is asked for. */
 export interface RefinementRequest {
@@ -28,6 +31,8 @@ export interface RefinementRequest {
   readonly backend?: BackendConfig | undefined;
   /** ImageReward file or folder. @default the model that ships inside */
   readonly rewardModel?: string | undefined;
+  /** What chooses instead of `rewardModel`, and what only watches. */
+  readonly choice?: RewardChoice | undefined;
   /** What is left out is chosen by the backend. */
   readonly settings?: OpenSettings | undefined;
 }
@@ -37,7 +42,7 @@ const FILE = "laurel refine";
 
 /** The plan of a search, for {@link startPipeline} and {@link finishPipeline}. @throws UsageError with every fault of the request */
 export async function planRefinement(request: RefinementRequest): Promise<PipelinePlan> {
-  const { prompt, budget, refiner, vocabulary, chat, tokens, seed, backend, rewardModel, settings } = request;
+  const { prompt, budget, refiner, vocabulary, chat, tokens, seed, backend, settings } = request;
   const document = {
     version: 1 as const,
     name: prompt.slice(0, 80).trim() || "refine",
@@ -45,10 +50,24 @@ export async function planRefinement(request: RefinementRequest): Promise<Pipeli
     seed,
     settings,
     backend,
-    reward: rewardModel === undefined ? undefined : { model: modelLocation(rewardModel) },
+    reward: rewardOf(request),
     steps: [{ refine: { budget, refiner, vocabulary, chat, tokens } }],
   };
   return { ...(await planOf(document, FILE)), file: FILE };
+}
+
+/** What the document says of the rewards; undefined for the one that ships inside. */
+function rewardOf({ rewardModel, choice = DEFAULT_CHOICE }: RefinementRequest): PipelineDocument["reward"] {
+  const { rewards, heldOut } = choice;
+  const guides = rewards.map(({ reward, ...given }) => [reward, given] as const);
+  const twice = guides.find(([name], i) => guides.findIndex(([other]) => other === name) < i);
+  if (twice !== undefined) throw new UsageError(`rewards: expected each reward once, got ${twice[0]} twice`);
+  const said = {
+    ...(rewardModel === undefined ? {} : { model: modelLocation(rewardModel) }),
+    ...(guides.length === 0 ? {} : { rewards: Object.fromEntries(guides) }),
+    ...(heldOut.length === 0 ? {} : { heldOut: [...heldOut] }),
+  };
+  return Object.keys(said).length === 0 ? undefined : said;
 }
 
 /** True for a plan of {@link planRefinement}. */

@@ -13,6 +13,7 @@ import { createRun, type Run, RUN_FILES, type RunSnapshot } from "../pipeline/ru
 import { changedVersions } from "../pipeline/versions.js";
 import { bestOfN } from "../strategies/best-of-n.js";
 import { completeRequest, DEFAULT_COUNT, type GenerateRequest } from "./generate.js";
+import { DEFAULT_CHOICE, type RewardChoice } from "./chosen-rewards.js";
 import { expectModels, modelRecords, type Models } from "./models.js";
 
 /** Most candidates kept where the request does not say how many. */
@@ -24,6 +25,8 @@ export interface NewRunRequest extends GenerateRequest {
   readonly keep?: number | undefined;
   /** What the backend was opened from, so that the run can be taken up with the same. @default the local backend over its folder */
   readonly backend?: RunConfig["backend"] | undefined;
+  /** What the reward was opened from, so that the run can be taken up with the same. @default a file or folder, or what ships inside */
+  readonly choice?: RewardChoice | undefined;
 }
 
 /** How {@link finishRun} works. */
@@ -68,8 +71,10 @@ export async function startRun(
   const resolved = completeRequest(models, request);
   await models.backend.check?.(resolved.request);
   const records = await modelRecords(models);
-  const { backend = null } = request;
-  const paths = { backend, model: records.backend.path, rewardModel: records.reward.path };
+  const { backend = null, choice = DEFAULT_CHOICE } = request;
+  const rewards = choice.rewards.map((one) => ({ ...one }));
+  const judges = { rewardModel: records.reward.path, rewards, heldOut: [...choice.heldOut] };
+  const paths = { backend, model: records.backend.path, ...judges };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
   const drawn = settings(resolved.request);
@@ -174,7 +179,7 @@ function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count)
 /** The settings of a request as the manifest has them: null where nothing is said. */
 function settings(
   request: GenerateRequest & { readonly count: number },
-): Omit<RunRequest, "keep" | "seed" | "backend" | "model" | "rewardModel"> {
+): Omit<RunRequest, "keep" | "seed" | "backend" | "model" | "rewardModel" | "rewards" | "heldOut"> {
   return {
     prompt: request.prompt,
     negativePrompt: request.negativePrompt ?? null,

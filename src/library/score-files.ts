@@ -5,6 +5,8 @@ import { LaurelError } from "../errors.js";
 import { decodeImageFile } from "../image/decode.js";
 import type { SourceImage } from "../image/types.js";
 import type { Reward, RewardOptions } from "../rewards/contract.js";
+import type { ScoreDetails } from "../strategies/contract.js";
+import { detailsOf } from "../strategies/drawing.js";
 import { rank } from "../strategies/rank.js";
 import { unlessAborted } from "../util/abort.js";
 
@@ -12,7 +14,7 @@ import { unlessAborted } from "../util/abort.js";
 const BATCH = 8;
 
 /** One image. */
-export interface FileScore {
+export interface FileScore extends ScoreDetails {
   /** Absolute. */
   readonly path: string;
   /** Higher is better; null when the image could not be read or the reward gave no finite number. */
@@ -70,18 +72,21 @@ export async function scoreFiles(
         add(index, { path, score: null, error: one.error });
         continue;
       }
+      const details = scored === undefined ? undefined : detailsOf(scored, position);
       const value = scored?.scores[position++] ?? Number.NaN;
       if (!Number.isFinite(value)) warnings.add(`${path}: expected a finite score, got ${value}; it ranks last`);
-      add(index, { path, score: Number.isFinite(value) ? value : null });
+      add(index, { path, score: Number.isFinite(value) ? value : null, ...details });
     }
   }
   const ranking = rank(results.filter((one) => one.error === undefined));
   const ranks = new Map(ranking.map((one, i) => [one.index, i + 1]));
   return {
-    results: results.map(({ path, index, score, error }) => ({
+    results: results.map(({ path, index, score, error, scores, heldOut }) => ({
       path,
       score,
       rank: ranks.get(index) ?? null,
+      ...(scores === undefined ? {} : { scores }),
+      ...(heldOut === undefined ? {} : { heldOut }),
       ...(error === undefined ? {} : { error }),
     })),
     warnings: [...warnings],

@@ -3,7 +3,7 @@
 import { basename, extname } from "node:path";
 import { z } from "zod";
 import { PROMPT_SYNTAXES, type PromptSyntax, promptMeaning } from "../prompts/attention-syntax.js";
-import type { Candidate } from "../strategies/contract.js";
+import type { Candidate, ScoreDetails } from "../strategies/contract.js";
 import { redact } from "../util/secret.js";
 import type { FileRecord, ModelRecord, RunManifest } from "./manifest.js";
 
@@ -67,6 +67,10 @@ export const candidateRecordSchema = z.strictObject({
   evaluations: z.number().nonnegative(),
   /** Null when the reward gave no finite number. */
   score: z.number().nullable(),
+  /** Of an ensemble, the score of each member as it gave it, by its name in the manifest's models. */
+  scores: z.record(z.string(), z.number().nullable()).optional(),
+  /** Scores by rewards that chose nothing. */
+  heldOut: z.record(z.string(), z.number().nullable()).optional(),
   backend: sourceSchema,
   reward: sourceSchema,
   /** Version of Laurel. */
@@ -113,7 +117,7 @@ export function sourcesOf({ models, versions }: Pick<RunManifest, "models" | "ve
 /** The record of a scored candidate. */
 export function candidateRecord(
   candidate: Candidate,
-  score: number | null,
+  judged: { readonly score: number | null } & ScoreDetails,
   sources: Sources,
   { inputs, embeddings, loras }: MadeFrom,
 ): CandidateRecord {
@@ -145,7 +149,9 @@ export function candidateRecord(
     height: image.height,
     lineage: { ...candidate.lineage },
     evaluations: candidate.evaluations,
-    score,
+    score: judged.score,
+    ...(judged.scores === undefined ? {} : { scores: { ...judged.scores } }),
+    ...(judged.heldOut === undefined ? {} : { heldOut: { ...judged.heldOut } }),
     ...sources,
   };
 }

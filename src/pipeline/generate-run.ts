@@ -96,7 +96,7 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
         options.onWarning?.(event.message);
       } else if (event.type === "scored") {
         const writing = performance.now();
-        await run.append(event.candidate, event.score);
+        await run.append(event.candidate, event.score, event.details);
         clock.writeMs += performance.now() - writing;
         if (event.score !== null) best = Math.max(best ?? -Infinity, event.score);
         report(0);

@@ -14,6 +14,14 @@ const steps = z.number().int().positive();
 const batch = z.number().int().positive();
 const milliseconds = z.number().nonnegative();
 
+/** A reward by name or path, its weight, and where its scores lie if that was said. */
+const chosenSchema = z.strictObject({
+  reward: z.string(),
+  weight: z.number(),
+  mean: z.number().optional(),
+  std: z.number().optional(),
+});
+
 /** What a user asks for; null leaves the choice to the backend, the reward, or (for `seed`) to chance. */
 export const requestSchema = z.strictObject({
   prompt: z.string().refine((text) => text.trim() !== "", "expected some text, got an empty prompt"),
@@ -47,6 +55,10 @@ export const requestSchema = z.strictObject({
   model: z.string().nullable(),
   /** Folder or file of the reward; null for the one that ships inside. */
   rewardModel: z.string().nullable(),
+  /** The rewards that choose, as they were named; none for `rewardModel` alone. */
+  rewards: z.array(chosenSchema).default([]),
+  /** Rewards that are reported and choose nothing, as they were named. */
+  heldOut: z.array(z.string()).default([]),
 });
 
 /** The request with every choice made; a setting stays null only when the backend cannot be told. */
@@ -64,6 +76,25 @@ export const modelSchema = z.strictObject({
   path: z.string().nullable(),
   /** SHA-256 over the model's files; null for a remote service. */
   digest: z.string().nullable(),
+});
+
+/** A reward of an ensemble: its score enters the sum as weight * (score - mean) / std. */
+export const memberSchema = modelSchema.extend({
+  weight: z.number(),
+  mean: z.number(),
+  std: z.number().positive(),
+  /** What mean and std are of. */
+  source: z.string(),
+});
+
+/** What draws, what chooses, and what only watches. */
+export const modelsSchema = z.strictObject({
+  backend: modelSchema,
+  reward: modelSchema,
+  /** Of an ensemble; their names are those of the candidates' `scores`. */
+  members: z.array(memberSchema).optional(),
+  /** Their names are those of the candidates' `heldOut`. */
+  heldOut: z.array(modelSchema).optional(),
 });
 
 const inputSchema = z.strictObject({
@@ -121,7 +152,7 @@ export const manifestSchema = z.strictObject({
   /** The LoRAs of the config, as they were. */
   loras: z.array(fileSchema).default([]),
   seeds: z.strictObject({ first: seed, last: seed }),
-  models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
+  models: modelsSchema,
   versions: versionsSchema,
   /** Sums over all sessions. */
   timings: timingsSchema,
@@ -145,6 +176,10 @@ export type InputRecords = z.infer<typeof inputsSchema>;
 export type FileRecord = z.infer<typeof fileSchema>;
 /** A model of a run. */
 export type ModelRecord = z.infer<typeof modelSchema>;
+/** A reward of an ensemble. */
+export type MemberRecord = z.infer<typeof memberSchema>;
+/** The models of a run. */
+export type ModelRecords = z.infer<typeof modelsSchema>;
 /** Where a run's time went, in milliseconds, over all its sessions. */
 export type RunTimings = z.infer<typeof timingsSchema>;
 /** The content of run.json. */

@@ -2,13 +2,13 @@
 
 import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import type { Candidate } from "../strategies/contract.js";
+import type { Candidate, ScoreDetails } from "../strategies/contract.js";
 import { writeFileAtomic } from "../util/files.js";
 import { type CandidateLine, candidateLineSchema, candidateRecord, sourcesOf } from "./candidate-record.js";
 import { CANDIDATES_FILE, CandidateStore, type StoreOptions } from "./candidate-store.js";
 import { type RunInputs, writeInputs } from "./inputs.js";
 import { lockRun, type RunLock } from "./lock.js";
-import type { FileRecord, ModelRecord, RunConfig, RunManifest, RunRequest } from "./manifest.js";
+import type { FileRecord, ModelRecords, RunConfig, RunManifest, RunRequest } from "./manifest.js";
 import { NO_TIME, readManifest } from "./manifest.js";
 import { type CandidateList, readCandidates, recoverCandidates, removeTemporaryFiles } from "./recover.js";
 import { makeRunDirectory } from "./run-directory.js";
@@ -29,7 +29,7 @@ export interface NewRun {
   readonly config: RunConfig;
   /** Kept in the run's folder. @default none */
   readonly inputs?: RunInputs | undefined;
-  readonly models: { readonly backend: ModelRecord; readonly reward: ModelRecord };
+  readonly models: ModelRecords;
   readonly warnings: readonly string[];
   /** The embeddings of the config. @default none */
   readonly embeddings?: readonly FileRecord[] | undefined;
@@ -168,8 +168,8 @@ export class Run {
   }
 
   /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
-  async append(candidate: Candidate, score: number | null): Promise<CandidateLine> {
-    const record = candidateRecord(candidate, score, sourcesOf(this.current), this.current);
+  async append(candidate: Candidate, score: number | null, details?: ScoreDetails): Promise<CandidateLine> {
+    const record = candidateRecord(candidate, { score, ...details }, sourcesOf(this.current), this.current);
     const line = await this.store.append(record, candidate.image);
     this.#candidates.set(line.index, line);
     return line;

@@ -4,7 +4,7 @@ import type { ImageRequest } from "../backends/contract.js";
 import { promptMeaning } from "../prompts/attention-syntax.js";
 import { throwIfAborted } from "../util/abort.js";
 import type { Scored, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
-import { ahead, candidatesOf, isReached, scoreGroup, spentOf } from "./drawing.js";
+import { ahead, candidatesOf, detailsOf, isReached, scoreGroup, spentOf } from "./drawing.js";
 import { finiteOrNull, rank } from "./rank.js";
 
 /** The strategy `best-of-n`. */
@@ -66,7 +66,7 @@ async function* run(context: StrategyContext): AsyncGenerator<StrategyEvent, voi
             ]);
           }
           scored.set(candidate.index, { index: candidate.index, seed: candidate.seed, score });
-          yield { type: "scored", candidate, score };
+          yield { type: "scored", candidate, score, details: detailsOf(result, position) };
         }
         if (goal) reason = spent();
         if (reason !== "complete") break stretches;

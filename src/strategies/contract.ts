@@ -58,6 +58,14 @@ export interface Finished extends Scored {
   readonly lineage?: Lineage | undefined;
 }
 
+/** What rewards beside the one that ranks say of a candidate, by their names. */
+export interface ScoreDetails {
+  /** Of an ensemble, each member's own score; null where it gave no finite number. */
+  readonly scores?: Readonly<Record<string, number | null>> | undefined;
+  /** Scores by rewards that choose nothing. */
+  readonly heldOut?: Readonly<Record<string, number | null>> | undefined;
+}
+
 /** What may be spent. Whatever runs out first ends the strategy, at the end of a group. */
 export interface Budget {
   readonly candidates: number;
@@ -74,7 +82,13 @@ export type StopReason = "complete" | "evaluations" | "seconds" | "reached";
 /** What a strategy tells while it works, in this order for one candidate: candidate, scored, then perhaps pruned or refined. */
 export type StrategyEvent =
   | { readonly type: "candidate"; readonly candidate: Candidate }
-  | { readonly type: "scored"; readonly candidate: Candidate; readonly score: number | null }
+  | {
+      readonly type: "scored";
+      readonly candidate: Candidate;
+      readonly score: number | null;
+      /** Undefined where one reward alone judges. */
+      readonly details?: ScoreDetails | undefined;
+    }
   | { readonly type: "pruned"; readonly index: number; readonly reason: string }
   | { readonly type: "refined"; readonly prompt: string; readonly round: number }
   | { readonly type: "warning"; readonly message: string }

@@ -3,7 +3,8 @@
 import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
 import { InternalError } from "../errors.js";
 import type { RewardResult } from "../rewards/contract.js";
-import type { Budget, Candidate, Lineage, Scored, StopReason, StrategyContext } from "./contract.js";
+import type { Budget, Candidate, Lineage, Scored, ScoreDetails, StopReason, StrategyContext } from "./contract.js";
+import { finiteOrNull } from "./rank.js";
 
 /** The group's pictures as candidates; picture i of the request has the index `firstIndex + i`. */
 export function candidatesOf(
@@ -41,6 +42,17 @@ export async function scoreGroup(
   const result = await reward.score(prompt, images, signal === undefined ? {} : { signal });
   if (result.scores.length === images.length) return result;
   throw new InternalError(`reward ${reward.name}: expected ${images.length} scores, got ${result.scores.length}`);
+}
+
+/** What the members of an ensemble and held-out rewards say of the image at `position`; undefined where one reward alone judges. */
+export function detailsOf({ members, heldOut }: RewardResult, position: number): ScoreDetails | undefined {
+  if (members === undefined && heldOut === undefined) return undefined;
+  const own = (scores: NonNullable<RewardResult["members"]>): Record<string, number | null> =>
+    Object.fromEntries(Object.entries(scores).map(([name, values]) => [name, finiteOrNull(values[position])]));
+  return {
+    ...(members === undefined ? {} : { scores: own(members) }),
+    ...(heldOut === undefined ? {} : { heldOut: own(heldOut) }),
+  };
 }
 
 /** Asks for what comes next now; a failure is kept for whoever awaits it and does not count as unhandled meanwhile. */

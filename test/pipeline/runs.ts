@@ -38,6 +38,8 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     backend: null,
     model: null,
     rewardModel: null,
+    rewards: [],
+    heldOut: [],
   };
   return {
     request,

@@ -9,14 +9,14 @@ import { startRun } from "../../library/runs.js";
 import { modelLocation } from "../../weights/hub/location.js";
 import { parseLora } from "../../weights/lora/spec.js";
 import type { Action } from "../context.js";
+import { judgesOf } from "../judges.js";
 import type { GenerateFlags } from "./generate.entry.js";
 import { type ModelSources, printResult, withModels, workOn } from "./run-command.js";
 
 /** @throws UsageError before any model is opened, as far as the options alone tell. */
 export const generate: Action<GenerateFlags> = async (context, [prompt = ""], flags) => {
   checkFlags(flags);
-  const path = (given: string | undefined): string | null => (given === undefined ? null : modelLocation(given));
-  const sources = { ...(await generatorOf(flags)), rewardModel: path(flags.rewardModel) };
+  const sources = { ...(await generatorOf(flags)), ...judgesOf(flags) };
   const init = await readPicture(flags.init);
   const mask = await readPicture(flags.mask);
   return withModels(context, sources, async (models) => {
@@ -26,8 +26,8 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
     const reading = { promptSyntax, clipSkip, embeddings };
     const tuning = { loras: flags.lora?.map(parseLora), loraAnneal: flags.loraAnneal };
     const pictures = { init: init?.image, mask: mask?.image, strength };
-    const { backend } = sources;
-    const asked = { ...request, ...reading, ...tuning, ...pictures, backend };
+    const { backend, rewards, heldOut } = sources;
+    const asked = { ...request, ...reading, ...tuning, ...pictures, backend, choice: { rewards, heldOut } };
     const run = await startRun(flags.out, models, asked, { durable: flags.durable });
     const noticed = [...(init?.warnings ?? []), ...(mask?.warnings ?? [])];
     if (noticed.length > 0) await run.update({ warnings: [...noticed, ...run.manifest.warnings] });

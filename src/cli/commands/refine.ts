@@ -8,12 +8,13 @@ import { planRefinement } from "../../library/refine.js";
 import { checkRefiners } from "../../library/refiners.js";
 import { modelLocation } from "../../weights/hub/location.js";
 import type { Action } from "../context.js";
+import { judgesOf } from "../judges.js";
 import type { RefineFlags } from "./refine.entry.js";
 import { withPipelineModels, workOnPipeline } from "./run.js";
 
 /** @throws UsageError before any model is opened, as far as the options alone tell */
 export const refine: Action<RefineFlags> = async (context, [prompt = ""], flags) => {
-  const { budget, refiner, vocabulary, chat, tokens, seed, model, rewardModel } = flags;
+  const { budget, refiner, vocabulary, chat, tokens, seed, model } = flags;
   const foreign = refiner === "llm" ? { vocabulary } : { chat, tokens };
   for (const [option, value] of Object.entries(foreign)) {
     if (value === undefined) continue;
@@ -38,7 +39,19 @@ export const refine: Action<RefineFlags> = async (context, [prompt = ""], flags)
   const lora = flags.lora === undefined ? undefined : [...flags.lora];
   const tuning = { lora, loraAnneal: flags.loraAnneal };
   const settings = { negative, promptSyntax, steps, guidance, sampler, width, height, batch, ...tuning };
-  const asked = { prompt, budget, refiner, vocabulary, chat, tokens, seed, rewardModel, settings };
+  const { rewardModel, ...choice } = judgesOf(flags);
+  const asked = {
+    prompt,
+    budget,
+    refiner,
+    vocabulary,
+    chat,
+    tokens,
+    seed,
+    rewardModel: rewardModel ?? undefined,
+    choice,
+    settings,
+  };
   const plan = await planRefinement({ ...asked, backend: drawing });
   await checkRefiners(plan);
   return withPipelineModels(context, plan, async (models) => {

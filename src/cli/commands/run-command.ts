@@ -10,6 +10,7 @@ import { referenceScores } from "../../pipeline/score-references.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { CommandContext, ModelSession } from "../context.js";
 import { printJson, shownPath, warningLine } from "../output.js";
+import { type JudgeSources, openJudges } from "../judges.js";
 import { openProgress } from "../progress.js";
 import { resultTable, runResult, type RunResultJson, summary } from "../result.js";
 import { useSession } from "../use-session.js";
@@ -23,7 +24,7 @@ export interface SessionModels extends Models {
 }
 
 /** What a run's models are opened from. */
-export type ModelSources = Pick<RunConfig, "backend" | "model" | "rewardModel">;
+export type ModelSources = Pick<RunConfig, "backend" | "model"> & JudgeSources;
 
 /** Opens the models a run names, runs `work`, and ends the device whatever happens. Stops at once when the signal aborts. */
 export async function withModels<T>(
@@ -32,8 +33,12 @@ export async function withModels<T>(
   work: (models: SessionModels) => Promise<T>,
 ): Promise<T> {
   const startedAt = performance.now();
+  const { rewardModel, rewards, heldOut } = sources;
   return useSession(context, async (session) => {
-    const opening = Promise.all([openGenerator(context, session, sources), session.openReward(sources.rewardModel)]);
+    const opening = Promise.all([
+      openGenerator(context, session, sources),
+      openJudges(session, { rewardModel, rewards, heldOut }),
+    ]);
     const [backend, reward] = await unlessAborted(opening, context.signal);
     try {
       return await work({ session, backend, reward, loadMs: performance.now() - startedAt });

@@ -28,6 +28,7 @@ import type { Action, CommandContext } from "../context.js";
 import { changesOf } from "../changes.js";
 import { printItems, shortened } from "../items.js";
 import { duration, palette, printable, printJson, shownPath, type Terminal, warningLine } from "../output.js";
+import { judgesOfPlan, openJudges } from "../judges.js";
 import { openProgress } from "../progress.js";
 import { printRefinement } from "../refinement.js";
 import { useSession } from "../use-session.js";
@@ -78,7 +79,7 @@ export async function withPipelineModels<T>(
   return useSession(context, async (session) => {
     const opening = Promise.all([
       openConfigured(plan.backend, { local: (directory) => session.openBackend(directory), signal }),
-      session.openReward(plan.reward.model),
+      openJudges(session, judgesOfPlan(plan)),
     ]);
     const [backend, reward] = await unlessAborted(opening, signal);
     try {

@@ -6,9 +6,10 @@ import { findImages } from "../../image/find-images.js";
 import { referenceOf } from "../../library/reference-of.js";
 import { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "../../library/score-files.js";
 import { unlessAborted } from "../../util/abort.js";
-import { modelLocation } from "../../weights/hub/location.js";
 import type { Action, CommandContext } from "../context.js";
+import { detailColumns } from "../details.js";
 import { BETTER_THAN, bestInWords, percentCell, thresholdsTable } from "../explained.js";
+import { judgesOf, openJudges } from "../judges.js";
 import { palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
 import { useSession } from "../use-session.js";
@@ -54,14 +55,14 @@ async function scoreWith(
   flags: ScoreFlags,
 ): Promise<FileScores & { readonly reward: string; readonly reference: ReferenceScores | undefined }> {
   const { terminal, signal } = context;
+  const judges = judgesOf(flags);
   let finished = 0;
   // A bar would be drawn between the lines of a terminal that shows both streams.
   const quiet = flags.quiet === true || (flags.jsonl === true && terminal.stdout.isTTY === true);
   const progress = await openProgress(terminal, { quiet, unit: "images" });
   try {
     return await useSession(context, async (session) => {
-      const path = flags.rewardModel === undefined ? null : modelLocation(flags.rewardModel);
-      const reward = await unlessAborted(session.openReward(path), signal);
+      const reward = await unlessAborted(openJudges(session, judges), signal);
       const onScored: ScoreFilesOptions["onScored"] = (file) => {
         if (flags.jsonl === true) terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...file })}\n`);
         progress.update({ finished: ++finished, total: paths.length });
@@ -88,9 +89,11 @@ function scoreTable(
   const sorted = results
     .map((one, i) => ({ ...one, percent: explained?.[i]?.referencePercentile ?? null }))
     .sort((a, b) => (a.rank ?? results.length + 1) - (b.rank ?? results.length + 1));
+  const details = detailColumns(results);
   const rows = sorted.map((one) => [
     one.rank === null ? "-" : String(one.rank),
     one.error !== undefined ? "unreadable" : one.score === null ? "none" : one.score.toFixed(4),
+    ...(one.error === undefined ? details.cells(one) : details.titles.map(() => "")),
     ...(explained === undefined ? [] : [percentCell(one.percent)]),
     one.error === undefined ? shownPath(one.path) : printable(one.error),
   ]);
@@ -98,6 +101,7 @@ function scoreTable(
     [
       { title: "rank", align: "right" },
       { title: "score", align: "right" },
+      ...details.titles,
       ...(explained === undefined ? [] : [BETTER_THAN]),
       { title: "image" },
     ],

@@ -18,7 +18,7 @@ import {
 import { fromValue } from "../../util/yaml/from-value.js";
 import { readLocated } from "../../util/yaml/parse.js";
 import { validateLocated } from "../../util/yaml/validate.js";
-import { modelLocation } from "../../weights/hub/location.js";
+import { rewardLocation } from "../../weights/hub/location.js";
 import { formatLora, parseLora } from "../../weights/lora/spec.js";
 import { checkMatrix, checkSamplers, checkSteps, checkStrength } from "./checks.js";
 import { planFiles } from "./files.js";
@@ -140,16 +140,28 @@ class Loader {
       steps,
       files,
       backend,
-      reward: {
-        model:
-          document.reward?.model === undefined
-            ? null
-            : modelLocation(document.reward.model, this.#folder(["reward", "model"])),
-      },
+      reward: this.#reward(),
       concurrency: document.concurrency?.items,
       budget: document.budget ?? {},
       candidatesPerItem: candidatesPerItem(steps),
       out: document.out === undefined ? undefined : this.#path(["out"], document.out),
+    };
+  }
+
+  #reward(): PipelinePlan["reward"] {
+    const { model, rewards, heldOut } = this.#document.reward ?? {};
+    const at = (keys: readonly PropertyKey[], name: string): string => rewardLocation(name, this.#folder(keys));
+    return {
+      model: model === undefined ? null : at(["reward", "model"], model),
+      ...(rewards === undefined
+        ? {}
+        : {
+            rewards: Object.entries(rewards).map(([name, given]) => ({
+              reward: at(["reward", "rewards", name], name),
+              ...(typeof given === "number" ? { weight: given } : given),
+            })),
+          }),
+      ...(heldOut === undefined ? {} : { heldOut: heldOut.map((name, i) => at(["reward", "heldOut", i], name)) }),
     };
   }
 

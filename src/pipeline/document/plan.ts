@@ -95,6 +95,14 @@ export interface PlanFile {
   readonly sha256: string;
 }
 
+/** A reward with its weight, and where its scores lie if that was said. */
+export interface PlanReward {
+  readonly reward: string;
+  readonly weight: number;
+  readonly mean?: number | undefined;
+  readonly std?: number | undefined;
+}
+
 /** A pipeline ready to run. */
 export interface PipelinePlan {
   readonly name: string;
@@ -113,7 +121,13 @@ export interface PipelinePlan {
   readonly steps: readonly PlanStep[];
   readonly files: readonly PlanFile[];
   readonly backend: BackendConfig;
-  readonly reward: { readonly model: string | null };
+  readonly reward: {
+    readonly model: string | null;
+    /** What chooses, by names and absolute paths; undefined for `model` alone. */
+    readonly rewards?: readonly PlanReward[] | undefined;
+    /** What only watches; undefined for none. */
+    readonly heldOut?: readonly string[] | undefined;
+  };
   /** Items under way at once; undefined leaves it to the backend. */
   readonly concurrency: number | undefined;
   readonly budget: {

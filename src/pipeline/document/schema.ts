@@ -238,8 +238,32 @@ export const documentSchema = z
     reward: z
       .strictObject({
         model: text.optional().describe("ImageReward file or folder; the model that ships inside if left out"),
+        rewards: z
+          .record(
+            text,
+            z.union([
+              z.number().describe("weight in the sum"),
+              z.strictObject({
+                weight: z.number().default(1),
+                mean: z.number().optional().describe("of its scores; what the reward knows of itself if left out"),
+                std: z.number().positive().optional().describe("of its scores"),
+              }),
+            ]),
+          )
+          .optional()
+          .describe("instead of model: names, files or folders; several are summed as weight * (score - mean) / std"),
+        heldOut: z
+          .array(text)
+          .min(1)
+          .optional()
+          .describe("rewards that score every candidate, are reported, and choose nothing"),
       })
-      .optional(),
+      .refine(
+        ({ model, rewards }) => model === undefined || rewards === undefined,
+        "expected model or rewards, got both",
+      )
+      .optional()
+      .describe("what chooses among candidates, and what watches"),
     seed: z
       .number()
       .int()

@@ -214,7 +214,7 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
             strategy: nameOf(drawing),
           },
         };
-        placed.set(candidate.index, await run.append(candidate, event.score, extra, from));
+        placed.set(candidate.index, await run.append(candidate, { score: event.score, ...event.details }, extra, from));
         context.onProgress();
       }
     }

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { candidateLineSchema } from "../candidate-record.js";
-import { modelSchema, versionsSchema } from "../manifest.js";
+import { modelsSchema, versionsSchema } from "../manifest.js";
 
 const whole = z.number().int().nonnegative();
 
@@ -28,7 +28,7 @@ export const pipelineManifestSchema = z.strictObject({
   candidates: whole,
   /** Evaluations of the denoiser; guidance counts twice. */
   evaluations: z.number().nonnegative(),
-  models: z.strictObject({ backend: modelSchema, reward: modelSchema }),
+  models: modelsSchema,
   versions: versionsSchema,
   /** Over all sessions. */
   totalMs: z.number().nonnegative(),

@@ -6,7 +6,7 @@ import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { MAX_SEED } from "../../backends/contract.js";
 import { UsageError } from "../../errors.js";
-import type { Candidate } from "../../strategies/contract.js";
+import type { Candidate, ScoreDetails } from "../../strategies/contract.js";
 import { writeFileAtomic } from "../../util/files.js";
 import { parseJson, readText } from "../../util/read-file.js";
 import { redact } from "../../util/secret.js";
@@ -215,18 +215,18 @@ export class PipelineRun {
   /** Stores a candidate, whose index is that in the run. @param from the files of the plan it was made from */
   async append(
     candidate: Candidate,
-    score: number | null,
+    judged: { readonly score: number | null } & ScoreDetails,
     extra: { item: string; step: number },
     from: MadeFrom,
   ): Promise<PlacedCandidate> {
-    const record = candidateRecord(candidate, score, sourcesOf(this.#manifest), from);
+    const record = candidateRecord(candidate, judged, sourcesOf(this.#manifest), from);
     const { index, seed, image, evaluations } = await this.#store.append(record, candidate.image, extra);
     this.#manifest = {
       ...this.#manifest,
       candidates: this.#manifest.candidates + 1,
       evaluations: this.#manifest.evaluations + evaluations,
     };
-    return { index, seed, score, image, evaluations };
+    return { index, seed, score: judged.score, image, evaluations };
   }
 
   /** Records that an item went through all steps, or failed. */

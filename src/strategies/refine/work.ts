@@ -8,7 +8,7 @@ import type { Reward } from "../../rewards/contract.js";
 import { throwIfAborted } from "../../util/abort.js";
 import { unfinishedStretches } from "../best-of-n.js";
 import type { Finished, Refinement, StopReason, StrategyContext, StrategyEvent } from "../contract.js";
-import { ahead, candidatesOf, scoreGroup, spentOf } from "../drawing.js";
+import { ahead, candidatesOf, detailsOf, scoreGroup, spentOf } from "../drawing.js";
 import { finiteOrNull } from "../rank.js";
 import type { Draw } from "./conclusion.js";
 import type { Proposal } from "./contract.js";
@@ -176,7 +176,7 @@ export class RefinementWork {
       }
       const { seed, prompt } = candidate;
       this.draws.push({ index: candidate.index, seed, prompt, score, refinement });
-      yield { type: "scored", candidate, score };
+      yield { type: "scored", candidate, score, details: detailsOf(result, position) };
     }
   }
 
