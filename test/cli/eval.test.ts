@@ -256,3 +256,10 @@ test("of many warnings the first are shown, with how many more there are", async
     "warning: and 4 more (--json has them all)",
   ]);
 });
+
+test("on a terminal a bar counts the pictures of all rewards", async () => {
+  const { folder, file, images } = await material();
+  const args = ["eval", "preferences", file, "--images", images, "--keep", join(folder, "kept"), "--reward", "bright"];
+  const { stderr } = await laurel([...args, "--reward", "dark"], { tty: true });
+  expect(stderr).toContain("14/14 pictures");
+});
