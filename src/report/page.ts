@@ -108,7 +108,12 @@ function meaning(ranking: readonly RankedCandidate[], reference: ReferenceScores
         `${count}, ${Math.round(100 * share)} %${referenceShare === null ? "" : `; ${percentText(100 * referenceShare)} of the reference`}`,
       ] as const,
   );
-  return html`${words} ${kept.length === 0 ? null : html`<div class="tables">${table("A threshold keeps", kept)}</div>`}`;
+  if (kept.length === 0) return html`${words}`;
+  return html`${words}
+    <details class="note">
+      <summary>What a threshold keeps</summary>
+      ${table("Scores", kept)}
+    </details>`;
 }
 
 /** What is known of where a candidate comes from, for the pointer that rests on it. */

@@ -142,5 +142,5 @@ test("the page says what the best score means and what thresholds keep", async (
   }
   const unknown = await readFile((await writeReport(run)).report, "utf8");
   expect(unknown).not.toContain("better than");
-  expect(unknown).toContain("A threshold keeps");
+  expect(unknown).toContain("What a threshold keeps");
 });
