@@ -2,7 +2,7 @@
 
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { graph, input } from "../dist/graph/builder.js";
+import { gemm, graph, input } from "../dist/graph/builder.js";
 import { encodePng } from "../dist/image/png.js";
 import { buildImageReward } from "../dist/models/image-reward.js";
 import { rootScope } from "../dist/nn/scope.js";
@@ -105,4 +105,23 @@ export async function writePictures(folder, count) {
     pictures.push({ file, image: { width: SIDE, height: SIDE, data } });
   }
   return pictures;
+}
+
+/** Rows an image gives the vision transformer, 14 x 14 patches and the class token, and their width. */
+export const [VISION_TOKENS, VISION_WIDTH] = [197, 1024];
+/** Blocks whose weights the products use: 302 MB, far more than any cache holds. */
+const PRODUCT_BLOCKS = 6;
+
+/** The products of the vision transformer's blocks, with their own weights. */
+export function visionProducts(scope, rows) {
+  let state = rows;
+  return Array.from({ length: PRODUCT_BLOCKS }, (_, index) => {
+    const block = scope.at("blip", "visual_encoder", "blocks", index);
+    const product = (x, name, shape) =>
+      gemm(x, block.at(...name).parameter("weight", shape), undefined, { transB: true });
+    state = product(state, ["mlp", "fc1"], [4096, 1024]);
+    state = product(state, ["mlp", "fc2"], [1024, 4096]);
+    state = product(state, ["attn", "proj"], [1024, 1024]);
+    return product(state, ["attn", "qkv"], [3072, 1024]);
+  });
 }

@@ -1,47 +1,47 @@
 /**
- * @file An ImageReward of the published size with random weights: loading, speed against a Gemm of its own shapes, memory, and PyTorch beside it.
+ * @file An ImageReward of the published size with random weights: loading, speed against a Gemm of its own shapes, memory.
  *
- * npm run bench -- image-reward [--rounds 7] [--threads N] [--python INTERPRETER] [--profile] [--keep] [--folder DIR]
+ * npm run bench -- image-reward [--rounds 7] [--threads N] [--profile] [--keep] [--folder DIR]
  * It writes 1.8 GB below the system's temporary folder and removes them; --keep leaves them for the next time.
  */
 
 import { rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { gemm } from "../dist/graph/builder.js";
 import { openImageReward } from "../dist/rewards/image-reward.js";
 import { openDevice } from "../dist/runtime/device.js";
 import { matrixFlops } from "./flops.js";
 import { openGemmPeak } from "./gemm-peak.js";
-import { PROMPT, writeImageReward, writePictures } from "./image-reward-files.js";
+import {
+  PROMPT,
+  VISION_TOKENS,
+  VISION_WIDTH,
+  visionProducts,
+  writeImageReward,
+  writePictures,
+} from "./image-reward-files.js";
 import { bytesRead, dropFromCache, memoryOf } from "./machine.js";
 import { median, report, table } from "./measure.js";
 import { readProfile } from "./profile.js";
-import { openPeer } from "./python.js";
 
 const BATCHES = [1, 8];
-/** Blocks of the vision transformer whose weights the Gemm program uses: 302 MB, far more than any cache holds. */
-const PEAK_BLOCKS = 6;
 const PROFILED_RUNS = 3;
-/** Rows an image gives the vision transformer: 14 x 14 patches and the class token. */
-const TOKENS = 197;
 
 export const options = {
   rounds: { type: "string", default: "7" },
   threads: { type: "string" },
-  python: { type: "string" },
   profile: { type: "boolean", default: false },
   keep: { type: "boolean", default: false },
   folder: { type: "string", default: join(tmpdir(), "laurel-bench-image-reward") },
 };
 
-export async function run({ rounds, threads, python, profile, keep, folder }) {
+export async function run({ rounds, threads, profile, keep, folder }) {
   const use = threads === undefined ? {} : { threads: Number(threads) };
   try {
     const writeSeconds = await writeImageReward(folder);
     const pictures = await writePictures(folder, Math.max(...BATCHES));
     const loads = await measureLoads(folder, use, pictures[0].image);
-    const figures = await measureSpeed(folder, use, pictures, { rounds: Number(rounds), python });
+    const figures = await measureSpeed(folder, use, pictures, Number(rounds));
     const tables = [reportSpeed(figures), reportLoads(loads, writeSeconds), reportMemory(figures)];
     reportScores(figures);
     for (const rows of tables) table(rows);
@@ -81,14 +81,10 @@ async function measureLoads(folder, use, image) {
   return loads;
 }
 
-/** The network, the Gemm program and PyTorch in turns: each round has one of each, so that all meet the same machine. */
-async function measureSpeed(folder, use, pictures, { rounds, python }) {
+/** The network and the Gemm program in turns, so that both meet the same machine. */
+async function measureSpeed(folder, use, pictures, rounds) {
   const device = openDevice(use);
-  const flags = ["--threads", String(use.threads ?? availableParallelism())];
-  const peer =
-    python === undefined ? undefined : await openPeer(python, "image_reward_speed.py", [folder, PROMPT, ...flags]);
   try {
-    await peer?.ask({ facts: true }); // it has loaded
     const reward = await openImageReward(folder, device, { batch: Math.max(...BATCHES) });
     const flops = matrixFlops(reward.graph("inference"), { N: 1 });
     const images = pictures.map(({ image }) => image);
@@ -97,7 +93,7 @@ async function measureSpeed(folder, use, pictures, { rounds, python }) {
       await reward.score(PROMPT, images.slice(0, batch));
       memory.push({ batch, device: memoryOf(device.pid), parent: memoryOf(process.pid) });
     }
-    const peak = await openGemmPeak(device, reward.weights, 1024, visionProducts);
+    const peak = await openGemmPeak(device, reward.weights, VISION_WIDTH, visionProducts);
     const results = BATCHES.map((batch) => ({
       batch,
       seconds: [],
@@ -105,53 +101,34 @@ async function measureSpeed(folder, use, pictures, { rounds, python }) {
       peak: [],
       fraction: [],
       programFraction: [],
-      peerSeconds: [],
     }));
     let scores = {};
     for (let round = 0; round <= rounds; round++) {
       for (const result of results) {
         const { batch } = result;
-        const peakBefore = await peak.flopRate(TOKENS * batch);
+        const peakBefore = await peak.flopRate(VISION_TOKENS * batch);
         const [started, insideBefore] = [performance.now(), device.runMs];
         const { scores: own } = await reward.score(PROMPT, images.slice(0, batch));
         const seconds = (performance.now() - started) / 1000;
         const inside = (device.runMs - insideBefore) / 1000;
-        const rate = (peakBefore + (await peak.flopRate(TOKENS * batch))) / 2;
-        const other = await peer?.ask({ batch });
-        scores[batch] = { own, other: other?.scores };
+        const rate = (peakBefore + (await peak.flopRate(VISION_TOKENS * batch))) / 2;
+        scores[batch] = own;
         if (round === 0) continue; // first runs allocate
         result.seconds.push(seconds);
         result.programSeconds.push(inside);
         result.peak.push(rate);
         result.fraction.push((flops * batch) / seconds / rate);
         result.programFraction.push((flops * batch) / inside / rate);
-        if (other !== undefined) result.peerSeconds.push(other.seconds);
       }
     }
-    const facts = await peer?.ask({ facts: true });
-    return { flops, memory, results, scores, facts, threads: device.threads };
+    return { flops, memory, results, scores, threads: device.threads };
   } finally {
-    peer?.close();
     await device.close();
   }
 }
 
-/** The products of the vision transformer's blocks, with their own weights. */
-function visionProducts(scope, rows) {
-  let state = rows;
-  return Array.from({ length: PEAK_BLOCKS }, (_, index) => {
-    const block = scope.at("blip", "visual_encoder", "blocks", index);
-    const product = (x, name, shape) =>
-      gemm(x, block.at(...name).parameter("weight", shape), undefined, { transB: true });
-    state = product(state, ["mlp", "fc1"], [4096, 1024]);
-    state = product(state, ["mlp", "fc2"], [1024, 4096]);
-    state = product(state, ["attn", "proj"], [1024, 1024]);
-    return product(state, ["attn", "qkv"], [3072, 1024]);
-  });
-}
-
 function reportSpeed({ flops, results, threads }) {
-  return results.map(({ batch, seconds, programSeconds, peak, fraction, programFraction, peerSeconds }) => {
+  return results.map(({ batch, seconds, programSeconds, peak, fraction, programFraction }) => {
     const name = `ImageReward (ViT-L/16) at batch ${batch}`;
     const imagesPerSecond = batch / median(seconds);
     const [ofGemm, insideProgram, gemm] = [median(fraction), median(programFraction), median(peak) / 1e9];
@@ -164,32 +141,19 @@ function reportSpeed({ flops, results, threads }) {
     });
     const programMsPerImage = (1000 * median(programSeconds)) / batch;
     report(name, imagesPerSecond, "images/s", null, { msPerImage: 1000 / imagesPerSecond, programMsPerImage });
-    const row = {
+    return {
       batch,
       "images/s": imagesPerSecond,
       "of Gemm": ofGemm,
       "in program": insideProgram,
       "Gemm GFLOP/s": gemm,
     };
-    if (peerSeconds.length === 0) return row;
-    const peer = batch / median(peerSeconds);
-    const ratio = median(peerSeconds.map((theirs, i) => theirs / seconds[i]));
-    report(`${name}, PyTorch's time / Laurel's`, ratio, "x", null, { pytorchImagesPerSecond: peer });
-    return { ...row, "PyTorch images/s": peer, "PyTorch/Laurel": ratio };
   });
 }
 
-function reportScores({ scores, facts, flops }) {
+function reportScores({ scores }) {
   const [one, many] = BATCHES.map((batch) => scores[batch]);
-  report("ImageReward, the first picture's score among 8 minus that alone", many.own[0] - one.own[0], "score", "0");
-  if (facts === undefined) return;
-  const differences = [one, many].flatMap(({ own, other }) => own.map((score, i) => Math.abs(score - other[i])));
-  report("ImageReward, largest difference from PyTorch's scores", Math.max(...differences), "score", "<= 1e-3", {
-    scores: many.own,
-    flopsByPytorchsCount: facts.flops / flops,
-  });
-  const { loadSeconds, peakRssMB, torch } = facts;
-  report("ImageReward in PyTorch, from its weights to the first score", loadSeconds, "s", null, { peakRssMB, torch });
+  report("ImageReward, the first picture's score among 8 minus that alone", many[0] - one[0], "score", "0");
 }
 
 function reportLoads(loads, writeSeconds) {

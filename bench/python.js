@@ -7,8 +7,11 @@ import { fileURLToPath } from "node:url";
 /** Time for the threads of one side to stop waiting actively before the other side is measured. */
 const PAUSE_MS = 300;
 
-/** Starts `interpreter test/reference/<script> ...args`. */
-export async function openPeer(interpreter, script, args) {
+/**
+ * Starts `interpreter test/reference/<script> ...args`.
+ * @param pauseMs time before and after a request
+ */
+export async function openPeer(interpreter, script, args, { pauseMs = PAUSE_MS } = {}) {
   const path = fileURLToPath(new URL(`../test/reference/${script}`, import.meta.url));
   const child = spawn(interpreter, [path, ...args], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -17,11 +20,11 @@ export async function openPeer(interpreter, script, args) {
   return {
     /** One request, one answer. */
     async ask(request) {
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
       child.stdin.write(JSON.stringify(request) + "\n");
       const { value, done } = await Promise.race([lines.next(), failure]);
       if (done) throw new Error(`${script}: expected an answer, got the end of the process`);
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
       return JSON.parse(value);
     },
     close() {
