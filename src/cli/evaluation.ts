@@ -23,6 +23,8 @@ export interface EvaluatedFlags {
   readonly reward?: readonly string[] | undefined;
   readonly scores?: readonly string[] | undefined;
   readonly keep?: string | undefined;
+  /** What computes; another than the cpu rounds otherwise, so that its scores are kept apart. */
+  readonly device?: string | undefined;
   readonly quiet?: boolean | undefined;
 }
 
@@ -74,7 +76,9 @@ export async function evaluated(
   const models: Evaluated[] = [];
   if (rewards.length > 0) {
     await expectPictures(kind, prompts);
-    const keep = resolve(flags.keep ?? join("outputs", "evaluations", `${kind}-${sha256(identity).slice(0, 8)}`));
+    const { keep: folder = join("outputs", "evaluations", `${kind}-${sha256(identity).slice(0, 8)}`), device = "cpu" } =
+      flags;
+    const keep = resolve(folder, device === "cpu" ? "" : device);
     const pictures = prompts.reduce((sum, one) => sum + one.pictures.length, 0);
     const bar = await progressOf(context, flags, pictures * rewards.length);
     try {

@@ -38,8 +38,8 @@ export interface PreferenceFigures {
 }
 
 /**
- * The figures of one model. As in ImageReward's own `acc` (test.py), equal scores of a pair count as wrong; in the same spirit a picture is among the
- * k highest only if fewer than k others score as high.
+ * The figures of one model. As in ImageReward's own `acc` (test.py), equal scores of a pair count as wrong; in the same spirit a picture that people put
+ * first is among the k highest only if fewer than k of those that they did not put first score as high.
  */
 export function preferenceFigures(judged: readonly JudgedPictures[]): PreferenceFigures {
   const counts = judged.map(countPairs);

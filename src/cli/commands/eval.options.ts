@@ -1,6 +1,7 @@
 /** @file The options that the evaluations of rewards share. */
 
 import { file, folder, several, textual } from "../declare.js";
+import { SESSION_OPTIONS } from "../options.js";
 
 /** What is evaluated, and where its scores are kept. */
 export const EVALUATED_OPTIONS = {
@@ -9,4 +10,5 @@ export const EVALUATED_OPTIONS = {
   keep: folder(
     "folder that keeps the scores, so that an interrupted evaluation goes on (default: in outputs/evaluations)",
   ),
+  ...SESSION_OPTIONS,
 };
