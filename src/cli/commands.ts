@@ -17,7 +17,11 @@ import { INIT } from "./commands/init.entry.js";
 import { LORA_CONVERT } from "./commands/lora-convert.entry.js";
 import { LORA_INSPECT } from "./commands/lora-inspect.entry.js";
 import { LORA_MERGE } from "./commands/lora-merge.entry.js";
-import { MODELS } from "./commands/models.entry.js";
+import { MODELS_LIST } from "./commands/models-list.entry.js";
+import { MODELS_PATH } from "./commands/models-path.entry.js";
+import { MODELS_PULL } from "./commands/models-pull.entry.js";
+import { MODELS_RM } from "./commands/models-rm.entry.js";
+import { MODELS_VERIFY } from "./commands/models-verify.entry.js";
 import { REFINE } from "./commands/refine.entry.js";
 import { RERUN } from "./commands/rerun.entry.js";
 import { RESUME } from "./commands/resume.entry.js";
@@ -59,7 +63,11 @@ export const COMMANDS = {
   "train draft": TRAIN_DRAFT,
   "train dpo": TRAIN_DPO,
   "train sft": TRAIN_SFT,
-  models: MODELS,
+  "models list": MODELS_LIST,
+  "models pull": MODELS_PULL,
+  "models verify": MODELS_VERIFY,
+  "models path": MODELS_PATH,
+  "models rm": MODELS_RM,
   doctor: DOCTOR,
   "verify image-reward": VERIFY_IMAGE_REWARD,
   completion: COMPLETION,
@@ -109,6 +117,12 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
     heading: "Installation",
     summary: "check published models against the figures that were published with them",
     examples: ["laurel verify image-reward"],
+  },
+  models: {
+    heading: "Installation",
+    summary: "list, fetch, check and remove models",
+    examples: ["laurel models", "laurel models pull sd-1.5", "laurel models verify", "laurel models rm sd-1.5"],
+    fallback: "list",
   },
   train: {
     heading: "Training",

@@ -60,6 +60,8 @@ export interface GroupDeclaration {
   readonly examples: readonly string[];
   /** What else the help says, below the examples. */
   readonly notes?: string;
+  /** The command of a group that runs when none is named. */
+  readonly fallback?: string;
 }
 
 /** One command, without what it does. */

@@ -76,7 +76,8 @@ function createProgram(context: CommandContext, setExitCode: (code: number) => v
       const flags: SessionOptions = command.opts();
       setExitCode(await action(withSessionOptions(context, flags), command.args, flags));
     });
-    (groups.get(words[0] as string) ?? program).addCommand(command);
+    const isDefault = words.length > 1 && GROUPS[words[0] as string]?.fallback === words[1];
+    (groups.get(words[0] as string) ?? program).addCommand(command, { isDefault });
   }
   for (const group of groups.values()) program.addCommand(group);
   return program;

@@ -21,13 +21,22 @@ export interface ProgressDisplay {
   stop(): void;
 }
 
+/** What a bar counts. */
+export interface ProgressOptions {
+  readonly quiet?: boolean | undefined;
+  /** Said after the numbers: `images`. */
+  readonly unit: string;
+  /** How a number is shown: bytes as `1.2 GB`. @default in digits */
+  readonly count?: ((value: number) => string) | undefined;
+}
+
 /** Time before the first estimate: earlier, it would mostly show the loading of the models. */
 const SETTLED_MS = 2000;
 
 /** A bar of `unit` where animations are wanted and `quiet` is not set; otherwise only `log` does something. */
 export async function openProgress(
   terminal: Terminal,
-  { quiet = false, unit }: { readonly quiet?: boolean | undefined; readonly unit: string },
+  { quiet = false, unit, count = String }: ProgressOptions,
 ): Promise<ProgressDisplay> {
   const plain = (text: string): void => void terminal.stderr.write(`${text}\n`);
   if (quiet || !wantsAnimation(terminal.stderr, terminal.environment)) {
@@ -35,7 +44,7 @@ export async function openProgress(
   }
   const { default: cliProgress } = await import("cli-progress");
   const bar = new cliProgress.SingleBar({
-    format: `{bar} {finished}/{total} ${unit}{remarks}`,
+    format: `{bar} {shown} ${unit}{remarks}`,
     barCompleteChar: "━",
     barIncompleteChar: "─",
     barsize: 28,
@@ -52,8 +61,9 @@ export async function openProgress(
     update({ finished, total, underway = 0, note }) {
       const value = Math.min(finished + underway, total);
       first ??= finished;
-      const remarks = [note, ...estimates(performance.now() - startedAt, value - first, total - value)];
-      const payload = { finished, remarks: remarks.map((one) => (one === undefined ? "" : `, ${one}`)).join("") };
+      const remarks = [note, ...estimates(performance.now() - startedAt, value - first, total - value, count)];
+      const shown = `${count(finished)}/${count(total)}`;
+      const payload = { shown, remarks: remarks.map((one) => (one === undefined ? "" : `, ${one}`)).join("") };
       if (started) bar.update(value, payload);
       else bar.start(total, value, payload);
       started = true;
@@ -71,9 +81,10 @@ export async function openProgress(
 }
 
 /** Rate and time left, once `done` since the start tells something of them. */
-function estimates(elapsedMs: number, done: number, left: number): string[] {
+function estimates(elapsedMs: number, done: number, left: number, count: (value: number) => string): string[] {
   if (elapsedMs < SETTLED_MS || done <= 0) return [];
   const perSecond = (1000 * done) / elapsedMs;
-  const rate = perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${duration(1000 / perSecond)} each`;
+  const whole = count === String ? perSecond.toFixed(1) : count(Math.round(perSecond));
+  const rate = perSecond >= 1 ? `${whole}/s` : `${duration(1000 / perSecond)} each`;
   return [rate, `${duration((elapsedMs / done) * left)} left`];
 }

@@ -82,7 +82,7 @@ test.each(SHELLS.filter((shell) => installed.get(shell)))(
       ["laurel completion ", ["bash", "fish", "zsh"]],
       ["laurel help dem", ["demo"]],
       ["laurel generate --see", ["--seed"]],
-      ["laurel models --no", ["--no-digest"]],
+      ["laurel models list --no", ["--no-digest"]],
       ["laurel generate --sampler ", samplers("")],
       ["laurel generate prompt --sampler dd", samplers("dd")],
       ["laurel generate --sampler=dd", samplers("dd")],

@@ -3,7 +3,8 @@
 import { EXIT, UsageError } from "../../errors.js";
 import { describeRun, findRun, listRuns, removeRuns, type RunEntry } from "../../library/run-folder.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { Action, CommandContext } from "../context.js";
+import { confirmed } from "../confirm.js";
+import type { Action } from "../context.js";
 import { byteCount, printable } from "../output.js";
 import type { RunsRmFlags } from "./runs-rm.entry.js";
 
@@ -18,7 +19,7 @@ export const runsRm: Action<RunsRmFlags> = async (context, names, flags) => {
   for (const { id, status, candidates } of runs)
     terminal.stderr.write(`${printable(id)}  ${status}, ${candidates} candidates\n`);
   const what = `${runs.length} run${runs.length === 1 ? "" : "s"} (${bytes})`;
-  if (runs.length > 0 && flags.yes !== true && !(await confirmed(context, `remove ${what}? [y/N] `))) {
+  if (runs.length > 0 && flags.yes !== true && !(await confirmed(context, "runs rm", `remove ${what}? [y/N] `))) {
     terminal.stderr.write("nothing was removed\n");
     return EXIT.ok;
   }
@@ -39,18 +40,4 @@ async function chosenRuns(names: readonly string[], { out, olderThan }: RunsRmFl
   if (names.length > 0) return [...chosen.values()].filter(old);
   // what runs is not old, however long ago it began
   return (await listRuns(out)).filter((run) => old(run) && run.status !== "running");
-}
-
-/** Asks on the terminal. @throws UsageError where nobody can answer */
-async function confirmed({ terminal, signal }: CommandContext, question: string): Promise<boolean> {
-  const { stdin, stderr } = terminal;
-  if (stdin?.isTTY !== true) throw new UsageError("runs rm: expected a terminal to ask on, or --yes, got neither");
-  const { createInterface } = await import("node:readline/promises");
-  const asking = createInterface({ input: stdin, output: stderr });
-  try {
-    const answer = await unlessAborted(asking.question(question, { signal }), signal);
-    return /^y(es)?$/i.test(answer.trim());
-  } finally {
-    asking.close();
-  }
 }

@@ -38,10 +38,10 @@ export function grammar(
     leaves
       .filter((one) => one.words.length === words.length + 1 && words.every((word, i) => one.words[i] === word))
       .map((one) => ({ name: one.words.at(-1) as string, summary: one.summary }));
-  const inner = Object.entries(groups).map(([name, { summary }]) => ({
+  const inner = Object.entries(groups).map(([name, { summary, fallback }]) => ({
     words: [name],
     summary,
-    options: [HELP],
+    options: leaves.find(({ words }) => words[0] === name && words[1] === fallback)?.options ?? [HELP],
     arguments: [],
     subcommands: below([name]),
   }));

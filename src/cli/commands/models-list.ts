@@ -1,4 +1,4 @@
-/** @file `laurel models`: what is installed, as a table or as JSON. */
+/** @file `laurel models list`: what is installed, as a table or as JSON. */
 
 import { EXIT } from "../../errors.js";
 import { describeModel, type InstalledModel, modelDigest } from "../../installation/describe-model.js";
@@ -7,10 +7,10 @@ import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
 import { byteCount, palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
-import type { ModelsFlags } from "./models.entry.js";
+import type { ModelsListFlags } from "./models-list.entry.js";
 
 /** A model that is broken is a row like any other; only `--check` makes it an exit code. */
-export const models: Action<ModelsFlags> = async (context, folders, flags) => {
+export const modelsList: Action<ModelsListFlags> = async (context, folders, flags) => {
   const { signal, terminal } = context;
   const search = await unlessAborted(findModels(folders, terminal.environment), signal);
   const described: InstalledModel[] = [];
@@ -32,7 +32,7 @@ export const models: Action<ModelsFlags> = async (context, folders, flags) => {
 async function withDigests(
   context: CommandContext,
   described: readonly InstalledModel[],
-  flags: ModelsFlags,
+  flags: ModelsListFlags,
 ): Promise<InstalledModel[]> {
   const progress = await openProgress(context.terminal, { quiet: flags.quiet, unit: "models hashed" });
   const listed: InstalledModel[] = [];

@@ -1,10 +1,9 @@
-/** @file What `laurel models` takes. */
+/** @file What `laurel models list` takes. */
 
 import { declare, type FlagsOf, toggle, without } from "../declare.js";
 import { OUTPUT_OPTIONS } from "../options.js";
 
-export const MODELS = declare({
-  heading: "Installation",
+export const MODELS_LIST = declare({
   summary: "list the models that are installed",
   arguments: [
     {
@@ -22,13 +21,13 @@ export const MODELS = declare({
     ...OUTPUT_OPTIONS,
   },
   examples: [
+    "laurel models list ~/models --no-digest",
     "laurel models",
-    "laurel models ~/models --no-digest",
-    "laurel models ~/models --check --json | jq '.models[] | select(.problems != [])'",
+    "laurel models list ~/models --check --json | jq '.models[] | select(.problems != [])'",
   ],
   notes: `Each with its kind, architecture, size and digest. Listed are the models that ship inside, those in the folders given, in the cache of the Hugging Face hub (HF_HUB_CACHE, HF_HOME) and in
 ~/.cache/ImageReward. Digests of large files are remembered, so that only the first time takes long.`,
 });
 
-/** Options of `laurel models`. */
-export type ModelsFlags = FlagsOf<typeof MODELS.options>;
+/** Options of `laurel models list`. */
+export type ModelsListFlags = FlagsOf<typeof MODELS_LIST.options>;
