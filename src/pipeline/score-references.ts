@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import type { ReferenceScores } from "../evaluation/explain.js";
-import { parseJson, readText } from "../util/read-file.js";
+import { parseJson, readTextIfThere } from "../util/read-file.js";
 import type { ModelRecord } from "./manifest.js";
 import { EMBEDDED_SCORES } from "./package-info.js";
 
@@ -37,7 +37,7 @@ interface MeasuredScores {
   }[];
 }
 
-let measured: Promise<MeasuredScores> | undefined;
+let measured: Promise<MeasuredScores | undefined> | undefined;
 
 /**
  * The reference of a reward's scores; undefined where none is known. A reward that ships inside is known by its digest, ImageReward v1.0 by the name of
@@ -50,15 +50,15 @@ export async function referenceScores({
 }: Omit<ModelRecord, "model">): Promise<ReferenceScores | undefined> {
   if (name === "image-reward" && path !== null && basename(path) === PUBLISHED_FILE) return PUBLISHED;
   if (digest === null) return undefined;
-  measured ??= readText(EMBEDDED_SCORES, { expected: "the scores of the demo rewards" }).then(
-    (text) => parseJson(text, EMBEDDED_SCORES) as MeasuredScores,
+  measured ??= readTextIfThere(EMBEDDED_SCORES, { expected: "the scores of the demo rewards" }).then((text) =>
+    text === undefined ? undefined : (parseJson(text, EMBEDDED_SCORES) as MeasuredScores),
   );
-  const { prompts, images, rewards } = await measured;
-  const known = rewards.find((one) => one.digest === digest);
-  if (known === undefined) return undefined;
+  const scores = await measured;
+  const known = scores?.rewards.find((one) => one.digest === digest);
+  if (scores === undefined || known === undefined) return undefined;
   return {
     pictures: "the pictures the demo model draws",
-    source: `measured on ${images} pictures of ${prompts} held-out prompts`,
+    source: `measured on ${scores.images} pictures of ${scores.prompts} held-out prompts`,
     points: known.percentiles.map((score, percent) => ({ score, share: percent / 100 })),
   };
 }
