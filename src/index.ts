@@ -3,6 +3,8 @@
 // Open: a device, a source of images, a reward.
 export { type Device, type DeviceOptions, openDevice } from "./runtime/device.js";
 export { openBackend, openReward } from "./library/open-models.js";
+export { type ChosenReward, openRewards, parseRewards, type RewardChoice } from "./library/chosen-rewards.js";
+export { openNamedReward } from "./library/named-rewards.js";
 export type { Models } from "./library/models.js";
 export { EMBEDDED_MODELS, packageVersion } from "./pipeline/package-info.js";
 
@@ -98,7 +100,9 @@ export type {
   FileRecord,
   InputRecord,
   InputRecords,
+  MemberRecord,
   ModelRecord,
+  ModelRecords,
   RunConfig,
   RunManifest,
   RunRequest,
@@ -129,6 +133,14 @@ export { Aesthetic, type AestheticOptions, openAesthetic } from "./rewards/aesth
 export { type BlipScoreOptions, openBlipScore } from "./rewards/blip-score.js";
 export { DualEncoder } from "./rewards/dual-encoder.js";
 export type { DualNetwork } from "./rewards/dual-network.js";
+export {
+  DifferentiableEnsemble,
+  Ensemble,
+  type EnsembleMember,
+  type NamedMember,
+  openEnsemble,
+} from "./rewards/ensemble.js";
+export { WatchedReward } from "./rewards/held-out.js";
 export { type HpsOptions, openHps } from "./rewards/hps.js";
 export { openPickScore, type PickScoreOptions } from "./rewards/pickscore.js";
 export type { BlipTextConfig, BlipVisionConfig } from "./models/blip-config.js";
@@ -190,7 +202,7 @@ export {
   startPipeline,
 } from "./library/pipelines.js";
 export { loadPipeline } from "./pipeline/document/load.js";
-export type { OpenSettings, PipelinePlan, PlanFile, PlanItem, PlanStep } from "./pipeline/document/plan.js";
+export type { OpenSettings, PipelinePlan, PlanFile, PlanItem, PlanReward, PlanStep } from "./pipeline/document/plan.js";
 export type { PipelineDocument } from "./pipeline/document/schema.js";
 export type { MadeFrom } from "./pipeline/candidate-record.js";
 export type { ItemLine, PipelineManifest, PlacedCandidate } from "./pipeline/execute/manifest.js";
@@ -207,6 +219,7 @@ export type {
   Lineage,
   Refinement,
   Scored,
+  ScoreDetails,
   StopReason,
   Strategy,
   StrategyContext,

@@ -3,7 +3,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError, UsageError } from "../errors.js";
-import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
+import { EMBEDDED_MODELS, EMBEDDED_SCORES } from "../pipeline/package-info.js";
 import { openAesthetic } from "../rewards/aesthetic.js";
 import { openBlipScore } from "../rewards/blip-score.js";
 import { openClipScore } from "../rewards/clip-score.js";
@@ -13,7 +13,8 @@ import { openHps } from "../rewards/hps.js";
 import { openImageReward } from "../rewards/image-reward.js";
 import { openPickScore } from "../rewards/pickscore.js";
 import type { Device } from "../runtime/device.js";
-import { parseJson, readTextIfThere } from "../util/read-file.js";
+import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
+import { mean } from "../util/statistics.js";
 import { type RewardKindName, splitKind } from "../weights/hub/location.js";
 import { isOpenClip } from "../weights/layouts/open-clip.js";
 import { openWeights } from "../weights/open.js";
@@ -36,12 +37,25 @@ const SHORT: Readonly<Record<string, string>> = {
   hps: "hps-v2.1",
 };
 
-/** Where the cosines of the CLIP that ships inside lie. */
-export const JUDGE_REFERENCE: ScoreReference = {
-  mean: 0.913,
-  std: 0.037,
-  source: "measured on 96 pictures that the demo model draws for held-out prompts",
-};
+/** What test/reference/reference-scores.js writes. */
+interface RecordedScores {
+  readonly prompts: number;
+  readonly images: number;
+  readonly rewards: readonly { readonly name: string; readonly percentiles: readonly number[] }[];
+}
+
+/** Where the cosines of the CLIP that ships inside lie, from its recorded scores. */
+async function judgeReference(): Promise<ScoreReference | undefined> {
+  const text = await readText(EMBEDDED_SCORES, { expected: "the scores of the demo rewards" });
+  const { rewards, images, prompts } = parseJson(text, EMBEDDED_SCORES) as RecordedScores;
+  const { percentiles = [] } = rewards.find(({ name }) => name === "clip-score") ?? {};
+  if (percentiles.length === 0) return undefined;
+  const rounded = (value: number): number => Math.round(value * 1e4) / 1e4;
+  const centre = mean(percentiles);
+  const std = Math.sqrt(mean(percentiles.map((value) => (value - centre) ** 2)));
+  const source = `measured on ${images} pictures that the demo model draws for ${prompts} held-out prompts`;
+  return { mean: rounded(centre), std: rounded(std), source };
+}
 
 /** The CLIP that the published aesthetic head stands on, by its name. */
 const AESTHETIC_CLIP = "clip-vit-l-14";
@@ -55,10 +69,10 @@ const AESTHETIC_CLIP = "clip-vit-l-14";
  * @throws ModelError when a part is missing or of another kind
  */
 export async function openNamedReward(name: string, device: Device): Promise<DifferentiableReward> {
-  const embedded = EMBEDDED[name];
+  const embedded = EMBEDDED[name] ?? Object.values(EMBEDDED).find((path) => path === name);
   if (embedded !== undefined) {
     return embedded === EMBEDDED_MODELS.judge
-      ? openClipScore(embedded, device, { reference: JUDGE_REFERENCE })
+      ? openClipScore(embedded, device, { reference: await judgeReference() })
       : openImageReward(embedded, device);
   }
   const { kind, rest } = splitKind(SHORT[name] ?? name);

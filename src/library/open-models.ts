@@ -3,11 +3,12 @@
 import type { ImageBackend } from "../backends/contract.js";
 import { createLocalBackend } from "../backends/local.js";
 import { type DiffusionModelOptions, openStableDiffusion } from "../diffusion/stable-diffusion.js";
-import { UsageError } from "../errors.js";
 import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
-import { type ImageReward, openImageReward } from "../rewards/image-reward.js";
+import type { DifferentiableReward } from "../rewards/contract.js";
+import { ImageReward } from "../rewards/image-reward.js";
 import type { Device } from "../runtime/device.js";
-import { resolveModel, resolveReward, resolveRewardPath } from "./named-models.js";
+import { resolveModel } from "./named-models.js";
+import { openNamedReward } from "./named-rewards.js";
 
 /**
  * Opens a Stable Diffusion folder (diffusers layout), or a model by its name (`sd-1.5`, `org/repo@revision`), as a source of images. Its programs
@@ -26,25 +27,15 @@ export async function openBackend(
 }
 
 /**
- * Opens an ImageReward file or folder, or one by its name (`image-reward-v1.0`). Its program begins to compile at once; what fails there is
- * reported at the first use.
+ * Opens a reward by its name (`image-reward-v1.0`, `hps`) or a file or folder of any kind that {@link openNamedReward} knows. ImageReward's program
+ * begins to compile at once; what fails there is reported at the first use.
  * @param path @default the demo model that ships inside
  * @throws ModelError when a part is missing or the weights are of another network
  */
-export async function openReward(device: Device, path: string = EMBEDDED_MODELS.reward): Promise<ImageReward> {
-  const reward = await openImageRewardAt(path, device);
-  ahead(reward.prepare());
+export async function openReward(device: Device, path: string = EMBEDDED_MODELS.reward): Promise<DifferentiableReward> {
+  const reward = await openNamedReward(path, device);
+  if (reward instanceof ImageReward) ahead(reward.prepare());
   return reward;
-}
-
-/** From the parts that a name stands for, or from a path. */
-async function openImageRewardAt(nameOrPath: string, device: Device): Promise<ImageReward> {
-  const named = await resolveReward(nameOrPath);
-  if (named === undefined) return openImageReward(await resolveRewardPath(nameOrPath), device);
-  const { weights = nameOrPath, config: med, tokenizer } = named.parts;
-  if (named.kind !== "image-reward")
-    throw new UsageError(`${nameOrPath}: expected an ImageReward, got another reward (${named.kind})`);
-  return openImageReward(weights, device, { med, tokenizer });
 }
 
 /** Compiles while the caller goes on; what fails here fails again, and is reported, at first use. */

@@ -8,9 +8,8 @@ import type { PipelinePlan } from "../pipeline/document/plan.js";
 import { exportDocumentSchema, trainSchema } from "../pipeline/document/schema.js";
 import { FINETUNE_METHODS } from "../training/finetune/methods.js";
 import type { FinetuneSettings } from "../training/finetune/settings.js";
-import { modelLocation } from "../weights/hub/location.js";
+import { modelLocation, rewardLocation } from "../weights/hub/location.js";
 import type { ExportRewardOptions } from "./export-reward.js";
-import { REWARD_NAMES } from "./named-rewards.js";
 import type { TrainModelOptions, TrainModelResult } from "./train.js";
 import { trainSettings } from "./train-settings.js";
 
@@ -82,9 +81,7 @@ export function exportOf({ content }: ReadDocument, out: string): ExportRewardOp
     out: resolve(out, to),
     model: model === undefined ? undefined : modelLocation(model, folder("model")),
     rewards: Object.entries(rewards).map(([name, weight]) => ({
-      reward: REWARD_NAMES.includes(name)
-        ? name
-        : modelLocation(name, folderOf(placeAt(content, [key, "rewards", name], true))),
+      reward: rewardLocation(name, folderOf(placeAt(content, [key, "rewards", name], true))),
       weight,
     })),
     size: width === undefined || height === undefined ? undefined : { width, height },

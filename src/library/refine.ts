@@ -7,7 +7,7 @@ import type { OpenSettings, PipelinePlan } from "../pipeline/document/plan.js";
 import type { PipelineDocument } from "../pipeline/document/schema.js";
 import type { PipelineCandidate } from "../pipeline/execute/manifest.js";
 import { readPipelineCandidates } from "../pipeline/execute/recover.js";
-import { modelLocation } from "../weights/hub/location.js";
+import { rewardLocation } from "../weights/hub/location.js";
 import { conclude, type Conclusion, type Draw } from "../strategies/refine/conclusion.js";
 import { DEFAULT_CHOICE, type RewardChoice } from "./chosen-rewards.js";
 
@@ -63,7 +63,7 @@ function rewardOf({ rewardModel, choice = DEFAULT_CHOICE }: RefinementRequest): 
   const twice = guides.find(([name], i) => guides.findIndex(([other]) => other === name) < i);
   if (twice !== undefined) throw new UsageError(`rewards: expected each reward once, got ${twice[0]} twice`);
   const said = {
-    ...(rewardModel === undefined ? {} : { model: modelLocation(rewardModel) }),
+    ...(rewardModel === undefined ? {} : { model: rewardLocation(rewardModel) }),
     ...(guides.length === 0 ? {} : { rewards: Object.fromEntries(guides) }),
     ...(heldOut.length === 0 ? {} : { heldOut: [...heldOut] }),
   };

@@ -14,7 +14,7 @@ import {
 import { DocumentError, type Located, originAt, placeAt } from "../util/yaml/located.js";
 import { readLocated } from "../util/yaml/parse.js";
 import { validateLocated } from "../util/yaml/validate.js";
-import { modelLocation } from "../weights/hub/location.js";
+import { rewardLocation } from "../weights/hub/location.js";
 import { REWARD_NAMES } from "./named-rewards.js";
 
 /** YAML texts by the place they change: `steps`, `optimizer.schedule.learningRate`. */
@@ -74,11 +74,11 @@ function withPaths(settings: FinetuneSettings, located: Located, names: readonly
   const rewards = Object.fromEntries(
     Object.entries(settings.rewards).map(([name, weight]) => {
       const place = placeAt(located, ["rewards", name], true);
-      return [names.includes(name) ? name : modelLocation(name, folder(place)), weight];
+      return [names.includes(name) ? name : rewardLocation(name, folder(place)), weight];
     }),
   );
   const heldOut = settings.heldOut.map((name, i) =>
-    names.includes(name) ? name : modelLocation(name, folder(originAt(located, ["heldOut", i]))),
+    names.includes(name) ? name : rewardLocation(name, folder(originAt(located, ["heldOut", i]))),
   );
   const common = { rewards, heldOut };
   switch (settings.method) {

@@ -32,7 +32,7 @@ export interface EnsembleMember<R extends Reward = Reward> {
 }
 
 /** A member with all that is known of it. */
-interface NamedMember<R extends Reward> {
+export interface NamedMember<R extends Reward> {
   /** Unique in the ensemble: the reward's, with a number where there are several of one name. */
   readonly name: string;
   readonly reward: R;

@@ -41,7 +41,7 @@ test("writes a weighted sum from images of a size, and prints what it wrote", as
 
 test.each([
   [["--size", "96"], '--size: expected width and height as 512x512, got "96"'],
-  [["--reward", "clip-score=much"], '--reward: expected a number as weight, got "much"'],
+  [["--reward", "clip-score=much"], '--reward: expected a number other than 0 as the weight of clip-score, got "much"'],
   [["--from", "sound"], "Expected pixels or image or latents"],
   [["--from", "pixels", "--model", "x"], "model: expected one only for latents"],
 ])("%j is refused in one line", async (args, message) => {

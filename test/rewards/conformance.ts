@@ -87,7 +87,7 @@ export function rewardConformance(name: string, subject: Subject): void {
 
     test("no images, no scores", async () => {
       const reward = await subject.open();
-      expect(await reward.score(subject.prompt, [])).toEqual({ scores: [], warnings: [] });
+      expect(await reward.score(subject.prompt, [])).toMatchObject({ scores: [], warnings: [] });
       await reward.dispose();
     });
 

@@ -1,8 +1,8 @@
 /** @file `laurel export reward`: a differentiable reward as a folder of plain ONNX. */
 
 import { EXIT, UsageError } from "../../errors.js";
-import { exportReward as write, type ExportRewardOptions, type RewardPart } from "../../library/export-reward.js";
-import { REWARD_NAMES } from "../../library/named-rewards.js";
+import { parseRewards } from "../../library/chosen-rewards.js";
+import { exportReward as write, type ExportRewardOptions } from "../../library/export-reward.js";
 import { modelLocation } from "../../weights/hub/location.js";
 import type { Action } from "../context.js";
 import { byteCount, printJson, shownPath } from "../output.js";
@@ -20,7 +20,7 @@ export const exportReward: Action<ExportRewardFlags> = async ({ terminal, signal
   };
   const { directory, manifest, bytes } = await write({
     out,
-    rewards: flags.reward?.map(rewardPart),
+    rewards: flags.reward === undefined ? undefined : parseRewards(flags.reward),
     from,
     size: flags.size === undefined ? undefined : pictureSize(flags.size),
     batch,
@@ -41,15 +41,6 @@ export const exportReward: Action<ExportRewardFlags> = async ({ terminal, signal
   }
   return EXIT.ok;
 };
-
-/** `name`, `path` or either with `=weight`. */
-function rewardPart(text: string): RewardPart {
-  const [, name = text, weight] = /^(.+)=([^=/\\]*)$/.exec(text) ?? [];
-  const factor = weight === undefined ? 1 : Number(weight === "" ? Number.NaN : weight);
-  if (!Number.isFinite(factor))
-    throw new UsageError(`--reward: expected a number as weight, got ${JSON.stringify(weight)}`);
-  return { reward: REWARD_NAMES.includes(name) ? name : modelLocation(name), weight: factor };
-}
 
 /** `512x768`: width and height. */
 function pictureSize(text: string): { width: number; height: number } {

@@ -9,7 +9,9 @@ import { loadReward } from "#laurel/export/reward/load-reward";
 import { norm, recipeInput } from "#laurel/export/reward/test-vector";
 import { exportReward } from "#laurel/library/export-reward";
 import { decodeModel } from "#laurel/onnx/decode";
+import { openAesthetic } from "#laurel/rewards/aesthetic";
 import { openClipScore } from "#laurel/rewards/clip-score";
+import { openHps } from "#laurel/rewards/hps";
 import { openImageReward } from "#laurel/rewards/image-reward";
 import { type Device, openDevice } from "#laurel/runtime/device";
 import { TorchGenerator } from "#laurel/tensor/random";
@@ -25,6 +27,11 @@ interface Golden {
 }
 
 const GOLDEN = JSON.parse(await readFile(fixturePath("gradients.json"), "utf8")) as Golden;
+/** The other rewards, for the same pictures. */
+const MORE = JSON.parse(await readFile(fixturePath("more-scores.json"), "utf8")) as Record<
+  "hps" | "aesthetic",
+  { readonly gradient: { readonly scores: number[]; readonly gradient: string } }
+>;
 const IMAGE_REWARD = fixturePath("image-reward");
 const CLIP = fixturePath("clip");
 const SIZE = { width: GOLDEN.shape[3], height: GOLDEN.shape[2] };
@@ -86,6 +93,31 @@ describe("an exported reward", () => {
     expect(largest(gradient.data, expected) / norm(expected)).toBeLessThanOrEqual(1e-4);
     const alone = await loaded.score(GOLDEN.prompts[0]!, float32([1, 3, SIZE.height, SIZE.width], golden().data.slice(0, row))); // prettier-ignore
     expect(alone.scores[0]).toBe(scores[0]);
+    await loaded.dispose();
+  });
+
+  test("of rewards that pad or read no text does their preprocessing, too", async () => {
+    const out = join(scratch, "field");
+    const rewards = [
+      { reward: await openHps(fixturePath("hps/HPS_v2.1_compressed.pt"), device) },
+      {
+        reward: await openAesthetic(fixturePath("aesthetic/sac+logos+ava1-l14-linearMSE.pth"), device, { clip: CLIP }),
+      },
+    ];
+    const { manifest } = await exportReward({ out, rewards, from: "image", size: SIZE, device });
+    expect(manifest.rewards.map(({ fit, tokenizer, inputs }) => [fit, tokenizer?.kind, inputs])).toEqual([
+      ["pad", "byte-pair", { ids: "hps.ids" }],
+      ["crop", undefined, {}],
+    ]);
+    const loaded = await loadReward(out, { device });
+    const { members, gradient } = await loaded.gradient(GOLDEN.prompts, golden());
+    for (const name of ["hps", "aesthetic"] as const) {
+      expect(largest(members[name]!, MORE[name].gradient.scores)).toBeLessThanOrEqual(1e-4);
+    }
+    const [first, second] = [floats(MORE.hps.gradient.gradient), floats(MORE.aesthetic.gradient.gradient)];
+    const expected = first.map((value, i) => value + second[i]!);
+    const scale = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    expect(largest(gradient.data as Float32Array, expected) / scale).toBeLessThanOrEqual(1e-4);
     await loaded.dispose();
   });
 
