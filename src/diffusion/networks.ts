@@ -72,7 +72,10 @@ export function readNetworkConfigs(folder: ModelFolder): NetworkConfigs {
   if (!isXl(folder) && autoencoder.latents !== undefined) {
     problems.push("vae latents_mean, latents_std: expected none, which the reference pipeline does not read, got both");
   }
-  if (problems.length > 0) throw new ModelError(`${folder.directory}: ${problems.join("; ")}`);
+  if (problems.length > 0) {
+    const hint = "are these parts of different models? get the whole model again";
+    throw new ModelError(`${folder.directory}: ${problems.join("; ")} (${hint})`);
+  }
   const side = unet.sampleSize ?? 64;
   const factor = autoencoderFactor(autoencoder);
   return { text, texts, unet, autoencoder, factor, inpainting, native: { height: side, width: side } };

@@ -62,6 +62,12 @@ export async function findComponentWeights(
   }
   const others = [...names].filter((name) => /\.(safetensors|pt|pth|ckpt|bin)$/.test(name) && !name.startsWith("."));
   if (others.length === 1) return { path: join(folder, others[0]!), variant: undefined, warnings: [] };
+  const shard = others.find((name) => /-\d{5}-of-\d{5}\./.test(name));
+  if (shard !== undefined) {
+    throw new ModelError(
+      `${folder}: expected the index of the shards (such as ${STEMS[0]}.safetensors.index.json), got ${shard} without one; fetch the index too`,
+    );
+  }
   const found = others.length === 0 ? listing([...names]) : `several of no standard name: ${others.join(", ")}`;
   throw new ModelError(
     `${folder}: expected a weight file such as ${STEMS[0]}.safetensors or model.safetensors, got ${found}`,

@@ -1,6 +1,6 @@
 /** @file Opening weights of any supported kind, told apart by content and by the standard names of folders. */
 
-import { stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { describeBytes, HEAD_BYTES, recogniseForeign } from "../util/foreign.js";
@@ -71,16 +71,23 @@ export async function openSafetensorsIndex(path: string): Promise<WeightSource> 
   const file = resolve(path);
   const shardOf = readWeightMap(file);
   const shards = new Map<string, WeightSource>();
-  for (const shard of new Set(shardOf.values())) {
+  const names = new Set(shardOf.values());
+  for (const shard of names) {
     if (shard === "" || shard === "." || shard === ".." || shard !== basename(shard) || shard.includes("\\")) {
       throw new ModelError(
         `${file}: expected the name of a file beside the index, got ${JSON.stringify(shard.slice(0, 80))}`,
       );
     }
-    const shardPath = join(dirname(file), shard);
     if (shard.endsWith(".json")) throw new ModelError(`${file}: expected weight files, got ${JSON.stringify(shard)}`);
-    shards.set(shard, await openWeightFile(shardPath));
   }
+  const beside = new Set(await readdir(dirname(file)));
+  const absentShards = [...names].filter((shard) => !beside.has(shard));
+  if (absentShards.length > 0) {
+    throw new ModelError(
+      `${file}: expected every shard beside it, got none for ${shortList(absentShards)}; fetch the missing files`,
+    );
+  }
+  for (const shard of names) shards.set(shard, await openWeightFile(join(dirname(file), shard)));
   const entries = new Map<string, WeightEntry>();
   const unusable = new Map<string, string>();
   const metadata = new Map<string, string>();
@@ -94,10 +101,7 @@ export async function openSafetensorsIndex(path: string): Promise<WeightSource> 
     else absent.push(`${name} in ${shard}`);
   }
   if (absent.length > 0) {
-    const more = absent.length > 12 ? `, and ${absent.length - 12} more` : "";
-    throw new ModelError(
-      `${file}: expected every listed tensor in its shard, got none for ${absent.slice(0, 12).join(", ")}${more}`,
-    );
+    throw new ModelError(`${file}: expected every listed tensor in its shard, got none for ${shortList(absent)}`);
   }
   for (const source of shards.values()) for (const [key, value] of source.metadata) metadata.set(key, value);
   return weightSource({
@@ -106,6 +110,11 @@ export async function openSafetensorsIndex(path: string): Promise<WeightSource> 
     unusable,
     metadata,
   });
+}
+
+/** At most twelve names, the rest counted. */
+function shortList(names: readonly string[]): string {
+  return `${names.slice(0, 12).join(", ")}${names.length > 12 ? `, and ${names.length - 12} more` : ""}`;
 }
 
 function readWeightMap(path: string): Map<string, string> {

@@ -159,7 +159,8 @@ const STATED: readonly Row[] = [
 ];
 
 const INDEX: readonly Row[] = [
-  [{ _class_name: "StableDiffusionXLPipeline" }, /_class_name: expected StableDiffusionPipeline/],
+  [{ _class_name: "StableDiffusion3Pipeline" }, /_class_name: expected StableDiffusionPipeline/],
+  [{ _class_name: "StableDiffusionXLPipeline" }, /text_encoder_2: expected CLIPTextModelWithProjection, got "none"/],
   [{ _class_name: undefined }, /_class_name: expected StableDiffusionPipeline/],
   [{ unet: ["diffusers", "UNet3DConditionModel"] }, /unet: expected UNet2DConditionModel/],
   [{ vae: [null, null] }, /vae: expected AutoencoderKL, got "none"|vae: expected AutoencoderKL/],
