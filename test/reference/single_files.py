@@ -184,7 +184,8 @@ def converted(path, parts):
         for name, value in kept.items():
             if component != "unet ema":
                 assert torch.equal(value, known[name].to(dtype)), (path, component, name)
-        golden[component] = {"config": json.loads(json.dumps(config, default=str)), "tensors": digests(kept)}
+        stated = {key: value for key, value in config.items() if not key.startswith("_")}
+        golden[component] = {"config": json.loads(json.dumps(stated, default=str)), "tensors": digests(kept)}
     return golden
 
 
@@ -212,6 +213,8 @@ def main(folder):
     write("sd1.ckpt", sd1, torch.float16, first)
     write("sd1-ema.safetensors", {**sd1, **averages(cast(sd1, torch.float16))}, torch.float16, {**first, "unet ema": first["unet"]})
     write("sd1-legacy.ckpt", sd1, torch.float16, first)
+
+    torch.save(first["text_encoder"].state_dict(), os.path.join(folder, "text-encoder.bin"))
 
     inpainting = {**first, "unet": unet(4, in_channels=9)}
     parts = {**{k: v for k, v in sd1.items() if not k.startswith(UNET)}, **to_ldm_unet(inpainting["unet"])}
