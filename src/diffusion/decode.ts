@@ -2,11 +2,11 @@
 
 import type { RgbImage } from "../image/types.js";
 import type { AutoencoderConfig } from "../models/autoencoder-kl.js";
-import type { Program } from "../runtime/program.js";
 import { elementCount, float32 } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
 import { type LatentScale, toAutoencoderLatents } from "./latent-scale.js";
 import { toRgbImage } from "./pixels.js";
+import type { Runnable } from "./runnable.js";
 import { cutTile, TileBlend, type TilePlan } from "./tiles.js";
 import { latentSize, type Trajectory } from "./trajectory.js";
 
@@ -20,7 +20,7 @@ const DECODED_PIXELS = 1 << 18;
  * @throws CancelledError when the signal aborts
  */
 export async function decodeLatents(
-  decoder: Program,
+  decoder: Runnable,
   { latentShape, request: { width, height } }: Trajectory,
   latents: readonly Float32Array[],
   scale: LatentScale,
@@ -56,7 +56,7 @@ interface TiledDecoding {
  * @throws CancelledError when the signal aborts
  */
 export async function decodeInTiles(
-  decoder: Program,
+  decoder: Runnable,
   trajectory: Trajectory,
   latents: readonly Float32Array[],
   { autoencoder, factor, tiles, signal }: TiledDecoding,

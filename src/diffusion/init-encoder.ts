@@ -1,12 +1,11 @@
 /** @file The picture a request starts from, as latents: encoded once, shared by all candidates of the request. */
 
-import type { Device } from "../runtime/device.js";
 import { float32 } from "../tensor/tensor.js";
 import { unlessAborted } from "../util/abort.js";
-import type { ModelFolder } from "./model-folder.js";
-import { encoderGraph, type NetworkConfigs, resolveEncoderWeights } from "./networks.js";
+import type { NetworkConfigs } from "./networks.js";
 import { toEncoderInput, toMask } from "./pixels.js";
 import type { ResolvedRequest } from "./request.js";
+import type { Networks } from "./runnable.js";
 
 /** The encoder's normal distribution over latents, not scaled: each [channels, h, w], flattened. */
 export interface Posterior {
@@ -38,14 +37,13 @@ type InitRequest = Pick<ResolvedRequest, "mask" | "width" | "height" | "strength
 
 /** Encodes pictures with the folder's autoencoder; what was encoded last is kept. */
 export class InitEncoder {
-  readonly #device: Device;
-  readonly #folder: ModelFolder;
+  readonly #open: Networks["encoder"];
   readonly #configs: NetworkConfigs;
   #last: { readonly request: InitRequest; readonly encoded: Promise<EncodedInit> } | undefined;
 
-  constructor(device: Device, folder: ModelFolder, configs: NetworkConfigs) {
-    this.#device = device;
-    this.#folder = folder;
+  /** @param open the network, for pictures of a size */
+  constructor(open: Networks["encoder"], configs: NetworkConfigs) {
+    this.#open = open;
     this.#configs = configs;
   }
 
@@ -65,14 +63,11 @@ export class InitEncoder {
 
   async #encode(request: InitRequest): Promise<EncodedInit> {
     const { init, mask, width, height } = request;
-    const { autoencoder, factor, inpainting } = this.#configs;
+    const { factor, inpainting } = this.#configs;
     const pixels = toEncoderInput(init, width, height);
     const repainted = mask === undefined ? undefined : toMask(mask, width, height);
     const fromNoise = startsFromNoise(request);
-    const graph = encoderGraph(autoencoder, width, height);
-    const weights = await resolveEncoderWeights(this.#folder, graph);
-    // compiled for this picture alone: its weights need not stay in memory beside the denoiser's
-    const program = await this.#device.compile(graph, { weights, label: "encoder" });
+    const program = await this.#open(width, height);
     try {
       const posterior = async (image: Float32Array): Promise<Posterior> => {
         const outputs = await program.run({ image: float32([1, 3, height, width], image) });

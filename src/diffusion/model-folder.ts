@@ -11,6 +11,7 @@ import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
 import { findComponentWeights } from "../weights/component.js";
 import { openWeights } from "../weights/open.js";
 import type { WeightSource } from "../weights/types.js";
+import { isOnnxFolder, noWeights } from "./onnx-folder.js";
 import type { DiffusionDefaults } from "./request.js";
 
 /** A part with weights. Only some models have a second text encoder. */
@@ -32,6 +33,8 @@ export interface ModelFolder {
   readonly stated: StatedDefaults;
   /** What was noticed so far; opening weights may add to it. */
   readonly warnings: readonly string[];
+  /** It was exported to ONNX: its parts are whole networks, whose weights are not read. @default false */
+  readonly isOnnx?: boolean;
   /** Where a component's configuration was read, for messages. */
   whereOf(component: ModelComponent): string;
   /** The tensors of a component under the names that diffusers and transformers give them. @throws ModelError when it has none */
@@ -93,9 +96,11 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
   const root = resolve(directory);
   const indexPath = join(root, "model_index.json");
   const index = await readJsonObject(indexPath, "a diffusers folder (model_index.json)");
-  const pipeline = checkComponents(index, indexPath);
+  const isOnnx = await isOnnxFolder(root);
+  const pipeline = isOnnx ? pipelineOfOnnx(index, indexPath) : checkComponents(index, indexPath);
   const schedulerPath = join(root, "scheduler", "scheduler_config.json");
-  const whereOf = (component: ModelComponent): string => join(root, component, "config.json");
+  const whereOf = (component: ModelComponent): string =>
+    join(root, isOnnx && component === "vae" ? "vae_decoder" : component, "config.json");
   const config = (component: ModelComponent): Promise<unknown> => readJsonObject(whereOf(component), TITLES[component]);
   const [scheduler, textEncoder, textEncoder2, unet, vae, stated] = await Promise.all([
     readText(schedulerPath, { expected: "the sampler's configuration" }).then((text) =>
@@ -113,8 +118,10 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
       `${basename(root)}: its scheduler ${scheduler.className} is not among the samplers; dpmpp-2m is the default instead`,
     );
   }
+  if (hasComponent(index, "safety_checker")) warnings.push(safetyWarning(root));
   return {
     directory: root,
+    isOnnx,
     name: stated.name ?? basename(root),
     pipeline,
     index,
@@ -124,12 +131,21 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
     warnings,
     whereOf,
     async openWeights(component) {
+      if (isOnnx) throw new ModelError(noWeights(root));
       const found = await findComponentWeights(join(root, component), options);
       for (const warning of found.warnings) if (!warnings.includes(warning)) warnings.push(warning);
       return openWeights(found.path);
     },
     openTokenizer: (component) => openClipTokenizer(join(root, component.replace("text_encoder", "tokenizer"))),
   };
+}
+
+/**
+ * Laurel does not run the safety checker: it is a classifier of pictures that may be unsafe, which blackens what it suspects, and a run would end
+ * with candidates that are black for no reason of the prompt's.
+ */
+function safetyWarning(root: string): string {
+  return `${basename(root)}: its safety checker is not run: look at pictures before you publish or serve them (see docs/checkpoints.md)`;
 }
 
 /** The scheduler for what the denoiser is said to predict. */
@@ -212,14 +228,24 @@ export const PIPELINES: readonly string[] = [
   "StableDiffusionXLInpaintPipeline",
 ];
 
+/** The pipeline of a class. @throws ModelError when it is not a Stable Diffusion */
+function pipelineOf(className: unknown, where: string): string {
+  const pipeline = PIPELINES.find((name) => name === className);
+  if (pipeline !== undefined) return pipeline;
+  throw new ModelError(
+    `${where}: _class_name: expected ${PIPELINES.slice(0, -1).join(", ")} or ${PIPELINES.at(-1)!}, got ${JSON.stringify(className)}`,
+  );
+}
+
+/** The pipeline that a folder of ONNX files was exported from; the classes of its components are those of whatever wrote it. */
+function pipelineOfOnnx(index: Record<string, unknown>, where: string): string {
+  const className = index["_class_name"];
+  return pipelineOf(typeof className === "string" ? className.replace(/^(ORT|Onnx)/, "") : className, where);
+}
+
 /** The pipeline's class. @throws ModelError when the pipeline is not a Stable Diffusion, or a component is missing or of another class. */
 function checkComponents(index: Record<string, unknown>, where: string): string {
-  const pipeline = PIPELINES.find((name) => name === index["_class_name"]);
-  if (pipeline === undefined) {
-    throw new ModelError(
-      `${where}: _class_name: expected ${PIPELINES.slice(0, -1).join(", ")} or ${PIPELINES.at(-1)!}, got ${JSON.stringify(index["_class_name"])}`,
-    );
-  }
+  const pipeline = pipelineOf(index["_class_name"], where);
   const problems: string[] = [];
   const needed = isXl({ pipeline }) ? { ...COMPONENTS, ...XL_COMPONENTS } : COMPONENTS;
   for (const [component, expected] of Object.entries(needed)) {

@@ -11,9 +11,11 @@ import { LoraStore, type NetworkLora } from "./lora.js";
 import { defaultsOf, isXl, type ModelFolder, type ModelFolderOptions } from "./model-folder.js";
 import type { NetworkConfigs } from "./networks.js";
 import { decoderGraph, denoiserGraph, readNetworkConfigs, resolveNetworkWeights } from "./networks.js";
-import { DiffusionPrograms } from "./programs.js";
+import { OnnxNetworks } from "./onnx-networks.js";
+import { DiffusionPrograms, type ProgramParts } from "./programs.js";
 import { readModel } from "./read-model.js";
 import type { DiffusionDefaults, SettingLimits, SizeRule } from "./request.js";
+import type { Networks } from "./runnable.js";
 import { TextConditioner } from "./text-conditioning.js";
 import { mostClipSkip, type TextVariant, wholeTextGraph } from "./text-networks.js";
 
@@ -26,12 +28,14 @@ export interface ModelParts {
   readonly configs: NetworkConfigs;
   readonly defaults: DiffusionDefaults;
   readonly limits: SettingLimits & { readonly size: SizeRule };
-  readonly programs: DiffusionPrograms;
+  readonly programs: Networks;
   readonly text: TextConditioner;
   /** The tensors of a textual inversion file for each text encoder; undefined where the file has one tensor. */
   readonly embeddingKeys: readonly (string | undefined)[];
   readonly loras: LoraStore;
   readonly initEncoder: InitEncoder;
+  /** What was noticed. */
+  readonly warnings: readonly string[];
 }
 
 /** Opens the parts of a diffusers folder or a single file. @throws ModelError when it is incomplete, damaged or of another kind */
@@ -49,13 +53,11 @@ export async function openModelParts(
   const rule: SizeRule = { multiple: factor, minimum: factor, maximum: MAX_SIDE };
   checkStatedSize(folder, defaults, rule);
   const size = { width: defaults.width / factor, height: defaults.height / factor };
-  const graphs = {
-    texts: configs.texts.map((network) => wholeTextGraph(network, length)),
-    denoiser: denoiserGraph(configs.unet, size, length),
-    decoder: decoderGraph(configs.autoencoder, size),
-  };
-  const weights = await resolveNetworkWeights(folder, configs.texts, graphs);
-  const programs = new DiffusionPrograms(device, { configs, weights, window: length, graphs, size });
+  const { isOnnx = false } = folder;
+  const open = isOnnx
+    ? openOnnx(device, folder, configs)
+    : openPrograms(device, folder, { configs, size, window: length });
+  const { programs, warnings = [] } = await open;
   const encoders = configs.texts.map((network, i) => ({
     network,
     tokenizer: tokenizers[i]!,
@@ -70,15 +72,53 @@ export async function openModelParts(
     samplers: SAMPLER_NAMES,
     size: rule,
     promptSyntaxes: PROMPT_SYNTAXES,
-    clipSkip: mostClipSkip(configs.texts),
-    embeddings: true,
-    loras: true,
+    clipSkip: isOnnx ? 1 : mostClipSkip(configs.texts),
+    embeddings: !isOnnx,
+    loras: !isOnnx,
     distilledGuidance: configs.unet.timeConditionWidth !== undefined,
   };
-  const initEncoder = new InitEncoder(device, folder, configs);
+  const initEncoder = new InitEncoder((width, height) => programs.encoder(width, height), configs);
   const embeddingKeys = isXl(folder) ? ["clip_l", "clip_g"] : [undefined];
   const loras = new LoraStore(configs, length);
-  return { folder, configs, defaults, limits, programs, text, embeddingKeys, loras, initEncoder };
+  return {
+    folder,
+    configs,
+    defaults,
+    limits,
+    programs,
+    text,
+    embeddingKeys,
+    loras,
+    initEncoder,
+    warnings: [...folder.warnings, ...warnings],
+  };
+}
+
+/** The networks of a model, and what was noticed of them. */
+interface OpenedNetworks {
+  readonly programs: Networks;
+  readonly warnings?: readonly string[];
+}
+
+/** Networks made from weights. */
+async function openPrograms(
+  device: Device,
+  folder: ModelFolder,
+  { configs, size, window }: Pick<ProgramParts, "configs" | "size" | "window">,
+): Promise<OpenedNetworks> {
+  const graphs = {
+    texts: configs.texts.map((network) => wholeTextGraph(network, window)),
+    denoiser: denoiserGraph(configs.unet, size, window),
+    decoder: decoderGraph(configs.autoencoder, size),
+  };
+  const weights = await resolveNetworkWeights(folder, configs.texts, graphs);
+  return { programs: new DiffusionPrograms(device, { folder, configs, weights, window, graphs, size }) };
+}
+
+/** Networks that are ONNX files. */
+async function openOnnx(device: Device, { directory }: ModelFolder, configs: NetworkConfigs): Promise<OpenedNetworks> {
+  const programs = await OnnxNetworks.open(device, directory, configs);
+  return { programs, warnings: programs.warnings };
 }
 
 /** A tokenizer for each text encoder. @throws ModelError for one that is not made for its encoder, or windows of different lengths */

@@ -3,14 +3,18 @@
 import type { Graph } from "../graph/types.js";
 import type { Device } from "../runtime/device.js";
 import { LazyProgram } from "../runtime/lazy-program.js";
+import type { Program } from "../runtime/program.js";
 import type { WeightEntry } from "../weights/types.js";
+import type { ModelFolder } from "./model-folder.js";
 import { adaptersOf, adapterWeights, type NetworkLora } from "./lora.js";
 import type { LatentSize, NetworkConfigs, ResolvedWeights } from "./networks.js";
-import { decoderGraph, denoiserGraph } from "./networks.js";
+import { decoderGraph, denoiserGraph, encoderGraph, resolveEncoderWeights } from "./networks.js";
+import type { Networks } from "./runnable.js";
 import { PLAIN_TEXT, textNetworkGraph, type TextVariant } from "./text-networks.js";
 
 /** What the programs are made from. */
 export interface ProgramParts {
+  readonly folder: ModelFolder;
   readonly configs: NetworkConfigs;
   readonly weights: ResolvedWeights;
   /** Tokens the text encoders read at once. */
@@ -21,13 +25,15 @@ export interface ProgramParts {
 }
 
 /** One program of each network is kept at a time, for what was asked of it last: each holds its own copy of the prepared weights. */
-export class DiffusionPrograms {
+export class DiffusionPrograms implements Networks {
+  readonly #device: Device;
   readonly #parts: ProgramParts;
   readonly #texts: readonly KeptProgram[];
   readonly #denoiser: KeptProgram;
   readonly #decoder: KeptProgram;
 
   constructor(device: Device, parts: ProgramParts) {
+    this.#device = device;
     this.#parts = parts;
     const { weights, graphs, size, window } = parts;
     this.#texts = weights.texts.map(
@@ -40,36 +46,36 @@ export class DiffusionPrograms {
     this.#decoder = new KeptProgram(device, "decoder", weights.decoder, [sizeKey(size), graphs.decoder]);
   }
 
-  /**
-   * The text encoder of an index: `ids`, where `replacing` `given` and `vectors`, and the scales of the LoRAs -> `states`, for some `unskipped`
-   * and `pooled`
-   */
   text(index: number, variant: TextVariant, loras: readonly NetworkLora[] = []): LazyProgram {
     const { configs, window } = this.#parts;
     const graph = (): Graph => textNetworkGraph(configs.texts[index]!, window, variant, adaptersOf(loras));
     return this.#texts[index]!.for(textKey(variant), graph, loras);
   }
 
-  /** `sample`, `timestep`, `conditioning` of `length` tokens, `row`, and the scales of the LoRAs -> `prediction` */
   denoiser(size: LatentSize, length: number, loras: readonly NetworkLora[] = []): LazyProgram {
     const { configs } = this.#parts;
     const graph = (): Graph => denoiserGraph(configs.unet, size, length, adaptersOf(loras));
     return this.#denoiser.for(denoiserKey(size, length), graph, loras);
   }
 
-  /** `latents` -> `image` */
   decoder(size: LatentSize): LazyProgram {
     return this.#decoder.for(sizeKey(size), () => decoderGraph(this.#parts.configs.autoencoder, size));
   }
 
-  /** Compiles ahead what a plain prompt at the model's own size needs. */
+  async encoder(width: number, height: number): Promise<Program> {
+    const { configs, folder } = this.#parts;
+    const graph = encoderGraph(configs.autoencoder, width, height);
+    const weights = await resolveEncoderWeights(folder, graph);
+    // compiled for this picture alone: its weights need not stay in memory beside the denoiser's
+    return this.#device.compile(graph, { weights, label: "encoder" });
+  }
+
   async prepare(): Promise<void> {
     const { size, window } = this.#parts;
     const texts = this.#texts.map((_, i) => this.text(i, PLAIN_TEXT).get());
     await Promise.all([...texts, this.denoiser(size, window).get(), this.decoder(size).get()]);
   }
 
-  /** Gives everything back; what is asked for later is compiled anew. */
   async dispose(): Promise<void> {
     await Promise.all([...this.#texts.map((one) => one.dispose()), this.#denoiser.dispose(), this.#decoder.dispose()]);
   }

@@ -160,6 +160,13 @@ export function resolveDiffusionRequest(
     strength: settings.strength,
   };
   checkSettings(filled, limits);
+  for (const what of ["loras", "embeddings"] as const) {
+    if (limits[what] === false && filled[what].length > 0) {
+      throw new UsageError(
+        `${what}: expected none, since this model's networks cannot be changed, got ${filled[what].length}`,
+      );
+    }
+  }
   const resolved: ResolvedRequest = { ...filled, sampler: filled.sampler as SamplerName };
   if (resolved.promptSyntax === "plain" && resolved.embeddings.length > 0) {
     warnings.push("embeddings: they have no effect in plain prompts; the prompt syntax a1111 reads them");

@@ -77,7 +77,7 @@ export class StableDiffusion {
     this.#tile = tile;
     this.name = parts.folder.name;
     this.directory = parts.folder.directory;
-    this.warnings = parts.folder.warnings;
+    this.warnings = parts.warnings;
     this.defaults = parts.defaults;
     this.limits = parts.limits;
   }

@@ -1,13 +1,13 @@
 /** @file One step of several candidates: one run of the denoiser, guidance, the sampler's update. */
 
 import { UsageError } from "../errors.js";
-import type { Program } from "../runtime/program.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { elementCount, float32 } from "../tensor/tensor.js";
 import { keepUnmasked } from "./init-state.js";
 import { guide } from "./guidance.js";
 import { scaleFeeds } from "./lora.js";
 import { type LatentState, nextState } from "./latents.js";
+import type { Runnable } from "./runnable.js";
 import type { Trajectory } from "./trajectory.js";
 
 /**
@@ -17,7 +17,7 @@ import type { Trajectory } from "./trajectory.js";
  * @throws UsageError for a state at its end, CancelledError when the signal aborts
  */
 export async function stepStates(
-  denoiser: Program,
+  denoiser: Runnable,
   trajectory: Trajectory,
   states: readonly LatentState[],
   signal: AbortSignal | undefined,
@@ -36,7 +36,7 @@ export async function stepStates(
 }
 
 async function stepTogether(
-  denoiser: Program,
+  denoiser: Runnable,
   trajectory: Trajectory,
   states: readonly LatentState[],
   weight: number,

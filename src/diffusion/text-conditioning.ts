@@ -6,12 +6,12 @@ import { type Chunk, chunkOf, layOutChunks } from "../prompts/chunks.js";
 import { emphasise } from "../prompts/emphasis.js";
 import type { TextualInversion } from "../prompts/textual-inversion.js";
 import { truncationWarning } from "../prompts/truncation.js";
-import type { Program } from "../runtime/program.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { float32, int64 } from "../tensor/tensor.js";
 import type { ClipTokenizer } from "../tokenizers/types.js";
 import { unlessAborted } from "../util/abort.js";
 import { networkLoras, type NetworkLora, type ScaledLora, scaleFeeds } from "./lora.js";
+import type { LazyRunnable } from "./runnable.js";
 import type { TextComponent, TextNetwork, TextVariant } from "./text-networks.js";
 
 /** Chunks whose states are kept, of each text encoder. */
@@ -59,11 +59,8 @@ export interface TextEncoder {
   readonly network: TextNetwork;
   readonly tokenizer: ClipTokenizer;
   /** Its program, with LoRAs in its layers. */
-  readonly program: (variant: TextVariant, loras: readonly NetworkLora[]) => { get(): Promise<TextProgram> };
+  readonly program: (variant: TextVariant, loras: readonly NetworkLora[]) => LazyRunnable;
 }
-
-/** What runs a text encoder. */
-export type TextProgram = Pick<Program, "inputs" | "run">;
 
 /** How prompts are encoded. */
 export interface EncodeOptions {

@@ -151,14 +151,14 @@ export class Device implements ProgramHost {
   }
 
   /**
-   * Loads an ONNX file, with weights in it or in files of its folder.
+   * Loads an ONNX file, with weights in it or in files of its folder; or its bytes, which name files from the root of the file system on.
    * @param ports what the model is fed and gives
    * @throws ModelError when ONNX Runtime refuses the model.
    */
-  async load(file: string, ports: ModelPorts): Promise<Program> {
+  async load(model: string | Uint8Array, ports: ModelPorts): Promise<Program> {
     const { name: provider } = await this.#opened();
     this.start();
-    const compiled: Compiled = { id: this.#nextProgram++, label: ports.label, model: file, provider };
+    const compiled: Compiled = { id: this.#nextProgram++, label: ports.label, model, provider };
     await this.#enqueue(`program ${ports.label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, ports.inputs, ports.outputs);
   }
