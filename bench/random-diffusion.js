@@ -4,7 +4,8 @@ import { cp, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readModelFolder } from "../dist/diffusion/model-folder.js";
-import { decoderGraph, denoiserGraph, readNetworkConfigs, textEncoderGraph } from "../dist/diffusion/networks.js";
+import { decoderGraph, denoiserGraph, readNetworkConfigs } from "../dist/diffusion/networks.js";
+import { wholeTextGraph } from "../dist/diffusion/text-networks.js";
 import { writeRandomCheckpoint } from "./checkpoint.js";
 
 const DEMO = fileURLToPath(new URL("../models/demo/stable-diffusion", import.meta.url));
@@ -87,10 +88,10 @@ export async function writeRandomDiffusion(folder, configs) {
   await cp(join(DEMO, "tokenizer"), join(folder, "tokenizer"), { recursive: true });
   const tokenizer = JSON.parse(await readFile(join(DEMO, "tokenizer", "tokenizer_config.json"), "utf8"));
   await put("tokenizer/tokenizer_config.json", { ...tokenizer, model_max_length: 77 });
-  const { text, unet, autoencoder } = readNetworkConfigs(await readModelFolder(folder));
+  const { texts, unet, autoencoder } = readNetworkConfigs(await readModelFolder(folder));
   const size = { height: 32, width: 32 };
   const graphs = {
-    "text_encoder/model": textEncoderGraph(text, 77),
+    "text_encoder/model": wholeTextGraph(texts[0], 77),
     "unet/diffusion_pytorch_model": denoiserGraph(unet, size, 77),
     "vae/diffusion_pytorch_model": decoderGraph(autoencoder, size),
   };

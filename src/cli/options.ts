@@ -2,6 +2,8 @@
 
 import { DEVICE_CHOICES } from "../runtime/execution-providers.js";
 import { SAMPLER_NAMES } from "../samplers/names.js";
+import { COMPUTE_TYPES } from "../diffusion/compute-type.js";
+import { PREDICTION_TYPES } from "../samplers/names.js";
 import { choice, decimal, file, folder, otherwise, several, textual, toggle, whole } from "./declare.js";
 
 /** How a result is printed. */
@@ -65,6 +67,13 @@ export const SESSION_OPTIONS = {
 export const DRAWING_SESSION_OPTIONS = {
   ...SESSION_OPTIONS,
   vaeTile: whole("side of the tiles that pictures are decoded in (default: whole, 256 with --low-memory)", 16, 4096, "pixels"), // prettier-ignore
+};
+
+/** Which weights of a model draw, and in what they are computed. */
+export const MODEL_OPTIONS = {
+  variant: textual("variant of the model's weights: fp16, non_ema, ... or ema of a single file", "name", "a variant"),
+  prediction: choice("what the denoiser predicts (default: as the model says)", "name", PREDICTION_TYPES),
+  dtype: choice("what networks are computed in (default: auto)", "name", COMPUTE_TYPES),
 };
 
 /** LoRAs. */

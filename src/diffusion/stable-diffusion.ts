@@ -5,6 +5,7 @@ import type { RgbImage } from "../image/types.js";
 import type { Device } from "../runtime/device.js";
 import { elementCount } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
+import { type ComputeType, computeWarnings } from "./compute-type.js";
 import { decodeInTiles, decodeLatents } from "./decode.js";
 import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
@@ -40,7 +41,8 @@ export async function openStableDiffusion(
   const parts = await openModelParts(directory, device, options);
   // fails now for a tile that is too small
   planTiles(parts.configs.native, vaeTile, parts.configs.factor);
-  return new StableDiffusion(parts, vaeTile);
+  const warnings = [...computeWarnings(options.dtype ?? "auto"), ...parts.warnings];
+  return new StableDiffusion({ ...parts, warnings }, vaeTile);
 }
 
 /** Side of a tile, in pixels, on a device with little memory: a picture of 512x512 is decoded in nine, which takes a third of the memory. */
@@ -48,6 +50,8 @@ const LOW_MEMORY_TILE = 256;
 
 /** Which of its weights a model takes and how it computes, beside what a request asks. */
 export interface DiffusionModelOptions extends ModelFolderOptions {
+  /** What networks are computed in. Only float32 is: another is a warning. @default "auto" */
+  readonly dtype?: ComputeType | undefined;
   /**
    * Side of the tiles that pictures are decoded in, in pixels; a picture that is not larger is decoded whole. Tiles take less memory, and give
    * pictures that differ slightly. @default none; 256 on a device with `lowMemory`

@@ -99,7 +99,8 @@ async function compile(request: CompileRequest): Promise<ResultOf["compile"]> {
   try {
     session ??= await create(model, sessionOptions(request, true));
   } finally {
-    if (fallsBack) writeSync(process.stderr.fd, `${END_OF_LOG}\n`);
+    // by number: process.stderr would make it nonblocking, and what ONNX Runtime writes would be lost where the pipe is full
+    if (fallsBack) writeSync(2, `${END_OF_LOG}\n`);
   }
   sessions.set(request.program, session);
   if (request.profile !== undefined) profiled.add(request.program);

@@ -28,14 +28,12 @@ export async function openProvider(choice: DeviceChoice): Promise<OpenedProvider
   if (choice === "cpu") return CPU;
   const name = await resolveChoice(choice);
   if (name === "cpu") return CPU;
+  const refused = (problem: string): BackendError =>
+    new BackendError(`device ${name}: expected ${problem}; ${remedyOf(name)}; --device cpu works everywhere`);
+  const here = acceleratorsHere();
+  if (!here.includes(name)) throw refused(`one of cpu, ${here.join(", ")} on ${process.platform}, got ${name}`);
   const { works, problem, fusedAttention } = await probeProvider(name);
-  if (!works) {
-    const here = ["cpu", ...acceleratorsHere()].join(", ");
-    const problems = acceleratorsHere().some((one) => one === name)
-      ? `one that works here, got: ${problem}`
-      : `one that is part of ONNX Runtime on ${process.platform} (${here}), got ${name}`;
-    throw new BackendError(`device ${name}: expected ${problems}; ${remedyOf(name)}; --device cpu works everywhere`);
-  }
+  if (!works) throw refused(`one that works here, got: ${problem}`);
   return { name, substituted: new Set([...SUBSTITUTED[name], ...(fusedAttention ? [] : ATTENTION)]) };
 }
 
