@@ -2,7 +2,7 @@
  * @file Peak memory of the device process with and without `--low-memory`: decoding one picture whole and in tiles, and generating one, at Stable
  * Diffusion 1.5's size with random weights; and how far pictures decoded in tiles are from those decoded whole, on the demo model, too.
  *
- * npm run bench -- low-memory [--folder DIR] [--size 512] [--tiles 0,384,256,192] [--steps 1] [--threads N]
+ * npm run bench -- low-memory [--folder DIR] [--size 512] [--tiles 0,384,256,192] [--steps 1] [--parts decode,generate,demo] [--threads N]
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -26,18 +26,20 @@ export const options = {
   size: { type: "string", default: "512" },
   tiles: { type: "string", default: "0,384,256,192" },
   steps: { type: "string", default: "1" },
+  parts: { type: "string", default: "decode,generate,demo" },
   threads: { type: "string" },
 };
 
-export async function run({ folder, size, tiles, steps, threads }) {
+export async function run({ folder, size, tiles, steps, parts, threads }) {
   const own = folder === undefined;
   const directory = folder ?? (await mkdtemp(join(tmpdir(), "laurel-bench-low-memory-")));
   const use = threads === undefined ? {} : { threads: Number(threads) };
   try {
-    await writeRandomDiffusion(directory, SIZES.full);
-    await decoding(directory, Number(size), tiles.split(",").map(Number), use);
-    await generating(directory, Number(size), Number(steps), use);
-    await likeness(use);
+    const asked = parts.split(",");
+    if (asked.some((part) => part !== "demo")) await writeRandomDiffusion(directory, SIZES.full);
+    if (asked.includes("decode")) await decoding(directory, Number(size), tiles.split(",").map(Number), use);
+    if (asked.includes("generate")) await generating(directory, Number(size), Number(steps), use);
+    if (asked.includes("demo")) await likeness(use);
   } finally {
     if (own) await rm(directory, { recursive: true, force: true });
   }
@@ -82,7 +84,7 @@ async function decoding(directory, side, tiles, use) {
     const { mean, most } = difference(whole.image.data, decoded.image.data);
     const row = { tile, tiles: decoded.count, peakMB: decoded.peakRss, share: decoded.peakRss / whole.peakRss, seconds: decoded.seconds, mean, most }; // prettier-ignore
     rows.push(row);
-    report(`decode ${side}x${side}, tiles of ${tile}`, decoded.peakRss, "MB", tile === 256 ? "<= half" : null, row);
+    report(`decode ${side}x${side}, tiles of ${tile}`, decoded.peakRss, "MB", tile === 384 ? "<= half" : null, row);
   }
   table(rows);
 }
@@ -106,20 +108,21 @@ async function generating(directory, side, steps, use) {
   table(rows);
 }
 
-/** On a trained autoencoder: pictures of the demo model in tiles of half and three quarters of their side. */
+/** On a trained autoencoder: pictures of the demo model, twice its own side, in tiles of three quarters and half of that. */
 async function likeness(use) {
   const device = openDevice(use);
   const draw = async (vaeTile) => {
     const diffusion = await openStableDiffusion(DEMO, device, { vaeTile });
     const images = [];
-    for await (const group of diffusion.generate({ prompt: PROMPT, seed: 1, count: 8 })) images.push(...group.images);
+    for await (const group of diffusion.generate({ prompt: PROMPT, seed: 1, count: 8, width: 128, height: 128 }))
+      images.push(...group.images);
     await diffusion.dispose();
     return Uint8Array.from(images.flatMap(({ image }) => [...image.data]));
   };
   try {
     const whole = await draw(undefined);
     const rows = [];
-    for (const tile of [48, 32]) {
+    for (const tile of [96, 64]) {
       rows.push({ tile, ...difference(whole, await draw(tile)) });
       report(`demo pictures, tiles of ${tile}`, rows.at(-1).mean, "levels of 255", null, rows.at(-1));
     }

@@ -66,7 +66,7 @@ export const SESSION_OPTIONS = {
 /** The same for commands that draw. */
 export const DRAWING_SESSION_OPTIONS = {
   ...SESSION_OPTIONS,
-  vaeTile: whole("side of the tiles that pictures are decoded in (default: whole, 256 with --low-memory)", 16, 4096, "pixels"), // prettier-ignore
+  vaeTile: whole("side of the tiles that pictures are decoded in (default: whole, 384 with --low-memory)", 16, 4096, "pixels"), // prettier-ignore
 };
 
 /** Which weights of a model draw, and in what they are computed. */

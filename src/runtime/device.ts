@@ -9,6 +9,7 @@ import { DEVICE_CHOICES, type DeviceChoice, type ExecutionProviderName } from ".
 import type { TensorType } from "./feeds.js";
 import type { BoundType, Request, ResultOf } from "./messages.js";
 import { Program } from "./program.js";
+import { availableMemory, gigabytes, memoryAdvice, memoryNeed } from "./memory.js";
 import { fallbackWarning, type OpenedProvider, openProvider } from "./open-provider.js";
 import { defaultThreads } from "./threads.js";
 import type { Compiled, CompileOptions, Prepare, ProgramHost } from "./types.js";
@@ -37,6 +38,11 @@ export interface DeviceOptions {
    * @default false
    */
   readonly lowMemory?: boolean | undefined;
+  /**
+   * Bytes that programs on the cpu may take. One whose weights are larger is refused before it is loaded; of one that needs more with its inner
+   * tensors, `onWarning` is told. @default what is free when a program is loaded
+   */
+  readonly memoryLimit?: number | undefined;
   /**
    * Start of a path. Each program measures every node it runs and, when it is disposed of, writes ONNX Runtime's profile to
    * `<profile>-<label>_<time>.json`. @default none
@@ -81,6 +87,7 @@ export class Device implements ProgramHost {
   readonly #profile: string | undefined;
   readonly #stallMs: number;
   readonly #choice: DeviceChoice;
+  readonly #memoryLimit: number | undefined;
   readonly #onWarning: (message: string) => void;
   #provider: Promise<OpenedProvider> | undefined;
   /** Operators that were warned of. */
@@ -113,6 +120,7 @@ export class Device implements ProgramHost {
     this.#stallMs = stallMs;
     this.#profile = profile;
     this.#choice = executionProvider;
+    this.#memoryLimit = options.memoryLimit;
     this.#onWarning = options.onWarning ?? ((message) => process.emitWarning(message));
   }
 
@@ -127,6 +135,11 @@ export class Device implements ProgramHost {
   /** Process id of the living device process. */
   get pid(): number | undefined {
     return this.#child?.alive === true ? this.#child.pid : undefined;
+  }
+
+  /** Programs whose weights the process holds. */
+  get loadedPrograms(): number {
+    return this.#loaded.size;
   }
 
   /** Starts the process ahead of its first use, to hide its start behind other work. */
@@ -145,7 +158,15 @@ export class Device implements ProgramHost {
     const model = encodeModel(graph, { ...options, substituted });
     const feeds = feedTypes(graph, options);
     const { keepsMemory = !this.lowMemory, once = false } = options;
-    const compiled: Compiled = { id: this.#nextProgram++, label, model, provider, keepsMemory, once };
+    const compiled: Compiled = {
+      id: this.#nextProgram++,
+      label,
+      model,
+      need: memoryNeed(graph),
+      provider,
+      keepsMemory,
+      once,
+    };
     if (!this.lowMemory) await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
   }
@@ -282,6 +303,7 @@ export class Device implements ProgramHost {
         this.#loaded.delete(other);
       }
     }
+    this.#checkMemory(compiled);
     const profile = this.#profile === undefined ? undefined : `${this.#profile}-${label}`;
     try {
       const { fallsBack } = await ask(
@@ -294,6 +316,22 @@ export class Device implements ProgramHost {
       throw error;
     }
     this.#loaded.add(id);
+  }
+
+  /** @throws BackendError when the weights of a program are larger than what is free */
+  #checkMemory({ label, need, provider }: Compiled): void {
+    if (need === undefined || provider !== "cpu") return;
+    const free = this.#memoryLimit ?? availableMemory();
+    const advice = memoryAdvice(this.lowMemory);
+    if (need.weights > free)
+      throw new BackendError(
+        `program ${label}: expected ${gigabytes(need.weights)} of memory for its weights, got ${gigabytes(free)} free; ${advice}`,
+      );
+    const total = need.weights + need.activations;
+    if (total > free)
+      this.#onWarning(
+        `program ${label} needs about ${gigabytes(total)} of memory, ${gigabytes(free)} are free: it may be slow, or be ended by the system; ${advice}`,
+      );
   }
 
   async #warn(provider: ExecutionProviderName, label: string): Promise<void> {

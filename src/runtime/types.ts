@@ -4,6 +4,7 @@ import type { EncodeOptions } from "../onnx/encode.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ExecutionProviderName } from "./execution-providers.js";
 import type { TensorType } from "./feeds.js";
+import type { MemoryNeed } from "./memory.js";
 import type { Request, ResultOf } from "./messages.js";
 
 /** What becomes of a graph's parameters, and how messages call the program. */
@@ -22,6 +23,8 @@ export interface Compiled {
   readonly label: string;
   /** Its bytes, or its file. */
   readonly model: Uint8Array | string;
+  /** What it takes; unknown for a file. */
+  readonly need?: MemoryNeed;
   /** What it runs on. */
   readonly provider: ExecutionProviderName;
   /** @default true */
