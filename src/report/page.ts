@@ -1,12 +1,14 @@
 /** @file report.html: one self-contained page about a run. Images are embedded, nothing is fetched. */
 
-import { betterThan, explainScores, percentText, type ReferenceScores, thresholdTable } from "../evaluation/explain.js";
+import type { ReferenceScores } from "../evaluation/explain.js";
 import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
 import { mean } from "../util/statistics.js";
 import { distributionChart, format } from "./distribution.js";
 import type { EmbeddedImage } from "./embed.js";
 import { Html, html } from "./html.js";
+import { judges } from "./judges.js";
+import { bestInWords, keptByThreshold } from "./meaning.js";
 import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
 
 /** The pictures the run started from; undefined for one that there is none of. */
@@ -33,7 +35,7 @@ export function reportPage(
   return documentPage(
     { title: config.prompt, runId, status: statusText(run), pictures: "data:" },
     html`${hero(run, ranking, first)} ${warnings(messages)} ${startedFrom(inputs)} ${distribution(ranking, reference)}
-    ${grid(ranking, images)} ${tables(run)}`,
+    ${judges(manifest, ranking)} ${grid(ranking, images)} ${tables(run)}`,
   );
 }
 
@@ -87,33 +89,10 @@ function distribution(ranking: readonly RankedCandidate[], reference: ReferenceS
         ],
   );
   if (points.length < 2) return null;
+  const scores = points.map(({ score }) => score);
   return html`<h2>Scores</h2>
     <section class="card">${distributionChart(points)}</section>
-    ${meaning(ranking, reference)}`;
-}
-
-/** The best score in words, and what thresholds keep. */
-function meaning(ranking: readonly RankedCandidate[], reference: ReferenceScores | undefined): Html {
-  const scores = ranking.map(({ score }) => score);
-  const [best] = explainScores(scores, reference);
-  const percent = best?.referencePercentile ?? null;
-  const words =
-    reference === undefined || percent === null
-      ? null
-      : html`<p class="note">The best candidate is ${betterThan(reference, percent)} (${reference.source}).</p>`;
-  const kept = thresholdTable(scores, reference).map(
-    ({ threshold, kept: count, share, referenceShare }) =>
-      [
-        `at least ${threshold}`,
-        `${count}, ${Math.round(100 * share)} %${referenceShare === null ? "" : `; ${percentText(100 * referenceShare)} of the reference`}`,
-      ] as const,
-  );
-  if (kept.length === 0) return html`${words}`;
-  return html`${words}
-    <details class="note">
-      <summary>What a threshold keeps</summary>
-      ${table("Scores", kept)}
-    </details>`;
+    ${bestInWords(ranking[0]?.score, reference)} ${keptByThreshold(scores, reference)}`;
 }
 
 /** What is known of where a candidate comes from, for the pointer that rests on it. */

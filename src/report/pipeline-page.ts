@@ -1,9 +1,11 @@
 /** @file report.html of a pipeline's run: what was selected for every item, how the cells of the matrix compare, what failed. */
 
+import type { ReferenceScores } from "../evaluation/explain.js";
 import type { PipelinePlan } from "../pipeline/document/plan.js";
 import type { ItemLine, PipelineManifest, PlacedCandidate } from "../pipeline/execute/manifest.js";
 import { format } from "./distribution.js";
 import { Html, html } from "./html.js";
+import { bestInWords } from "./meaning.js";
 import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
 
 /** How the scores of a cell of the matrix came out. */
@@ -36,6 +38,8 @@ export interface PipelinePageContent {
   readonly cellCount: number;
   /** Pixels of its best picture, for how all are enlarged. */
   readonly width: number;
+  /** What its scores are compared with. */
+  readonly reference?: ReferenceScores | undefined;
 }
 
 /** Selected pictures that are shown of an item. */
@@ -51,7 +55,7 @@ export function pipelinePage(content: PipelinePageContent): string {
   );
 }
 
-function hero({ manifest, plan, best, meanBest, width }: PipelinePageContent): Html {
+function hero({ manifest, plan, best, meanBest, width, reference }: PipelinePageContent): Html {
   const { items: counts, candidates, models } = manifest;
   const top = best?.best ?? null;
   const facts: [string, string][] = [
@@ -65,7 +69,7 @@ function hero({ manifest, plan, best, meanBest, width }: PipelinePageContent): H
     <div>
       <h1>${manifest.name}</h1>
       <p class="negative">${plan.document.description ?? best?.prompt}</p>
-      ${factList(facts)}
+      ${factList(facts)} ${bestInWords(top?.score, reference)}
     </div>
   </header>`;
 }

@@ -8,6 +8,7 @@ import type { PipelinePlan } from "../pipeline/document/plan.js";
 import type { ItemLine, PipelineManifest, PlacedCandidate } from "../pipeline/execute/manifest.js";
 import { ItemLines, readPipelineCandidates } from "../pipeline/execute/recover.js";
 import { RUN_FILES } from "../pipeline/run-store.js";
+import { referenceScores } from "../pipeline/score-references.js";
 import { rank } from "../strategies/rank.js";
 import { writeFileAtomic } from "../util/files.js";
 import { format } from "./distribution.js";
@@ -62,7 +63,8 @@ export async function writePipelineReport(
   }
   const report = join(directory, RUN_FILES.report);
   const all = cells.scores();
-  const content = { manifest, plan, items, failed, best, meanBest: bests.value, width };
+  const reference = await referenceScores(manifest.models.reward);
+  const content = { manifest, plan, items, failed, best, meanBest: bests.value, width, reference };
   await writeFileAtomic(report, pipelinePage({ ...content, cells: all.slice(0, MOST_CELLS), cellCount: all.length }));
   return { report, grid };
 }

@@ -96,3 +96,15 @@ test("the page of many items says how many it leaves out", async () => {
   expect(page).toContain("9800 more items are not shown; all are in <code>items.jsonl</code>.");
   expect(page.length).toBeLessThan(1_000_000);
 });
+
+test("the page says what the best score means, where the reward's scores can be compared", async () => {
+  const { directory, manifest, plan } = await runPlan(folder, await planOf(folder, SWEEP), services({}));
+  const pageOf = async (run: PipelineManifest): Promise<string> =>
+    readFile((await writePipelineReport(directory, run, plan)).report, "utf8");
+  expect(await pageOf(manifest)).not.toContain("better than");
+  const { models } = manifest;
+  const reward = { ...models.reward, name: "image-reward", path: "/models/ImageReward.pt" };
+  expect(await pageOf({ ...manifest, models: { ...models, reward } })).toMatch(
+    /The best candidate is better than (over |under )?\d+ % of the pictures Stable Diffusion 1\.4 draws/,
+  );
+});
