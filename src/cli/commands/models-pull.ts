@@ -64,6 +64,7 @@ function summaryOf({ repositories, addresses }: PulledTarget): string {
   const fetched = files.filter((file) => file.fetched);
   const bytes = byteCount(fetched.reduce((sum, file) => sum + file.bytes, 0));
   const others = repositories.reduce((sum, repository) => sum + repository.others, 0);
-  const left = others === 0 ? "" : `; ${others} other files of the repository were left, --include takes them, too`;
-  return `${fetched.length} of ${files.length} files fetched (${bytes}), the others were there${left}`;
+  const left = others === 0 ? "" : `; ${others} other files were left, --include names what else to take`;
+  const there = fetched.length === files.length ? "" : ", the others were there";
+  return `${fetched.length} of ${files.length} files fetched (${bytes})${there}${left}`;
 }

@@ -18,12 +18,12 @@ const WEIGHTS = /\.(safetensors|bin|pt|pth|ckpt)$/i;
 /** `model.fp16.safetensors`, `model.fp16-00001-of-00002.safetensors`, `model.safetensors.index.fp16.json`. */
 const VARIANT = /\.(fp16|bf16|fp32|non_ema|ema_only|fp8|int8)(?=[.-])/i;
 
-/** The files that `patterns` name. @throws ModelError when a pattern with wildcards, or all of them, match nothing */
+/** The files that `patterns` name. @throws ModelError when a pattern with wildcards matches nothing */
 export function selectFiles(what: string, files: readonly string[], patterns: readonly string[]): Selection {
   const chosen = files.filter((path) => matchesAny(path, patterns));
   const absent = patterns.filter((pattern) => isLiteral(pattern) && !files.includes(pattern));
   const idle = patterns.filter((pattern) => !isLiteral(pattern) && !files.some((path) => matchesAny(path, [pattern])));
-  if (chosen.length > 0 && idle.length === 0) return { files: chosen, absent };
+  if (idle.length === 0) return { files: chosen, absent };
   throw new ModelError(
     `${what}: expected files that match ${[...absent, ...idle].join(", ")}, got ${hint(files, absent)}`,
   );

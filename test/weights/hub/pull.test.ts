@@ -99,7 +99,7 @@ test("patterns choose files as Python's do; a name that is not there is remember
     "pytorch_model.bin",
   ]);
   expect(await errorOf(pull({ include: ["config.jsn"] }))).toBe(
-    "ModelError: laurel/tiny: expected files that match config.jsn, got none; the closest are config.json",
+    "ModelError: laurel/tiny: expected config.jsn, got none; the closest are config.json",
   );
   expect(await errorOf(pull({ include: ["config.json", "vae/config.json"] }))).toBe(
     "ModelError: laurel/tiny: expected vae/config.json, got none; the closest are config.json",
