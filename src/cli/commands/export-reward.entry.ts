@@ -13,7 +13,7 @@ export const EXPORT_REWARD = declare({
     out: folder("folder to write"),
     reward: several(
       textual(
-        "image-reward or clip-score for the demo model, else a file or folder; several are summed by their weights (default: image-reward)",
+        "image-reward or clip-score for the demo model, aesthetic, blip-score, pickscore, hps, a file or folder; several are summed by their weights (default: image-reward)",
         "name|path[=weight]",
         "a reward",
         "file",

@@ -26,7 +26,7 @@ const OPTIONS = {
   model: folder("Stable Diffusion in diffusers layout (default: the demo model)"),
   reward: several(
     textual(
-      "reward to follow, instead of the settings': image-reward or clip-score for the demo model, else a path; may be given again",
+      "reward to follow, instead of the settings': image-reward or clip-score for the demo model, aesthetic, blip-score, pickscore, hps, or a path; may be given again",
       "name|path[=weight]",
       "a reward",
       "file",
