@@ -1,7 +1,9 @@
 /** @file What a command gets beside its arguments: streams, a signal, and the way to open models. */
 
 import type { ImageBackend } from "../backends/contract.js";
+import type { DiffusionModelOptions } from "../diffusion/stable-diffusion.js";
 import type { Reward } from "../rewards/contract.js";
+import type { ScoringDType } from "../rewards/image-reward.js";
 import type { DeviceChoice } from "../runtime/execution-providers.js";
 import type { Terminal } from "./output.js";
 
@@ -17,14 +19,17 @@ export interface SessionOptions {
   readonly onWarning?: ((message: string) => void) | undefined;
 }
 
+/** Which weights of a generator are taken, and in what they are computed. */
+export type ModelReading = Pick<DiffusionModelOptions, "variant" | "prediction" | "dtype">;
+
 /** Models in use by a command. */
 export interface ModelSession {
   /** Milliseconds inside programs so far. */
   programMs(): number;
-  /** The generator in `directory`, or the one that ships inside. @throws ModelError */
-  openBackend(directory: string | null): Promise<ImageBackend>;
-  /** The reward in a file or folder, or the one that ships inside. @throws ModelError */
-  openReward(path: string | null): Promise<Reward>;
+  /** The generator in a folder or file, or the one that ships inside. @throws ModelError */
+  openBackend(path: string | null, reading?: ModelReading): Promise<ImageBackend>;
+  /** The ImageReward in a file or folder, or the one that ships inside. @param dtype what it computes in @throws ModelError */
+  openReward(path: string | null, dtype?: ScoringDType): Promise<Reward>;
   /** Any reward by its name or path, of whatever kind. @throws ModelError */
   openNamedReward(name: string): Promise<Reward>;
   /** Ends the device; what still runs there is stopped. */

@@ -15,8 +15,9 @@ export async function openModelSession(options: SessionOptions = {}): Promise<Mo
   if (executionProvider !== undefined) await checked(device);
   return {
     programMs: () => device.runMs,
-    openBackend: async (directory) => (await models).openBackend(device, directory ?? undefined, { vaeTile }),
-    openReward: async (path) => (await models).openReward(device, path ?? undefined),
+    openBackend: async (path, reading) =>
+      (await models).openBackend(device, path ?? undefined, { vaeTile, ...reading }),
+    openReward: async (path, dtype) => (await models).openReward(device, path ?? undefined, { dtype }),
     openNamedReward: async (name) => (await import("../library/named-rewards.js")).openNamedReward(name, device),
     close: () => device.close(),
   };

@@ -43,6 +43,7 @@ export const OP_ATTRIBUTES = {
   MatMul: {},
   Gemm: { transA: "int", transB: "int", alpha: "float", beta: "float" },
   FusedMatMul: { transA: "int", transB: "int", alpha: "float" },
+  DynamicQuantizeMatMul: {},
   // conv
   Conv: { strides: "ints", pads: "ints", dilations: "ints", group: "int", kernel_shape: "ints" },
   ConvTranspose: { strides: "ints", pads: "ints", output_padding: "ints", group: "int", kernel_shape: "ints" },

@@ -10,7 +10,7 @@ import { openClipScore } from "../rewards/clip-score.js";
 import type { DifferentiableReward, Reward, ScoreReference } from "../rewards/contract.js";
 import { isDifferentiable } from "../rewards/ensemble.js";
 import { openHps } from "../rewards/hps.js";
-import { openImageReward } from "../rewards/image-reward.js";
+import { ImageReward, type ImageRewardOptions, openImageReward } from "../rewards/image-reward.js";
 import { openPickScore } from "../rewards/pickscore.js";
 import type { Device } from "../runtime/device.js";
 import { parseJson, readText, readTextIfThere } from "../util/read-file.js";
@@ -68,19 +68,33 @@ const AESTHETIC_CLIP = "clip-vit-l-14";
  *   and a plain CLIP, which are alike.
  * @throws ModelError when a part is missing or of another kind
  */
-export async function openNamedReward(name: string, device: Device): Promise<DifferentiableReward> {
+export async function openNamedReward(
+  name: string,
+  device: Device,
+  options: RewardPrecision = {},
+): Promise<DifferentiableReward> {
+  const reward = await openAny(name, device, options);
+  if (options.dtype !== "int8" || reward instanceof ImageReward) return reward;
+  await reward.dispose();
+  throw new UsageError(`dtype int8: expected an ImageReward, got ${reward.name}, which has only float32`);
+}
+
+/** What a reward computes in: int8 is ImageReward's alone. */
+export type RewardPrecision = Pick<ImageRewardOptions, "dtype">;
+
+async function openAny(name: string, device: Device, options: RewardPrecision): Promise<DifferentiableReward> {
   const embedded = EMBEDDED[name] ?? Object.values(EMBEDDED).find((path) => path === name);
   if (embedded !== undefined) {
     return embedded === EMBEDDED_MODELS.judge
       ? openClipScore(embedded, device, { reference: await judgeReference() })
-      : openImageReward(embedded, device);
+      : openImageReward(embedded, device, options);
   }
   const { kind, rest } = splitKind(SHORT[name] ?? name);
   const named = await resolveReward(rest);
   if (named !== undefined && (kind === undefined || kind === named.kind))
-    return openParts(named.kind, named.parts, device);
+    return openParts(named.kind, named.parts, device, options);
   const path = await resolveRewardPath(rest);
-  return openPath(kind ?? (await recognise(path)), path, device);
+  return openPath(kind ?? (await recognise(path)), path, device, options);
 }
 
 /** Opens a reward of the catalogue. */
@@ -88,10 +102,11 @@ async function openParts(
   kind: RewardKindName,
   { weights = "", config, tokenizer, clip = "" }: Readonly<Record<string, string>>,
   device: Device,
+  options: RewardPrecision,
 ): Promise<DifferentiableReward> {
   switch (kind) {
     case "image-reward":
-      return openImageReward(weights, device, { med: config, tokenizer });
+      return openImageReward(weights, device, { med: config, tokenizer, ...options });
     case "clip-score":
       return openClipScore(clip, device);
     case "aesthetic":
@@ -108,10 +123,15 @@ async function openParts(
 }
 
 /** Opens a file or folder, with all that belongs to it beside it. */
-async function openPath(kind: RewardKindName, path: string, device: Device): Promise<DifferentiableReward> {
+async function openPath(
+  kind: RewardKindName,
+  path: string,
+  device: Device,
+  options: RewardPrecision,
+): Promise<DifferentiableReward> {
   switch (kind) {
     case "image-reward":
-      return openImageReward(path, device);
+      return openImageReward(path, device, options);
     case "clip-score":
       return openClipScore(path, device);
     case "aesthetic":

@@ -8,7 +8,7 @@ import type { DifferentiableReward } from "../rewards/contract.js";
 import { ImageReward } from "../rewards/image-reward.js";
 import type { Device } from "../runtime/device.js";
 import { resolveModel } from "./named-models.js";
-import { openNamedReward } from "./named-rewards.js";
+import { openNamedReward, type RewardPrecision } from "./named-rewards.js";
 
 /**
  * Opens a Stable Diffusion folder (diffusers layout), or a model by its name (`sd-1.5`, `org/repo@revision`), as a source of images. Its programs
@@ -32,8 +32,12 @@ export async function openBackend(
  * @param path @default the demo model that ships inside
  * @throws ModelError when a part is missing or the weights are of another network
  */
-export async function openReward(device: Device, path: string = EMBEDDED_MODELS.reward): Promise<DifferentiableReward> {
-  const reward = await openNamedReward(path, device);
+export async function openReward(
+  device: Device,
+  path: string = EMBEDDED_MODELS.reward,
+  options: RewardPrecision = {},
+): Promise<DifferentiableReward> {
+  const reward = await openNamedReward(path, device, options);
   if (reward instanceof ImageReward) ahead(reward.prepare());
   return reward;
 }

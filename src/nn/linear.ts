@@ -3,25 +3,29 @@
 import { add, gather, gemm, mul, reshape } from "../graph/builder.js";
 import type { Value } from "../graph/types.js";
 import { staticSize, toRows } from "./dimension.js";
+import { int8Product } from "./int8-product.js";
 import type { Adapter, Scope } from "./scope.js";
 
 /**
  * y = x W^T + b with PyTorch's weight `[outFeatures, inFeatures]`, for `x` of `[..., inFeatures]`.
  * One Gemm(transB=1) over all rows: the weight is used as it lies in the file. Rows in, rows out: `[rows, in]` needs no reshape.
- * The scope's adapters are added: A `[rank, inFeatures]`, B `[outFeatures, rank]`.
+ * The scope's adapters are added: A `[rank, inFeatures]`, B `[outFeatures, rank]`. Where the scope says int8, the product is that of {@link int8Product}.
  * @default options.bias true
  */
 export function linear(scope: Scope, x: Value, outFeatures: number, options: { bias?: boolean } = {}): Value {
-  const inFeatures = staticSize(x, -1, scope.prefix);
-  const weight = scope.parameter("weight", [outFeatures, inFeatures]);
   const bias = (options.bias ?? true) ? scope.parameter("bias", [outFeatures]) : undefined;
   const input = toRows(x, scope.prefix);
-  let rows = gemm(input, weight, bias, { transB: true });
+  let rows = scope.int8 ? int8Product(scope, input, outFeatures, bias) : product(scope, input, outFeatures, bias);
   for (const adapter of scope.adapters) {
     const up = loraUp(scope, adapter, [outFeatures, adapter.rank]);
     rows = add(rows, gemm(loraInner(scope, adapter, input), up, undefined, { transB: true }));
   }
   return x.shape.length === 2 ? rows : reshape(rows, [...x.shape.slice(0, -1), outFeatures]);
+}
+
+function product(scope: Scope, rows: Value, outFeatures: number, bias: Value | undefined): Value {
+  const weight = scope.parameter("weight", [outFeatures, staticSize(rows, -1, scope.prefix)]);
+  return gemm(rows, weight, bias, { transB: true });
 }
 
 /** scale * A x: the adapter's narrow middle, `[rows, rank]`, for `rows` `[rows, inFeatures]`. */

@@ -4,6 +4,7 @@ import { InternalError } from "../errors.js";
 import { parameter } from "../graph/builder.js";
 import { formatShape } from "../graph/dims.js";
 import type { Value } from "../graph/types.js";
+import type { DType } from "../tensor/dtype.js";
 
 /**
  * What the network is built for. "training" uses differentiable primitives only; "inference" may use fused operators that compute
@@ -31,10 +32,12 @@ export interface Scope {
   readonly mode: NetworkMode;
   /** What a layer at this place adds to its weights' result. */
   readonly adapters: readonly Adapter[];
+  /** Linear layers at this place multiply in int8, where they can. */
+  readonly int8: boolean;
   /** The scope below: `scope.at("blocks", 3, "attn")`. */
   at(...names: (string | number)[]): Scope;
-  /** The float32 parameter `name` of this place. Asked for twice, it is the same value. @throws InternalError if the shapes differ. */
-  parameter(name: string, shape: readonly number[]): Value;
+  /** The parameter `name` of this place, float32 by default. Asked for twice, it is the same value. @throws InternalError if the shapes differ. */
+  parameter(name: string, shape: readonly number[], dtype?: DType): Value;
 }
 
 /** What a root scope is made from. */
@@ -44,14 +47,21 @@ export interface RootScopeOptions {
   readonly mode: NetworkMode;
   /** The adapters of the layer at `module`, its path below the prefix: `mid_block.attentions.0.proj_in`. @default none */
   readonly adapters?: (module: string) => readonly Adapter[];
+  /** Whether the linear layer at `module`, its path below the prefix, multiplies in int8; only in inference. @default none does */
+  readonly int8?: ((module: string) => boolean) | undefined;
 }
 
 /** The scope at the root of a network. */
 export function rootScope(options: RootScopeOptions): Scope {
-  const { prefix = "", mode, adapters = () => [] } = options;
+  const { prefix = "", mode, adapters = () => [], int8 = () => false } = options;
   const parameters = new Map<string, Value>();
   const below = prefix === "" ? 0 : prefix.length + 1;
-  return scopeAt(prefix, { mode, parameters, adapters: (path) => adapters(path.slice(below)) });
+  return scopeAt(prefix, {
+    mode,
+    parameters,
+    adapters: (path) => adapters(path.slice(below)),
+    int8: (path) => mode === "inference" && int8(path.slice(below)),
+  });
 }
 
 /** What all scopes of a network share. */
@@ -60,6 +70,8 @@ interface Shared {
   readonly parameters: Map<string, Value>;
   /** By path with the prefix. */
   readonly adapters: (path: string) => readonly Adapter[];
+  /** By path with the prefix. */
+  readonly int8: (path: string) => boolean;
 }
 
 function scopeAt(prefix: string, shared: Shared): Scope {
@@ -72,12 +84,15 @@ function scopeAt(prefix: string, shared: Shared): Scope {
     get adapters() {
       return shared.adapters(prefix);
     },
+    get int8() {
+      return shared.int8(prefix);
+    },
     at: (...names) => scopeAt(join(names), shared),
-    parameter(name, shape) {
+    parameter(name, shape, dtype) {
       const key = join([name]);
       const known = parameters.get(key);
       if (known === undefined) {
-        const created = parameter(key, shape);
+        const created = parameter(key, shape, dtype);
         parameters.set(key, created);
         return created;
       }

@@ -2,7 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { ModelError } from "../errors.js";
+import { ModelError, UsageError } from "../errors.js";
 import type { Graph } from "../graph/types.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { ImageRewardConfig } from "../models/image-reward.js";
@@ -16,7 +16,7 @@ import type { ModelIdentity } from "../weights/identity.js";
 import { describeSystemError, parseJson, readText, readTextIfThere } from "../util/read-file.js";
 import { openWeights } from "../weights/open.js";
 import { resolveWeights } from "../weights/resolve.js";
-import type { WeightEntry } from "../weights/types.js";
+import type { WeightEntry, WeightSource } from "../weights/types.js";
 import { checkBatch, DEFAULT_BATCH, inBatches } from "./batched.js";
 import type {
   DifferentiableReward,
@@ -27,6 +27,7 @@ import type {
   ScoreReference,
 } from "./contract.js";
 import { buildImageRewardFrom, ImageRewardNetwork } from "./image-reward-network.js";
+import { int8Weights } from "./int8-weights.js";
 import { PixelGradient, scoreGraph } from "./pixel-gradient.js";
 
 const NAME = "image-reward";
@@ -46,9 +47,18 @@ export interface ImageRewardOptions {
   readonly med?: string | undefined;
   /** A folder with the tokenizer, or its `vocab.txt`. @default the folder of the weights */
   readonly tokenizer?: string | undefined;
-  /** Images scored together. @default 8 */
+  /** Images scored together. @default 8, and 1 in int8 */
   readonly batch?: number | undefined;
+  /**
+   * "int8": the products of both encoders in 8-bit whole numbers, about twice as fast on processors that multiply them and in less than half the memory, for scores that are slightly
+   * different: {@link int8Agreement} tells how much on one's own images. Only for scoring: there is no gradient. Images are scored one at a time, so that a score
+   * depends on no other image. @default "float32"
+   */
+  readonly dtype?: ScoringDType | undefined;
 }
+
+/** What the products of a reward's network are computed in. */
+export type ScoringDType = "float32" | "int8";
 
 /**
  * Opens ImageReward from a folder or a weight file (`ImageReward.pt`, `.safetensors`), with `med_config.json`, an optional `config.json` and the
@@ -60,8 +70,10 @@ export async function openImageReward(
   device: Device,
   options: ImageRewardOptions = {},
 ): Promise<ImageReward> {
-  const { batch = DEFAULT_BATCH } = options;
+  const { dtype = "float32" } = options;
+  const { batch = dtype === "int8" ? 1 : DEFAULT_BATCH } = options;
   checkBatch(batch);
+  checkDType(dtype, batch);
   const { file, directory } = await locate(path);
   const source = await openWeights(file);
   const [med, own] = await Promise.all([
@@ -85,7 +97,29 @@ export async function openImageReward(
     );
   }
   const network = new ImageRewardNetwork(config, tokenizer, weights);
-  return new ImageReward(device, { network, scorer, batch, path: resolve(path) });
+  const scoring = dtype === "int8" ? await inInt8(network, source) : { scorer, scorerWeights: weights };
+  return new ImageReward(device, { network, ...scoring, batch, dtype, path: resolve(path) });
+}
+
+/** The scoring network with rounded weights. */
+async function inInt8(
+  network: ImageRewardNetwork,
+  source: WeightSource,
+): Promise<Pick<Parts, "scorer" | "scorerWeights">> {
+  const scorer = scoreGraph(NAME, network, "inference", inEncoders);
+  return { scorer, scorerWeights: await int8Weights(scorer.parameters, network.weights, source) };
+}
+
+/** The layers that int8 takes: those of the encoders. The head is a thousandth of the work, and adds its error to the score as it is. */
+function inEncoders(module: string): boolean {
+  return module.startsWith("blip.");
+}
+
+function checkDType(dtype: string, batch: number): void {
+  if (dtype !== "float32" && dtype !== "int8")
+    throw new UsageError(`dtype: expected float32 or int8, got ${JSON.stringify(dtype)}`);
+  if (dtype === "int8" && batch !== 1)
+    throw new UsageError(`batch: expected 1 in int8, where a score would depend on the images beside it, got ${batch}`);
 }
 
 /** What an open ImageReward is made of. */
@@ -93,7 +127,9 @@ interface Parts {
   readonly network: ImageRewardNetwork;
   /** In inference mode. */
   readonly scorer: Graph;
+  readonly scorerWeights: ReadonlyMap<string, WeightEntry>;
   readonly batch: number;
+  readonly dtype: ScoringDType;
   readonly path: string;
 }
 
@@ -108,22 +144,31 @@ export class ImageReward implements DifferentiableReward {
   readonly config: ImageRewardConfig;
   /** Where its weights lie, by parameter name. */
   readonly weights: ReadonlyMap<string, WeightEntry>;
-  readonly network: RewardNetwork;
+  /** What its scores are computed in. */
+  readonly dtype: ScoringDType;
   readonly #parts: Parts;
   readonly #scorer: LazyProgram;
-  readonly #gradient: PixelGradient;
+  readonly #device: Device;
+  #gradient: PixelGradient | undefined;
 
   /** Use {@link openImageReward}. @internal */
   constructor(device: Device, parts: Parts) {
     const { network } = parts;
     this.#parts = parts;
-    this.network = network;
+    this.dtype = parts.dtype;
     this.config = network.config;
     this.imageSize = network.imageSize;
     this.model = { name: basename(parts.path), path: parts.path };
     this.weights = network.weights;
-    this.#scorer = new LazyProgram(device, () => parts.scorer, { weights: network.weights, label: NAME });
-    this.#gradient = new PixelGradient(device, NAME, network);
+    this.#scorer = new LazyProgram(device, () => parts.scorer, { weights: parts.scorerWeights, label: NAME });
+    this.#device = device;
+  }
+
+  /** @throws UsageError in int8, which has no gradient */
+  get network(): RewardNetwork {
+    if (this.dtype === "int8")
+      throw new UsageError(`${NAME}: expected dtype float32 for gradients and graphs, got int8, which only scores`);
+    return this.#parts.network;
   }
 
   /**
@@ -148,15 +193,15 @@ export class ImageReward implements DifferentiableReward {
     images: readonly (RgbImage | SourceImage)[],
     { signal }: RewardOptions = {},
   ): Promise<RewardResult> {
-    const { warnings } = this.network.textFeeds("", [prompt]);
+    const { warnings } = this.#parts.network.textFeeds("", [prompt]);
     if (images.length === 0) return { scores: [], warnings };
     const program = await this.#scorer.get();
     const scores = await inBatches(
       images,
-      { network: this.network, batch: this.#parts.batch, signal },
+      { network: this.#parts.network, batch: this.#parts.batch, signal },
       async (pixels) => {
         const rows = Array.from({ length: pixels.shape[0]! }, () => prompt);
-        const { feeds } = this.network.textFeeds("", rows);
+        const { feeds } = this.#parts.network.textFeeds("", rows);
         const outputs = await program.run({ ...feeds, pixels }, signal === undefined ? {} : { signal });
         return Array.from(outputs["score"]!.data as Float32Array);
       },
@@ -164,7 +209,9 @@ export class ImageReward implements DifferentiableReward {
     return { scores, warnings };
   }
 
-  gradient(prompt: string, pixels: Tensor<"float32">, options: RewardOptions = {}): Promise<RewardGradient> {
+  /** As {@link DifferentiableReward.gradient}. @throws UsageError in int8 */
+  async gradient(prompt: string, pixels: Tensor<"float32">, options: RewardOptions = {}): Promise<RewardGradient> {
+    this.#gradient ??= new PixelGradient(this.#device, NAME, this.network);
     return this.#gradient.run(prompt, pixels, options);
   }
 
@@ -174,7 +221,7 @@ export class ImageReward implements DifferentiableReward {
   }
 
   async dispose(): Promise<void> {
-    await Promise.all([this.#scorer.dispose(), this.#gradient.dispose()]);
+    await Promise.all([this.#scorer.dispose(), this.#gradient?.dispose()]);
   }
 }
 

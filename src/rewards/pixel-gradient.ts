@@ -10,15 +10,19 @@ import { LazyProgram } from "../runtime/lazy-program.js";
 import { float32, type Tensor } from "../tensor/tensor.js";
 import type { RewardGradient, RewardNetwork, RewardOptions } from "./contract.js";
 
-/** `pixels` float32 `[N, 3, S, S]` and the network's text inputs -> `score` `[N]`. */
+/**
+ * `pixels` float32 `[N, 3, S, S]` and the network's text inputs -> `score` `[N]`.
+ * @param int8 which linear layers multiply in int8, as `RootScopeOptions.int8`
+ */
 export function scoreGraph(
   name: string,
   network: Pick<RewardNetwork, "imageSize" | "build">,
   mode: NetworkMode,
+  int8?: (module: string) => boolean,
 ): Graph {
   const { imageSize } = network;
   const pixels = input("pixels", "float32", ["N", 3, imageSize, imageSize]);
-  return graph(name, { score: network.build(rootScope({ mode }), pixels) });
+  return graph(name, { score: network.build(rootScope({ mode, int8 }), pixels) });
 }
 
 /** The program that gives `score` and the gradient of each with respect to its own pixels. */

@@ -135,6 +135,15 @@ export const ROWS: { readonly [K in OpType]: readonly Row[] } = {
       values: [2.5, 5.5, 8.5],
     },
   ],
+  // numbers from 0 to 255 are levels themselves
+  DynamicQuantizeMatMul: [
+    {
+      operands: [f([2, 2], [0, 255, 10, 20]), f([2, 2], [1, 2, 3, -4]), f([2], [0.5, 2]), f([2], [1, 0])],
+      apply: (x, w, scale, bias) => g.dynamicQuantizeMatMul(x, g.cast(w!, "int8"), scale!, bias),
+      shape: [2, 2],
+      values: [383.5, -2040, 36, -120],
+    },
+  ],
   Conv: [
     {
       operands: [f([1, 1, 3, 3], iota(9)), f([1, 1, 2, 2], [1, 0, 0, 1]), f([1], [0.5])],

@@ -31,7 +31,8 @@ function rows(value: Value): Value | undefined {
 }
 
 /** Rules of the matrix products. */
-export const matrixRules: RuleFamily<"MatMul" | "Gemm" | "FusedMatMul"> = {
+export const matrixRules: RuleFamily<"MatMul" | "Gemm" | "FusedMatMul" | "DynamicQuantizeMatMul"> = {
+  DynamicQuantizeMatMul: "nondifferentiable",
   // Y = A B:  dA = G B', dB = A' G. With one matrix B for all rows of A, both are one Gemm.
   MatMul: (context) => {
     const [a, b, dy] = [given(context, 0), given(context, 1), upstream(context)];

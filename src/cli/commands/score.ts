@@ -3,13 +3,15 @@
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
 import { type ExplainedScore, explainScores, type ReferenceScores, thresholdTable } from "../../evaluation/explain.js";
 import { findImages } from "../../image/find-images.js";
+import { describeAgreement, int8Agreement } from "../../library/int8-agreement.js";
 import { referenceOf } from "../../library/reference-of.js";
 import { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "../../library/score-files.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { Action, CommandContext } from "../context.js";
+import type { Reward } from "../../rewards/contract.js";
+import type { Action, CommandContext, ModelSession } from "../context.js";
 import { detailColumns } from "../details.js";
 import { BETTER_THAN, bestInWords, percentCell, thresholdsTable } from "../explained.js";
-import { judgesOf, openJudges } from "../judges.js";
+import { type JudgeSources, judgesOf, openJudges } from "../judges.js";
 import { palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
 import { useSession } from "../use-session.js";
@@ -62,13 +64,18 @@ async function scoreWith(
   const progress = await openProgress(terminal, { quiet, unit: "images" });
   try {
     return await useSession(context, async (session) => {
-      const reward = await unlessAborted(openJudges(session, judges), signal);
+      const { reward, warnings } = await openScorer(context, session, judges, { prompt, paths, flags });
       const onScored: ScoreFilesOptions["onScored"] = (file) => {
         if (flags.jsonl === true) terminal.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...file })}\n`);
         progress.update({ finished: ++finished, total: paths.length });
       };
       const scored = await scoreFiles(reward, prompt, paths, { signal, onScored });
-      return { ...scored, reward: reward.name, reference: await referenceOf(reward) };
+      return {
+        ...scored,
+        warnings: [...warnings, ...scored.warnings],
+        reward: reward.name,
+        reference: await referenceOf(reward),
+      };
     });
   } catch (error) {
     if (!(error instanceof CancelledError)) throw error;
@@ -76,6 +83,26 @@ async function scoreWith(
   } finally {
     progress.stop();
   }
+}
+
+/** What scores. In int8 its agreement with float32 on a sample of the images is printed before it is used. */
+async function openScorer(
+  { terminal, signal }: CommandContext,
+  session: ModelSession,
+  judges: JudgeSources,
+  asked: { readonly prompt: string; readonly paths: readonly string[]; readonly flags: ScoreFlags },
+): Promise<{ readonly reward: Reward; readonly warnings: readonly string[] }> {
+  const { prompt, paths, flags } = asked;
+  if (flags.dtype !== "int8") return { reward: await unlessAborted(openJudges(session, judges), signal), warnings: [] };
+  if (flags.reward !== undefined || judges.heldOut.length > 0) {
+    throw new UsageError("--dtype int8: expected an ImageReward alone (--reward-model), got --reward or --held-out");
+  }
+  const path = judges.rewards[0]?.reward ?? judges.rewardModel;
+  const measured = int8Agreement((each) => session.openReward(path, each), prompt, paths, { signal });
+  const { agreement, reward } = await unlessAborted(measured, signal);
+  const { line, warning } = describeAgreement(agreement);
+  if (flags.quiet !== true) terminal.stderr.write(`${line}\n`);
+  return { reward, warnings: warning === undefined ? [] : [warning] };
 }
 
 /** The best image first; where scores can be compared with reference pictures, `explained` says how. */

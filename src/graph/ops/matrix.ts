@@ -25,7 +25,7 @@ function product(a: Value, b: Value, transA: boolean, transB: boolean): Dim[] {
 }
 
 /** Specs of the matrix ops. @internal */
-export const matrixOps: OpFamily<"MatMul" | "Gemm" | "FusedMatMul"> = {
+export const matrixOps: OpFamily<"MatMul" | "Gemm" | "FusedMatMul" | "DynamicQuantizeMatMul"> = {
   MatMul: {
     arity: [2, 2],
     infer(inputs) {
@@ -60,6 +60,24 @@ export const matrixOps: OpFamily<"MatMul" | "Gemm" | "FusedMatMul"> = {
       return [{ dtype: a.dtype, shape: product(a, b, transA === 1, transB === 1) }];
     },
   },
+  DynamicQuantizeMatMul: {
+    domain: "com.microsoft",
+    arity: [3, 5],
+    infer(inputs) {
+      const [a, b, scale, zeroPoint, bias] = [operand(inputs, 0), operand(inputs, 1), operand(inputs, 2), inputs[3], inputs[4]]; // prettier-ignore
+      requireRank(a, 2);
+      requireRank(b, 2);
+      require(a.dtype === "float32" && b.dtype === "int8", "a float32 and an int8 matrix", a, b);
+      require(dimEquals(dimAt(a.shape, 1), dimAt(b.shape, 0)), "matrices of one inner size", a, b);
+      require(zeroPoint === undefined, "no zero point", zeroPoint);
+      const columns = dimAt(b.shape, 1);
+      for (const value of bias === undefined ? [scale] : [scale, bias]) {
+        requireSameDType(a, value);
+        require(value.shape.length === 1 && dimEquals(dimAt(value.shape, 0), columns), `one number a column [${columns}]`, value); // prettier-ignore
+      }
+      return [{ dtype: a.dtype, shape: [dimAt(a.shape, 0), columns] }];
+    },
+  },
 };
 
 const emit = emitter(matrixOps);
@@ -88,4 +106,13 @@ export function gemm(a: Value, b: Value, c?: Value, options: GemmOptions = {}): 
 export function fusedMatMul(a: Value, b: Value, options: Omit<GemmOptions, "beta"> = {}): Value {
   const { transA = false, transB = false, alpha = 1 } = options;
   return emit("FusedMatMul", [a, b], { transA: Number(transA), transB: Number(transB), alpha })[0] as Value;
+}
+
+/**
+ * x W + bias with float32 x [m, k], int8 W [k, n] whose column j is worth `scale[j]` a unit, and x rounded to 256 levels between its least and its greatest number: a
+ * result depends on all rows of x (ONNX Runtime only).
+ */
+export function dynamicQuantizeMatMul(x: Value, weight: Value, scale: Value, bias?: Value): Value {
+  const inputs = bias === undefined ? [x, weight, scale] : [x, weight, scale, undefined, bias];
+  return emit("DynamicQuantizeMatMul", inputs, {})[0] as Value;
 }
