@@ -3,6 +3,12 @@
 // Open: a device, a source of images, a reward.
 export { type Device, type DeviceOptions, openDevice } from "./runtime/device.js";
 export { openBackend, openReward } from "./library/open-models.js";
+export { resolveModel, resolveReward } from "./library/named-models.js";
+export { type PulledModel, pullModel, type PullModelOptions } from "./library/hub-models.js";
+export type { InstalledReward } from "./weights/hub/installed.js";
+export { catalogueNames, type RewardKind } from "./weights/hub/catalogue.js";
+export type { Pulled, PulledFile, PullOptions, PullProgress } from "./weights/hub/pull.js";
+export type { Environment } from "./util/user-folders.js";
 export { type ChosenReward, openRewards, parseRewards, type RewardChoice } from "./library/chosen-rewards.js";
 export { openNamedReward } from "./library/named-rewards.js";
 export type { Models } from "./library/models.js";
@@ -127,7 +133,8 @@ export {
   type TextFeeds,
 } from "./rewards/contract.js";
 export { type ImageSize, preprocessImage } from "./rewards/preprocess-graph.js";
-export { ImageReward, type ImageRewardOptions, openImageReward } from "./rewards/image-reward.js";
+export { ImageReward, type ImageRewardOptions, openImageReward, type ScoringDType } from "./rewards/image-reward.js";
+export { type Int8Agreement, int8Agreement } from "./library/int8-agreement.js";
 export { ClipScore, type ClipScoreOptions, openClipScore } from "./rewards/clip-score.js";
 export { Aesthetic, type AestheticOptions, openAesthetic } from "./rewards/aesthetic.js";
 export { type BlipScoreOptions, openBlipScore } from "./rewards/blip-score.js";
