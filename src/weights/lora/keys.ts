@@ -25,8 +25,14 @@ const OTHER_TECHNIQUES: readonly (readonly [pattern: RegExp, name: string])[] = 
   [/\.lora_B(\.\w+)?\.bias$/, "a LoRA with biases"],
   [/\.lora_embedding_[AB]$/, "a LoRA of an embedding"],
 ];
-/** Names that only a Stable Diffusion XL has: a second text encoder, and the original names of its denoiser. */
-const XL = /^(text_encoder_2\.|lora_te2_|lora_unet_(input|output|middle)_blocks?_)/;
+/** Names that only a Stable Diffusion XL has, and why they are not read. */
+const XL: readonly (readonly [pattern: RegExp, reason: string])[] = [
+  [/^(text_encoder_2\.|lora_te2_)/, "for Stable Diffusion XL's second text encoder, which cannot be changed"],
+  [
+    /^lora_unet_(input|output|middle)_blocks?_/,
+    "for Stable Diffusion XL, in its denoiser's original names (diffusers' are read)",
+  ],
+];
 
 const KOHYA = /^lora_(unet|te|te1)_(.+?)\.(?:lora_(down|up)\.weight|(alpha))$/;
 const PEFT = /^(.+)\.lora_([AB])(?:\.\w+)?\.weight$/;
@@ -45,7 +51,8 @@ const PROCESSOR_LAYERS: Readonly<Record<LoraComponent, Readonly<Record<string, s
 export function parseLoraKey(key: string): LoraKey | string {
   const other = OTHER_TECHNIQUES.find(([pattern]) => pattern.test(key));
   if (other !== undefined) return other[1];
-  if (XL.test(key)) return "for Stable Diffusion XL";
+  const xl = XL.find(([pattern]) => pattern.test(key));
+  if (xl !== undefined) return xl[1];
   const kohya = KOHYA.exec(key);
   if (kohya !== null) {
     const [, network, layer = "", part, alpha] = kohya;
