@@ -25,6 +25,10 @@ export interface NewRunRequest extends GenerateRequest {
   readonly keep?: number | undefined;
   /** What the backend was opened from, so that the run can be taken up with the same. @default the local backend over its folder */
   readonly backend?: RunConfig["backend"] | undefined;
+  /** Variant of the model's weights it was opened with. @default none */
+  readonly variant?: RunConfig["variant"] | undefined;
+  /** What the model's denoiser was said to predict. @default as the model says */
+  readonly prediction?: RunConfig["prediction"] | undefined;
   /** What the reward was opened from, so that the run can be taken up with the same. @default a file or folder, or what ships inside */
   readonly choice?: RewardChoice | undefined;
 }
@@ -71,10 +75,10 @@ export async function startRun(
   const resolved = completeRequest(models, request);
   await models.backend.check?.(resolved.request);
   const records = await modelRecords(models);
-  const { backend = null, choice = DEFAULT_CHOICE } = request;
+  const { backend = null, variant = null, prediction = null, choice = DEFAULT_CHOICE } = request;
   const rewards = choice.rewards.map((one) => ({ ...one }));
   const judges = { rewardModel: records.reward.path, rewards, heldOut: [...choice.heldOut] };
-  const paths = { backend, model: records.backend.path, ...judges };
+  const paths = { backend, model: records.backend.path, variant, prediction, ...judges };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
   const drawn = settings(resolved.request);
@@ -179,7 +183,10 @@ function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count)
 /** The settings of a request as the manifest has them: null where nothing is said. */
 function settings(
   request: GenerateRequest & { readonly count: number },
-): Omit<RunRequest, "keep" | "seed" | "backend" | "model" | "rewardModel" | "rewards" | "heldOut"> {
+): Omit<
+  RunRequest,
+  "keep" | "seed" | "backend" | "model" | "variant" | "prediction" | "rewardModel" | "rewards" | "heldOut"
+> {
   return {
     prompt: request.prompt,
     negativePrompt: request.negativePrompt ?? null,

@@ -5,6 +5,7 @@ import { backendConfigSchema } from "../backends/config.js";
 import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
 import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
+import { PREDICTION_TYPES } from "../samplers/names.js";
 import { parseJson, readText } from "../util/read-file.js";
 
 const count = z.number().int().min(1).max(MAX_CANDIDATES);
@@ -53,6 +54,10 @@ export const requestSchema = z.strictObject({
   backend: backendConfigSchema.nullable().default(null),
   /** Folder of the generating model; null for the one that ships inside. */
   model: z.string().nullable(),
+  /** Variant of the model's weights; null for those without one. */
+  variant: z.string().nullable().default(null),
+  /** What the denoiser was said to predict; null where the model says. */
+  prediction: z.enum(PREDICTION_TYPES).nullable().default(null),
   /** Folder or file of the reward; null for the one that ships inside. */
   rewardModel: z.string().nullable(),
   /** The rewards that choose, as they were named; none for `rewardModel` alone. */

@@ -30,6 +30,9 @@ export const SAMPLER_NAMES: readonly SamplerName[] = [
   ...WITH_KARRAS.map((method) => `${method}-karras` as const),
 ];
 
+/** What a denoiser may predict: the noise, the velocity of Salimans and Ho (arXiv 2202.00512), or the picture itself. */
+export const PREDICTION_TYPES = ["epsilon", "v_prediction", "sample"] as const;
+
 /** True when `name` is a sampler's. */
 export function isSamplerName(name: string): name is SamplerName {
   return (SAMPLER_NAMES as readonly string[]).includes(name);

@@ -147,6 +147,13 @@ describe("generate --backend", () => {
     ],
     ["another key", "backend: webui\nhost: x\n", [], 2, /mine\.yaml:2:1: unknown key host/],
     ["--model beside it", "backend: webui\n", ["--model", "x"], 2, /--model: expected none beside the backend webui/],
+    [
+      "--variant beside it",
+      "backend: webui\n",
+      ["--variant", "fp16"],
+      2,
+      /--variant: expected none beside the backend webui/,
+    ],
   ])("refuses %s", async (_, yaml, more, code, message) => {
     const folder = await temporaryFolder();
     const config = join(folder, "mine.yaml");

@@ -37,6 +37,8 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     batch: 4,
     backend: null,
     model: null,
+    variant: null,
+    prediction: null,
     rewardModel: null,
     rewards: [],
     heldOut: [],

@@ -11,7 +11,7 @@ import { parseLora } from "../../weights/lora/spec.js";
 import type { Action } from "../context.js";
 import { judgesOf } from "../judges.js";
 import type { GenerateFlags } from "./generate.entry.js";
-import { type ModelSources, printResult, withModels, workOn } from "./run-command.js";
+import { type GeneratorSources, printResult, withModels, workOn } from "./run-command.js";
 
 /** @throws UsageError before any model is opened, as far as the options alone tell. */
 export const generate: Action<GenerateFlags> = async (context, [prompt = ""], flags) => {
@@ -26,8 +26,9 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
     const reading = { promptSyntax, clipSkip, embeddings };
     const tuning = { loras: flags.lora?.map(parseLora), loraAnneal: flags.loraAnneal };
     const pictures = { init: init?.image, mask: mask?.image, strength };
-    const { backend, rewards, heldOut } = sources;
-    const asked = { ...request, ...reading, ...tuning, ...pictures, backend, choice: { rewards, heldOut } };
+    const { backend, variant, prediction, rewards, heldOut } = sources;
+    const weights = { variant, prediction };
+    const asked = { ...request, ...reading, ...tuning, ...pictures, ...weights, backend, choice: { rewards, heldOut } };
     const run = await startRun(flags.out, models, asked, { durable: flags.durable });
     const noticed = [...(init?.warnings ?? []), ...(mask?.warnings ?? [])];
     if (noticed.length > 0) await run.update({ warnings: [...noticed, ...run.manifest.warnings] });
@@ -37,24 +38,29 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
 };
 
 /** What is to draw. @throws UsageError for options that do not go together, or a backend that draws nothing */
-async function generatorOf({ backend: name, model }: GenerateFlags): Promise<Pick<ModelSources, "backend" | "model">> {
+async function generatorOf(flags: GenerateFlags): Promise<GeneratorSources> {
+  const { backend: name, model, dtype } = flags;
+  const { variant = null, prediction = null } = flags;
   const directory = model === undefined ? null : modelLocation(model);
-  if (name === undefined) return { backend: null, model: directory };
+  const reading = { variant, prediction, dtype };
+  if (name === undefined) return { backend: null, model: directory, ...reading };
   const { loadBackendConfig } = await import("../../backends/load-config.js");
   const config = await loadBackendConfig(name);
   if (config.backend === "local") {
-    return { backend: null, model: directory ?? config.model ?? null };
+    return { backend: null, model: directory ?? config.model ?? null, ...reading };
   }
-  if (model !== undefined)
+  for (const [option, value] of Object.entries({ model, variant, prediction, dtype })) {
+    if (value === undefined || value === null) continue;
     throw new UsageError(
-      `--model: expected none beside the backend ${config.backend}, whose configuration names its model`,
+      `--${option}: expected none beside the backend ${config.backend}, whose configuration names its model`,
     );
+  }
   if (config.backend === "folder") {
     throw new UsageError(
       "--backend: expected a backend that draws, got folder; to score pictures that exist, use laurel score, or laurel run pipelines/score-folder.yaml",
     );
   }
-  return { backend: config, model: null };
+  return { backend: config, model: null, variant: null, prediction: null };
 }
 
 /** An image file as the autoencoder will see it, and what could not be taken from it. @throws UsageError */

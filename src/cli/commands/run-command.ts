@@ -8,7 +8,7 @@ import type { RunConfig } from "../../pipeline/manifest.js";
 import type { Run } from "../../pipeline/run-store.js";
 import { referenceScores } from "../../pipeline/score-references.js";
 import { unlessAborted } from "../../util/abort.js";
-import type { CommandContext, ModelSession } from "../context.js";
+import type { CommandContext, ModelReading, ModelSession } from "../context.js";
 import { printJson, shownPath, warningLine } from "../output.js";
 import { type JudgeSources, openJudges } from "../judges.js";
 import { openProgress } from "../progress.js";
@@ -24,7 +24,11 @@ export interface SessionModels extends Models {
 }
 
 /** What a run's models are opened from. */
-export type ModelSources = Pick<RunConfig, "backend" | "model"> & JudgeSources;
+export type ModelSources = GeneratorSources & JudgeSources;
+
+/** What a run's pictures are drawn with; the dtype is not recorded, since it changes no picture. */
+export type GeneratorSources = Pick<RunConfig, "backend" | "model" | "variant" | "prediction"> &
+  Pick<ModelReading, "dtype">;
 
 /** Opens the models a run names, runs `work`, and ends the device whatever happens. Stops at once when the signal aborts. */
 export async function withModels<T>(
@@ -53,9 +57,12 @@ export async function withModels<T>(
 export async function openGenerator(
   { signal }: CommandContext,
   session: ModelSession,
-  { backend, model }: Pick<ModelSources, "backend" | "model">,
+  { backend, model, variant, prediction, dtype }: GeneratorSources,
 ): Promise<ImageBackend> {
-  if (backend === null) return session.openBackend(model);
+  if (backend === null) {
+    const reading = { variant: variant ?? undefined, prediction: prediction ?? undefined, dtype };
+    return session.openBackend(model, reading);
+  }
   const { openConfigured } = await import("../../backends/open.js");
   return openConfigured(backend, { local: (directory) => session.openBackend(directory), signal });
 }
