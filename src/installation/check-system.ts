@@ -75,7 +75,7 @@ export async function checkRuntime(device: Device): Promise<Check> {
     return {
       name: "onnxruntime",
       status: "ok",
-      detail: `${onnxruntime}, Laurel runs on cpu; the build also has ${list === "" ? "none" : list}`,
+      detail: `${onnxruntime}; beside the cpu the build has ${list === "" ? "none" : list}`,
       facts: { version: onnxruntime, providers, used: "cpu" },
     };
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { PIPELINES } from "../diffusion/model-folder.js";
+import { isTurbo, isXl, PIPELINES } from "../diffusion/model-folder.js";
 import { openModelParts } from "../diffusion/open-model.js";
 import { digestModel } from "../pipeline/digest.js";
 import { openClipScore } from "../rewards/clip-score.js";
@@ -112,11 +112,13 @@ async function pipelineAccount(path: string, device: Device): Promise<Account> {
   try {
     const { folder, configs, defaults } = await openModelParts(path, device);
     const { text, unet, autoencoder, factor } = configs;
-    const family = { 768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x" }[text.width] ?? "Stable Diffusion";
+    const version = { 768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x" }[text.width] ?? "Stable Diffusion";
+    const named = isXl(folder) ? "Stable Diffusion XL" : version;
+    const family = `${named}${isTurbo(folder) ? " (turbo)" : ""}${folder.isOnnx === true ? ", as ONNX" : ""}`;
     const architecture = {
       image: `${defaults.width}x${defaults.height}`,
       latents: `${autoencoder.latentChannels}x${defaults.height / factor}x${defaults.width / factor}`,
-      "text width": text.width,
+      "text width": unet.crossAttentionWidth,
       channels: unet.levels.map((level) => level.channels).join("-"),
       prediction: folder.scheduler.prediction_type,
       sampler: defaults.sampler,

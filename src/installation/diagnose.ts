@@ -4,10 +4,12 @@ import type { BackendConfig } from "../backends/config.js";
 import { EXIT } from "../errors.js";
 import { EMBEDDED_MODELS, EMBEDDED_REFERENCE } from "../pipeline/package-info.js";
 import { type Device, openDevice } from "../runtime/device.js";
+import type { DeviceChoice } from "../runtime/execution-providers.js";
 import type { Environment } from "../util/user-folders.js";
 import { type Check, failure } from "./check.js";
 import { checkBackend } from "./check-backend.js";
 import { checkStorage } from "./check-storage.js";
+import { checkDevices, checkModelMemory } from "./check-devices.js";
 import { checkCodecs, checkMachine, checkRuntime, checkVersions } from "./check-system.js";
 import {
   demoDigests,
@@ -28,6 +30,11 @@ export interface DiagnoseOptions {
   readonly models?: DemoModels;
   /** A backend to be checked, too. */
   readonly backend?: BackendConfig | undefined;
+  /** What the self-test runs on. @default "cpu" */
+  readonly device?: DeviceChoice | undefined;
+  /** A generator and a reward whose memory is judged. @default the demo models */
+  readonly model?: string | undefined;
+  readonly rewardModel?: string | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -36,13 +43,24 @@ const REINSTALL = "a file of the package is damaged or missing: install Laurel a
 /** Yields each finding as it is made. What fails is a finding, too; nothing but a cancellation is thrown. */
 export async function* diagnose(options: DiagnoseOptions = {}): AsyncGenerator<Check, void> {
   const { out = "outputs", environment = process.env, models = EMBEDDED_MODELS, backend, signal } = options;
-  const device = openDevice();
+  const { model = models.generator, rewardModel = models.reward } = options;
+  const device = openDevice({ executionProvider: options.device });
   device.start();
   try {
     yield* checkVersions();
     yield* checkMachine(device.threads);
     const runtime = await checkRuntime(device);
     yield runtime;
+    if (runtime.status !== "fail") yield await checkDevices();
+    for (const judged of [
+      { kind: "generator", path: model },
+      { kind: "reward", path: rewardModel },
+    ] as const) {
+      const memory = await checkModelMemory(judged);
+      // of the demo models that cannot be opened, the self-test tells
+      const given = judged.path === options.model || judged.path === options.rewardModel;
+      if (memory.status !== "fail" || given) yield memory;
+    }
     yield await checkCodecs();
     yield* await checkStorage(out, environment);
     if (backend !== undefined) yield await checkBackend(backend, signal);

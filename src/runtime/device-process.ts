@@ -99,7 +99,7 @@ async function compile(request: CompileRequest): Promise<ResultOf["compile"]> {
   try {
     session ??= await create(model, sessionOptions(request, true));
   } finally {
-    // by number: process.stderr would make it nonblocking, and what ONNX Runtime writes would be lost where the pipe is full
+    // by number, since process.stderr would make it nonblocking, too
     if (fallsBack) writeSync(2, `${END_OF_LOG}\n`);
   }
   sessions.set(request.program, session);
@@ -190,8 +190,9 @@ function watchParent(): void {
   new Worker(code, {
     eval: true,
     stdin: false,
-    stdout: false,
-    stderr: false,
+    // Left alone they would be connected to this process's, which makes those nonblocking: a long log of ONNX Runtime would be cut.
+    stdout: true,
+    stderr: true,
     resourceLimits: { maxOldGenerationSizeMb: 8 },
   }).unref();
 }

@@ -9,7 +9,7 @@ import { DEVICE_CHOICES, type DeviceChoice, type ExecutionProviderName } from ".
 import type { TensorType } from "./feeds.js";
 import type { BoundType, Request, ResultOf } from "./messages.js";
 import { Program } from "./program.js";
-import { availableMemory, gigabytes, memoryAdvice, memoryNeed } from "./memory.js";
+import { availableMemory, gigabytes, memoryAdvice, type MemoryNeed, memoryNeed } from "./memory.js";
 import { fallbackWarning, type OpenedProvider, openProvider } from "./open-provider.js";
 import { defaultThreads } from "./threads.js";
 import type { Compiled, CompileOptions, Prepare, ProgramHost } from "./types.js";
@@ -38,6 +38,8 @@ export interface DeviceOptions {
    * @default false
    */
   readonly lowMemory?: boolean | undefined;
+  /** Nothing is loaded or run: only `needs` is learnt. @default false @internal */
+  readonly plan?: boolean | undefined;
   /**
    * Bytes that programs on the cpu may take. One whose weights are larger is refused before it is loaded; of one that needs more with its inner
    * tensors, `onWarning` is told. @default what is free when a program is loaded
@@ -84,6 +86,9 @@ export class Device implements ProgramHost {
   readonly threads: number;
   /** One program is held at a time. */
   readonly lowMemory: boolean;
+  /** What the programs compiled so far need, by label; the last of each. For one row, the denoiser's for two: guidance. @internal */
+  readonly needs = new Map<string, MemoryNeed>();
+  readonly #plan: boolean;
   readonly #profile: string | undefined;
   readonly #stallMs: number;
   readonly #choice: DeviceChoice;
@@ -117,6 +122,7 @@ export class Device implements ProgramHost {
     }
     this.threads = threads;
     this.lowMemory = options.lowMemory ?? false;
+    this.#plan = options.plan ?? false;
     this.#stallMs = stallMs;
     this.#profile = profile;
     this.#choice = executionProvider;
@@ -153,21 +159,24 @@ export class Device implements ProgramHost {
    */
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Program> {
     const { name: provider, substituted } = await this.#opened();
-    this.start();
     const label = options.label ?? graph.name;
-    const model = encodeModel(graph, { ...options, substituted });
+    const need = memoryNeed(graph, graph.inputs.has("timestep") ? 2 : 1);
+    this.needs.set(label, need);
+    if (!this.#plan) this.start();
+    const model = this.#plan ? "" : encodeModel(graph, { ...options, substituted });
     const feeds = feedTypes(graph, options);
     const { keepsMemory = !this.lowMemory, once = false } = options;
     const compiled: Compiled = {
       id: this.#nextProgram++,
       label,
       model,
-      need: memoryNeed(graph),
+      need,
       provider,
       keepsMemory,
       once,
     };
-    if (!this.lowMemory) await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
+    if (!this.lowMemory && !this.#plan)
+      await this.#enqueue(`program ${label}`, undefined, (ask) => this.#load(compiled, ask));
     return new Program(this, compiled, feeds, graph.outputs);
   }
 

@@ -16,14 +16,14 @@ test("each check is a line; --json is one object", async () => {
   const colourful = await laurel(["doctor", "--json"], { ...surroundings, tty: true });
   const report = JSON.parse(colourful.stdout) as { schemaVersion: number; ok: boolean; checks: { name: string }[] };
   expect(report).toMatchObject({ schemaVersion: 1, ok: true });
-  expect(report.checks).toHaveLength(12);
+  expect(report.checks).toHaveLength(15);
 });
 
 test("a folder of runs that cannot be is a failure with a hint", async () => {
   const { exitCode, stdout, stderr } = await laurel(["doctor", "--out", join(import.meta.filename, "runs")]);
   expect(exitCode).toBe(1);
   expect(stdout).toMatch(/^fail {2}outputs {6}\S+ expected a folder, got a file\n {19}name another folder with --out/m);
-  expect(stderr).toMatch(/^12 checks: 1 failed, \d with a warning\n$/);
+  expect(stderr).toMatch(/^15 checks: 1 failed, \d with a warning\n$/);
 });
 
 test("it can be cancelled", async () => {

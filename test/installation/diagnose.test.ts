@@ -2,6 +2,7 @@ import { cp, mkdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { checkFolder } from "#laurel/installation/check-storage";
+import { checkModelMemory } from "#laurel/installation/check-devices";
 import { checkMachine, checkNode } from "#laurel/installation/check-system";
 import { diagnose, exitCodeOf } from "#laurel/installation/diagnose";
 import type { Check } from "#laurel/installation/check";
@@ -21,11 +22,16 @@ test("a whole installation passes; the self-test gives what was recorded", async
   const checks = await findings({ out: join(home, "runs"), environment: environmentOf(home) });
   expect(checks.filter(({ status }) => status === "fail")).toEqual([]);
   expect(checks.map(({ name }) => name)).toEqual(
-    ["laurel", "node", "platform", "processor", "memory", "onnxruntime", "sharp", "cache", "hub cache", "outputs", "models", "self-test"], // prettier-ignore
+    ["laurel", "node", "platform", "processor", "memory", "onnxruntime", "devices", "generator", "reward", "sharp", "cache", "hub cache", "outputs", "models", "self-test"], // prettier-ignore
   );
   expect(checks.find(({ name }) => name === "onnxruntime")?.facts).toMatchObject({
     providers: expect.arrayContaining([{ name: "cpu", bundled: true }]) as unknown,
   });
+  expect(checks.find(({ name }) => name === "devices")).toMatchObject({ status: "ok", facts: { default: "cpu" } });
+  const memory = checks.find(({ name }) => name === "generator");
+  expect(memory?.detail).toMatch(
+    /stable-diffusion takes about \d+\.\d MB of memory, with --low-memory \d+\.\d MB; [\d.]+ GB are free$/,
+  );
   expect(checks.at(-1)?.facts).toMatchObject({ passed: true, loadMs: expect.any(Number) as number });
   expect(exitCodeOf(checks)).toBe(0);
 });
@@ -44,6 +50,23 @@ test("a damaged model is found by its digest, and the test of it fails with exit
   expect(failed[0]?.detail).toMatch(/image-reward: expected [0-9a-f]{12}, got [0-9a-f]{12}$/);
   expect(failed[1]?.detail).toContain("ImageReward.safetensors");
   expect(exitCodeOf(checks)).toBe(5);
+});
+
+test("a model that needs more memory than there is gets a warning with what to do", async () => {
+  const model = { kind: "generator", path: EMBEDDED_MODELS.generator } as const;
+  const { facts } = await checkModelMemory(model);
+  const { need, lowMemory } = facts as { need: number; lowMemory: number };
+  // 4.6 million parameters in float32, and some
+  expect(need).toBeGreaterThan(20e6);
+  expect(lowMemory).toBeLessThan(need);
+  expect(await checkModelMemory(model, need)).toMatchObject({ status: "ok" });
+  expect(await checkModelMemory(model, need - 1)).toMatchObject({ status: "warn", hint: "give --low-memory" });
+  expect(await checkModelMemory(model, lowMemory - 1)).toMatchObject({
+    status: "warn",
+    hint: "take a smaller model, or a machine with more memory",
+  });
+  const absent = await checkModelMemory({ kind: "reward", path: "/nowhere" });
+  expect(absent).toMatchObject({ status: "fail", exitCode: 5 });
 });
 
 test("the self-test allows rounding and nothing more", async () => {

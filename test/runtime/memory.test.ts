@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
+import { type DiffusionGroup, openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
 import { add, graph, input, mul, parameter, relu, reshape } from "#laurel/graph/builder";
 import type { Graph } from "#laurel/graph/types";
 import { availableMemory, gigabytes, memoryNeed } from "#laurel/runtime/memory";
@@ -115,7 +115,7 @@ describe("low memory", () => {
     const draw = async (device: Device, vaeTile?: number) => {
       const diffusion = await openStableDiffusion(DEMO, device, { vaeTile });
       const { value } = await diffusion.generate(request).next();
-      const { images, warnings } = value as { images: { image: { data: Uint8Array } }[]; warnings: string[] };
+      const { images, warnings } = value as DiffusionGroup;
       await diffusion.dispose();
       return { data: images[0]!.image.data, warnings };
     };

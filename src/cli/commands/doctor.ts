@@ -4,6 +4,8 @@ import { loadBackendConfig } from "../../backends/load-config.js";
 import { EXIT } from "../../errors.js";
 import type { Check } from "../../installation/check.js";
 import { diagnose, exitCodeOf } from "../../installation/diagnose.js";
+import { resolveModel } from "../../library/named-models.js";
+import { modelLocation } from "../../weights/hub/location.js";
 import { throwIfAborted, unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
 import { palette, printable, printJson, warningLine } from "../output.js";
@@ -13,7 +15,16 @@ export const doctor: Action<DoctorFlags> = async (context, _, flags) => {
   const { terminal, signal } = context;
   const checks: Check[] = [];
   const backend = flags.backend === undefined ? undefined : await loadBackendConfig(flags.backend);
-  const findings = diagnose({ out: flags.out, environment: terminal.environment, backend, signal });
+  const path = (given: string | undefined) => (given === undefined ? undefined : resolveModel(modelLocation(given)));
+  const paths = { model: await path(flags.model), rewardModel: await path(flags.rewardModel) };
+  const findings = diagnose({
+    out: flags.out,
+    environment: terminal.environment,
+    backend,
+    device: flags.device,
+    ...paths,
+    signal,
+  });
   for (;;) {
     throwIfAborted(signal, "the check");
     const next = await unlessAborted(findings.next(), signal);
