@@ -200,3 +200,30 @@ test("scores of ImageReward v1.0 are told by what Stable Diffusion 1.4 draws; --
   const both = await laurel(["score", "bright", ...files, "--thresholds", "--jsonl"]);
   expect([both.exitCode, both.stderr]).toEqual([2, "error: --thresholds, --jsonl: expected one of them, got both\n"]);
 });
+
+describe("--dtype int8", () => {
+  test("says how it agrees with float32 on the images before any score is printed", async () => {
+    const folder = await pictures();
+    const { exitCode, stdout, stderr } = await laurel(["score", "bright", folder, "--dtype", "int8", "--json"]);
+    expect(exitCode).toBe(4);
+    // the procedural reward is the same in both; the broken image is in neither
+    expect(stderr).toMatch(
+      /^int8 beside float32 on 3 of these images: Kendall tau 1\.000, largest difference 0\.0000 of /,
+    );
+    expect((JSON.parse(stdout) as { results: unknown[] }).results).toHaveLength(4);
+    const quiet = await laurel(["score", "bright", folder, "--dtype", "int8", "--json", "--quiet"]);
+    expect(quiet.stderr).toBe("");
+  });
+
+  test("is for an ImageReward alone, and a word among two", async () => {
+    const folder = await pictures();
+    const several = await laurel(["score", "bright", folder, "--dtype", "int8", "--reward", "hps=1"]);
+    expect(several.stderr).toContain(
+      "--dtype int8: expected an ImageReward alone (--reward-model), got --reward or --held-out",
+    );
+    expect(several.exitCode).toBe(2);
+    const other = await laurel(["score", "bright", folder, "--dtype", "int4"]);
+    expect(other.stderr).toContain('Expected float32 or int8, got "int4".');
+    expect(other.exitCode).toBe(2);
+  });
+});
