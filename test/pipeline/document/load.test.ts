@@ -315,3 +315,35 @@ describe("digests", () => {
     );
   });
 });
+
+describe("rewards", () => {
+  const steps = "version: 1\nprompts: [a]\nsteps: [generate:, score:]\n";
+
+  it("are names, kinds and paths of the document's folder, with weights and what is known of their scores", async () => {
+    const text =
+      "reward: { rewards: { hps: 1, ./own.pt: { weight: -2, mean: 1, std: 0.5 } }, heldOut: ['pickscore:pick', clip-score] }";
+    await withFiles({ "p.yaml": `${steps}${text}` }, async (folder) => {
+      const { reward } = await loadPipeline(join(folder, "p.yaml"));
+      expect(reward).toEqual({
+        model: null,
+        rewards: [
+          { reward: "hps", weight: 1 },
+          { reward: join(folder, "own.pt"), weight: -2, mean: 1, std: 0.5 },
+        ],
+        heldOut: [`pickscore:${join(folder, "pick")}`, "clip-score"],
+      });
+    });
+  });
+
+  it("stand instead of a model, not beside it", async () => {
+    await expect(planOf(`${steps}reward: { model: a.pt, rewards: { hps: 1 } }`)).rejects.toThrow(
+      /:4:9: reward: expected model or rewards, got both/,
+    );
+  });
+
+  it("change the digest of a plan, which is otherwise what it was", async () => {
+    const [plain, held] = [await planOf(steps), await planOf(`${steps}reward: { heldOut: [hps] }`)];
+    expect(plain.reward).toEqual({ model: null });
+    expect(held.digest).not.toBe(plain.digest);
+  });
+});
