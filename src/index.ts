@@ -2,6 +2,9 @@
 
 // Open: a device, a source of images, a reward.
 export { type Device, type DeviceOptions, openDevice } from "./runtime/device.js";
+export type { DeviceChoice, ExecutionProviderName } from "./runtime/execution-providers.js";
+export { chooseProvider } from "./runtime/probe.js";
+export type { AutomaticChoice, ProviderProbe } from "./runtime/probe.js";
 export { openBackend, openReward } from "./library/open-models.js";
 export { resolveModel, resolveReward } from "./library/named-models.js";
 export { type PulledModel, pullModel, type PullModelOptions } from "./library/hub-models.js";
@@ -10,7 +13,7 @@ export { catalogueNames, type RewardKind } from "./weights/hub/catalogue.js";
 export type { Pulled, PulledFile, PullOptions, PullProgress } from "./weights/hub/pull.js";
 export type { Environment } from "./util/user-folders.js";
 export { type ChosenReward, openRewards, parseRewards, type RewardChoice } from "./library/chosen-rewards.js";
-export { openNamedReward } from "./library/named-rewards.js";
+export { openNamedReward, type RewardPrecision } from "./library/named-rewards.js";
 export type { Models } from "./library/models.js";
 export { EMBEDDED_MODELS, packageVersion } from "./pipeline/package-info.js";
 
@@ -235,7 +238,9 @@ export type {
 export { rank } from "./strategies/rank.js";
 
 // Stable Diffusion, step by step.
-export { openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
+export { type DiffusionModelOptions, openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
+export type { ModelFolderOptions } from "./diffusion/model-folder.js";
+export type { ComputeType } from "./diffusion/compute-type.js";
 export { forkState, type LatentState } from "./diffusion/latents.js";
 export type { EncodedInit, Posterior, Repaint } from "./diffusion/init-encoder.js";
 export type { InitLatents } from "./diffusion/init-state.js";

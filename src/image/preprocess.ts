@@ -12,9 +12,6 @@ export const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
 /** CLIP's channel standard deviations. */
 export const CLIP_STD = [0.26862954, 0.26130258, 0.27577711] as const;
 
-/** A number for each channel, red first. */
-type Triple = readonly [number, number, number];
-
 /** How an image of any shape becomes the normalised square that a network reads. */
 export interface Preprocessing {
   /**
@@ -26,10 +23,10 @@ export interface Preprocessing {
   readonly rgb: "first" | "last";
   /** Which of two middles is kept where an odd number of pixels is cut: the one whose offset is even, or the first. Unused for `pad`. */
   readonly middle: "even" | "first";
-  /** Mean of each channel, of colours in [0, 1]. */
-  readonly mean: Triple;
+  /** Mean of each channel, red first, of colours in [0, 1]. */
+  readonly mean: readonly [number, number, number];
   /** Standard deviation of each channel. */
-  readonly std: Triple;
+  readonly std: readonly [number, number, number];
 }
 
 /** CLIP's own and ImageReward's: OpenAI's `clip.load`, ImageReward/utils.py `_transform`; torchvision 0.28 on PIL images. */

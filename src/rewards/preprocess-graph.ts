@@ -29,7 +29,11 @@ type Reader = Pick<RewardNetwork, "imageSize" | "preprocessing">;
  * range of bytes after each pass; here it is cut half a step of a byte outside, so that rounding errors do not take the gradient from plain white and
  * black. `pad` cuts nothing, as its reference, and fills with black.
  */
-export function preprocessImage(image: Value, size: ImageSize, network: Reader): Value {
+export function preprocessImage(
+  image: Value,
+  size: ImageSize,
+  network: Pick<RewardNetwork, "imageSize" | "preprocessing">,
+): Value {
   const { height, width } = size;
   if (image.shape.length !== 4 || image.shape.slice(1).join() !== [3, height, width].join()) {
     throw new InternalError(`image: expected [N,3,${height},${width}], got ${formatShape(image.shape)}`);
