@@ -145,7 +145,7 @@ export async function readModelFolder(directory: string, options: ModelFolderOpt
  * with candidates that are black for no reason of the prompt's.
  */
 function safetyWarning(root: string): string {
-  return `${basename(root)}: its safety checker is not run: look at pictures before you publish or serve them (see docs/checkpoints.md)`;
+  return `${basename(root)}: its safety checker is not run: look at pictures before you publish or serve them (see docs/architectures.md)`;
 }
 
 /** The scheduler for what the denoiser is said to predict. */
