@@ -44,10 +44,11 @@ export interface HubTarget {
   readonly pinned: boolean;
 }
 
-/** What a pull left on the disk. */
-export interface PulledTarget {
+/** What fetching a model left on the disk. */
+export interface PulledModel {
   readonly repositories: readonly Pulled[];
-  readonly addresses: readonly (PulledFile & { readonly file: string })[];
+  /** Files that lie on no hub. */
+  readonly addresses: readonly (PulledFile & { /** Absolute. */ readonly file: string })[];
 }
 
 /**
@@ -103,30 +104,46 @@ function targetOf(entry: CatalogueEntry): HubTarget {
   };
 }
 
-/** Fetches all that a target is made of. @throws as `pullRepository` */
-export async function pullTarget(
-  target: HubTarget,
-  options: PullOptions & { readonly include?: readonly string[] | undefined },
-  environment: Environment = process.env,
-): Promise<PulledTarget> {
+/** How a model is fetched. */
+export interface PullModelOptions extends PullOptions {
+  /** Files that are wanted, too: paths or patterns. */
+  readonly include?: readonly string[] | undefined;
+  /** Where the hub is, where its cache is, and who asks. @default the process's */
+  readonly environment?: Environment | undefined;
+}
+
+/**
+ * Fetches a model or a reward by its name: one of the catalogue (`sd-1.5`), or `org/repo[@revision][:file]` on the Hugging Face hub. Its licence is
+ * the caller's to look at.
+ * @throws UsageError for a name that is none and offline; ModelError for what does not exist, or is not for this user; BackendError when the hub
+ *   cannot be reached; LaurelError for a disk without room; CancelledError
+ */
+export async function pullModel(name: string, options: PullModelOptions = {}): Promise<PulledModel> {
+  return pullTarget(await hubTarget(name), options);
+}
+
+/** As {@link pullModel}, for what a name was found to stand for. */
+export async function pullTarget(target: HubTarget, options: PullModelOptions): Promise<PulledModel> {
+  const { include = [], environment = process.env, ...rest } = options;
   const client = new HubClient(await hubSettings(environment));
-  const { include = [], ...rest } = options;
-  if (include.length > 0 && target.sources.length > 1) {
-    throw new UsageError(`--include: expected a model of one repository, got ${target.name}, which is made of several`);
-  }
-  const pulling = { ...rest, known: await knownRepositories() };
-  const repositories: Pulled[] = [];
-  const addresses: PulledTarget["addresses"][number][] = [];
   try {
+    if (include.length > 0 && target.sources.length > 1) {
+      throw new UsageError(
+        `--include: expected a model of one repository, got ${target.name}, which is made of several`,
+      );
+    }
+    const pulling = { ...rest, known: await knownRepositories() };
+    const repositories: Pulled[] = [];
+    const addresses: PulledModel["addresses"][number][] = [];
     for (const { id, revision, files } of target.sources) {
       const all = files === undefined && include.length === 0 ? undefined : [...(files ?? []), ...include];
       repositories.push(await pullRepository(client, { id, revision, include: all }, pulling));
     }
     for (const part of target.addresses) addresses.push(await pullAddress(client, part, pulling, environment));
+    return { repositories, addresses };
   } finally {
     await client.close();
   }
-  return { repositories, addresses };
 }
 
 async function knownRepositories(): Promise<string[]> {

@@ -1,7 +1,7 @@
 /** @file `laurel models pull`: fetches a model, after showing its licence. */
 
 import { EXIT } from "../../errors.js";
-import { type HubTarget, hubTarget, type PulledTarget, pullTarget } from "../../library/hub-models.js";
+import { type HubTarget, hubTarget, type PulledModel, pullTarget } from "../../library/hub-models.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext } from "../context.js";
 import { byteCount, printable, printJson } from "../output.js";
@@ -27,23 +27,20 @@ async function pullShown(
   { terminal, signal }: CommandContext,
   target: HubTarget,
   { quiet, include, check }: ModelsPullFlags,
-): Promise<PulledTarget> {
+): Promise<PulledModel> {
   const progress = await openProgress(terminal, { quiet, unit: "fetched", count: byteCount });
   try {
-    return await pullTarget(
-      target,
-      {
-        include,
-        check,
-        signal,
-        onProgress: ({ bytes, totalBytes, files, totalFiles }) => {
-          if (!(totalBytes > 0)) return;
-          const note = `${files} of ${totalFiles} files`;
-          progress.update({ finished: bytes, total: totalBytes, note });
-        },
+    return await pullTarget(target, {
+      include,
+      check,
+      signal,
+      onProgress: ({ bytes, totalBytes, files, totalFiles }) => {
+        if (!(totalBytes > 0)) return;
+        const note = `${files} of ${totalFiles} files`;
+        progress.update({ finished: bytes, total: totalBytes, note });
       },
-      terminal.environment,
-    );
+      environment: terminal.environment,
+    });
   } finally {
     progress.stop();
   }
@@ -59,7 +56,7 @@ function licenceLines({ title, licences, notes, name }: HubTarget): string {
   return lines.map((line) => `${printable(line)}\n`).join("");
 }
 
-function summaryOf({ repositories, addresses }: PulledTarget): string {
+function summaryOf({ repositories, addresses }: PulledModel): string {
   const files = [...repositories.flatMap((repository) => repository.files), ...addresses];
   const fetched = files.filter((file) => file.fetched);
   const bytes = byteCount(fetched.reduce((sum, file) => sum + file.bytes, 0));
