@@ -191,6 +191,7 @@ export {
   type GenerateOptions as BackendOptions,
   type GenerationProgress,
   type ImageBackend,
+  type StepwiseModel,
   type ImageRequest,
   type ImageSettings,
   MAX_CANDIDATES,
@@ -235,7 +236,15 @@ export type {
   StrategyContext,
   StrategyEvent,
 } from "./strategies/contract.js";
+export { STRATEGY_NAMES, type StrategyName } from "./strategies/names.js";
+export { strategyOf } from "./strategies/open.js";
 export { rank } from "./strategies/rank.js";
+export { Calibration, type PreviewFidelity } from "./strategies/search/calibration.js";
+export { halving, type HalvingOptions, type HalvingReport, previewGrid } from "./strategies/search/halving.js";
+export type { Cut } from "./strategies/search/halving-plan.js";
+export { neighbours, type NeighbourOptions } from "./strategies/search/neighbours.js";
+export { type ParticleOptions, particles, type Potential } from "./strategies/search/particles.js";
+export { plainPicture, type WorkCosts, WorkMeter } from "./strategies/search/work-meter.js";
 
 // Stable Diffusion, step by step.
 export { type DiffusionModelOptions, openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";

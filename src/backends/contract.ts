@@ -2,6 +2,7 @@
 
 import type { DiffusionRequest, SettingLimits } from "../diffusion/request.js";
 import type { DiffusionGroup, DiffusionImage, DiffusionOptions, DiffusionProgress } from "../diffusion/trajectory.js";
+import type { StableDiffusion } from "../diffusion/stable-diffusion.js";
 import type { ModelIdentity } from "../weights/identity.js";
 
 export { MAX_CANDIDATES } from "../diffusion/request.js";
@@ -63,6 +64,12 @@ export type GenerationProgress = DiffusionProgress;
 /** What a caller may pass beside the request. */
 export type GenerateOptions = DiffusionOptions;
 
+/** A model whose pictures can be followed from noise to the end, looked at on the way, and sent on or left. */
+export type StepwiseModel = Pick<
+  StableDiffusion,
+  "begin" | "start" | "step" | "preview" | "fork" | "decode" | "operations"
+>;
+
 /**
  * A source of images. `generate` is an async generator rather than a promise of all candidates, so that a strategy can score and store one
  * group while the next is being drawn, and stop early by returning from the loop.
@@ -80,6 +87,8 @@ export interface ImageBackend {
    * @throws CancelledError when `signal` aborts; UsageError for a request outside the capabilities; BackendError when the backend died.
    */
   generate(request: ImageRequest, options?: GenerateOptions): AsyncGenerator<GeneratedGroup, void>;
+  /** Drawing step by step, for strategies that look at a picture on its way; only where the model is in this process's hands. */
+  readonly stepwise?: StepwiseModel | undefined;
   /** The prompts that the backend's own pictures carry, each once; only where it draws nothing itself. */
   prompts?(): AsyncIterable<string>;
   /**

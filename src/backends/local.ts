@@ -30,6 +30,7 @@ export function createLocalBackend(model: StableDiffusion): ImageBackend {
       height: defaults.height,
       batch: Math.min(defaults.batch, MAXIMUM_BATCH),
     },
+    stepwise: model,
     check: (request) => model.check(request),
     async *generate(request, options = {}) {
       checkRequest(backend, request);

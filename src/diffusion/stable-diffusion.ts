@@ -2,6 +2,7 @@
 
 import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
+import { matrixOperations } from "../graph/operations.js";
 import type { Device } from "../runtime/device.js";
 import { elementCount } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
@@ -11,6 +12,7 @@ import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { networkLoras } from "./lora.js";
 import type { ModelFolderOptions } from "./model-folder.js";
+import { decoderGraph, denoiserGraph } from "./networks.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
@@ -116,7 +118,29 @@ export class StableDiffusion {
   ): Promise<{ trajectory: Trajectory; states: LatentState[] }> {
     const trajectory = await planTrajectory(this.#parts, request, options);
     const { seed, count } = trajectory.request;
-    return { trajectory, states: this.#beginStates(trajectory, seed, count) };
+    return { trajectory, states: this.start(trajectory, seed, count) };
+  }
+
+  /** The start of more candidates of a trajectory, from seeds `seed`, `seed + 1`, ... */
+  start({ latentShape, sampler, init }: Trajectory, seed: number, count: number): LatentState[] {
+    const size = elementCount(latentShape);
+    const { autoencoder } = this.#parts.configs;
+    return Array.from({ length: count }, (_, i) =>
+      init === undefined
+        ? beginState(seed + i, size, sampler)
+        : beginInitState(seed + i, size, sampler, init, autoencoder),
+    );
+  }
+
+  /** Floating-point operations of one evaluation of the denoiser, and of decoding, for one picture of a trajectory. */
+  operations(trajectory: Trajectory): { readonly evaluation: number; readonly decoding: number } {
+    const { unet, autoencoder } = this.#parts.configs;
+    const denoiser = denoiserGraph(unet, latentSize(trajectory), conditioningLength(trajectory));
+    const decoder = decoderGraph(autoencoder, latentSize(trajectory));
+    return {
+      evaluation: matrixOperations(denoiser, { N: 1, P: 1 }),
+      decoding: matrixOperations(decoder, { N: 1 }),
+    };
   }
 
   /**
@@ -176,7 +200,7 @@ export class StableDiffusion {
     const { seed, count, batch } = trajectory.request;
     const steps = trajectory.sampler.timesteps.length;
     for (let start = 0; start < count; start += batch) {
-      let states = this.#beginStates(trajectory, seed + start, Math.min(batch, count - start));
+      let states = this.start(trajectory, seed + start, Math.min(batch, count - start));
       for (let step = 1; step <= steps; step++) {
         states = await this.step(trajectory, states, options);
         options.onProgress?.({ step, steps, candidates: states.length });
@@ -192,16 +216,6 @@ export class StableDiffusion {
   /** Gives the compiled programs back. */
   dispose(): Promise<void> {
     return this.#parts.programs.dispose();
-  }
-
-  #beginStates({ latentShape, sampler, init }: Trajectory, seed: number, count: number): LatentState[] {
-    const size = elementCount(latentShape);
-    const { autoencoder } = this.#parts.configs;
-    return Array.from({ length: count }, (_, i) =>
-      init === undefined
-        ? beginState(seed + i, size, sampler)
-        : beginInitState(seed + i, size, sampler, init, autoencoder),
-    );
   }
 
   async #decode(

@@ -11,7 +11,8 @@ import type { FileRecord, RunConfig, RunRequest } from "../pipeline/manifest.js"
 import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { createRun, type Run, RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { changedVersions } from "../pipeline/versions.js";
-import { bestOfN } from "../strategies/best-of-n.js";
+import type { StrategyName } from "../strategies/names.js";
+import { strategyOf } from "../strategies/open.js";
 import { completeRequest, DEFAULT_COUNT, type GenerateRequest } from "./generate.js";
 import { DEFAULT_CHOICE, type RewardChoice } from "./chosen-rewards.js";
 import { expectModels, modelRecords, type Models } from "./models.js";
@@ -21,6 +22,8 @@ const DEFAULT_KEEP = 4;
 
 /** What a run is asked for. */
 export interface NewRunRequest extends GenerateRequest {
+  /** How the compute of `count` candidates is spent. @default "best-of-n" */
+  readonly strategy?: StrategyName | undefined;
   /** How many of the best are marked as kept, at most `count`. @default 4 */
   readonly keep?: number | undefined;
   /** What the backend was opened from, so that the run can be taken up with the same. @default the local backend over its folder */
@@ -73,6 +76,7 @@ export async function startRun(
 ): Promise<Run> {
   const { count, keep } = checkKeep(request);
   const resolved = completeRequest(models, request);
+  checkStrategy(request.strategy, models);
   await models.backend.check?.(resolved.request);
   const records = await modelRecords(models);
   const { backend = null, variant = null, prediction = null, choice = DEFAULT_CHOICE } = request;
@@ -81,7 +85,7 @@ export async function startRun(
   const paths = { backend, model: records.backend.path, variant, prediction, ...judges };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
-  const drawn = settings(resolved.request);
+  const drawn = settings({ ...resolved.request, strategy: request.strategy });
   const meaning = rewardPrompt(drawn.prompt, drawn.promptSyntax);
   const config: RunConfig = { ...drawn, ...paths, keep, seed, batch, rewardPrompt: meaning };
   const { warnings, request: inputs } = resolved;
@@ -129,7 +133,7 @@ export async function finishRun(run: Run, models: Models, options: FinishRunOpti
   try {
     await expectModels(run.directory, run.manifest.models, models);
     await expectNamedFiles(run.directory, run);
-    const generating = generateRun(run, { ...models, ...options, strategy: bestOfN });
+    const generating = generateRun(run, { ...models, ...options, strategy: strategyOf(run.manifest.config.strategy) });
     // loaded while the device is at work and this process waits
     const [{ writeReport }] = await Promise.all([import("../report/report.js"), generating]);
     const { report } = await writeReport(run.snapshot());
@@ -169,6 +173,14 @@ export function compareRuns(before: RunSnapshot, after: RunSnapshot): RunCompari
   };
 }
 
+/** @throws UsageError where the backend cannot be followed as a search needs it */
+function checkStrategy(name: StrategyName | undefined, { backend }: Models): void {
+  if (name === undefined || name === "best-of-n" || backend.stepwise !== undefined) return;
+  throw new UsageError(
+    `strategy: expected best-of-n for the backend ${backend.name}, whose pictures cannot be followed step by step, got ${name}`,
+  );
+}
+
 /** How many to draw and keep. @throws UsageError */
 function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count) }: NewRunRequest): {
   readonly count: number;
@@ -182,7 +194,7 @@ function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count)
 
 /** The settings of a request as the manifest has them: null where nothing is said. */
 function settings(
-  request: GenerateRequest & { readonly count: number },
+  request: Pick<NewRunRequest, keyof GenerateRequest | "strategy"> & { readonly count: number },
 ): Omit<
   RunRequest,
   "keep" | "seed" | "backend" | "model" | "variant" | "prediction" | "rewardModel" | "rewards" | "heldOut"
@@ -195,7 +207,7 @@ function settings(
     embeddings: (request.embeddings ?? []).map((path) => resolve(path)),
     loras: (request.loras ?? []).map(({ path, scale = 1 }) => ({ path: resolve(path), scale })),
     loraAnneal: request.loraAnneal ?? null,
-    strategy: "best-of-n",
+    strategy: request.strategy ?? "best-of-n",
     count: request.count,
     steps: request.steps ?? null,
     guidance: request.guidance ?? null,

@@ -6,6 +6,7 @@ import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
 import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import { PREDICTION_TYPES } from "../samplers/names.js";
+import { STRATEGY_NAMES } from "../strategies/names.js";
 import { parseJson, readText } from "../util/read-file.js";
 
 const count = z.number().int().min(1).max(MAX_CANDIDATES);
@@ -37,7 +38,9 @@ export const requestSchema = z.strictObject({
   loras: z.array(z.strictObject({ path: z.string(), scale: z.number() })).default([]),
   /** From which share of the way on the denoiser's LoRAs have all of their scale; null where they have it throughout. */
   loraAnneal: z.number().nullable().default(null),
-  strategy: z.literal("best-of-n"),
+  /** How the budget is spent. */
+  strategy: z.enum(STRATEGY_NAMES),
+  /** Candidates to draw, or for a search the compute of so many. */
   count,
   /** How many of the best are marked as kept. */
   keep: count,

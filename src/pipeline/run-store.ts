@@ -106,12 +106,13 @@ export async function readRun(path: string): Promise<RunSnapshot> {
   return { directory, manifest, candidates: byIndex(candidates) };
 }
 
-function listOf(directory: string, { count, seed }: RunConfig): CandidateList<CandidateLine> {
+function listOf(directory: string, { count, seed, strategy }: RunConfig): CandidateList<CandidateLine> {
   return {
     directory,
     file: RUN_FILES.candidates,
     schema: candidateLineSchema,
-    accepts: (line) => line.index < count && line.seed === seed + line.index,
+    // a search begins more pictures than it finishes, and makes pictures of pictures
+    accepts: (line) => strategy !== "best-of-n" || (line.index < count && line.seed === seed + line.index),
   };
 }
 

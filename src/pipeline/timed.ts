@@ -1,6 +1,6 @@
 /** @file Measures where a run's time goes, from outside the backend and the reward. */
 
-import type { ImageBackend } from "../backends/contract.js";
+import type { ImageBackend, StepwiseModel } from "../backends/contract.js";
 import type { Reward } from "../rewards/contract.js";
 
 /** Milliseconds, added to while the run goes on. */
@@ -21,6 +21,7 @@ export function withTimings(
       model: backend.model,
       capabilities: backend.capabilities,
       defaults: backend.defaults,
+      stepwise: backend.stepwise === undefined ? undefined : timedSteps(backend.stepwise, clock),
       dispose: () => backend.dispose(),
       async *generate(request, options) {
         const groups = backend.generate(request, options);
@@ -41,6 +42,7 @@ export function withTimings(
       name: reward.name,
       model: reward.model,
       range: reward.range,
+      ...("network" in reward ? { network: reward.network } : {}),
       dispose: () => reward.dispose(),
       async score(prompt, images, options) {
         const startedAt = performance.now();
@@ -51,5 +53,26 @@ export function withTimings(
         }
       },
     },
+  };
+}
+
+/** The same model; time spent stepping and decoding is added to `clock`. */
+function timedSteps(model: StepwiseModel, clock: Clock): StepwiseModel {
+  const timed = async <T>(work: Promise<T>): Promise<T> => {
+    const startedAt = performance.now();
+    try {
+      return await work;
+    } finally {
+      clock.generateMs += performance.now() - startedAt;
+    }
+  };
+  return {
+    begin: (...given) => timed(model.begin(...given)),
+    start: (...given) => model.start(...given),
+    step: (...given) => timed(model.step(...given)),
+    preview: (...given) => timed(model.preview(...given)),
+    fork: (...given) => model.fork(...given),
+    decode: (...given) => timed(model.decode(...given)),
+    operations: (trajectory) => model.operations(trajectory),
   };
 }

@@ -9,6 +9,7 @@ import type {
 } from "../backends/contract.js";
 import type { RgbImage } from "../image/types.js";
 import type { Reward } from "../rewards/contract.js";
+import type { WorkMeter } from "./search/work-meter.js";
 
 /** How the prompt of a candidate came about in a search for prompts. */
 export interface Refinement {
@@ -72,6 +73,8 @@ export interface Budget {
   /** Evaluations of the denoiser. */
   readonly evaluations?: number | undefined;
   readonly seconds?: number | undefined;
+  /** Floating-point operations of denoiser, decoder and reward, looks on the way included; for strategies that count them. */
+  readonly operations?: number | undefined;
   /** Enough: this many candidates with at least this score. */
   readonly until?: { readonly score: number; readonly images: number } | undefined;
 }
@@ -116,6 +119,8 @@ export interface StrategyContext {
   readonly signal?: AbortSignal | undefined;
   /** Called after each step of the group in the making. */
   readonly onProgress?: ((progress: GenerationProgress) => void) | undefined;
+  /** Counts what a search inside trajectories spends. @default one of its own */
+  readonly meter?: WorkMeter | undefined;
   /** Milliseconds, monotonic; injected by tests. @default performance.now */
   readonly now?: (() => number) | undefined;
 }

@@ -13,6 +13,7 @@ import {
   whole,
 } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
+import { STRATEGY_NAMES } from "../../strategies/names.js";
 import {
   BACKEND_OPTION,
   DRAWING_SESSION_OPTIONS,
@@ -30,6 +31,11 @@ export const GENERATE = declare({
   arguments: [{ name: "prompt", help: "what to draw", what: "a prompt", completion: "nothing" }],
   options: {
     count: short("n", otherwise(16, whole("candidates to draw", 1, 10_000))),
+    strategy: choice(
+      `how their compute is spent: ${STRATEGY_NAMES.join(", ")} (default: best-of-n)`,
+      "name",
+      STRATEGY_NAMES,
+    ),
     keep: whole("how many of the best to mark as kept (default: 4)", 1, 10_000),
     seed: whole("seed of the first candidate; the others follow (default: random)", 0, 2 ** 32 - 2),
     negative: { ...textual("what not to draw", "text", "a text"), parse: (text: string) => text },
@@ -55,6 +61,7 @@ export const GENERATE = declare({
   examples: [
     'laurel generate "a red circle above a blue square"',
     'laurel generate "a small green triangle" -n 64 --keep 8 --seed 7',
+    'laurel generate "a small green triangle" -n 32 --strategy halving',
     'laurel generate "a yellow square on a black background" --steps 30 --guidance 4 --json | jq .best.path',
     'laurel generate "a red circle and a green triangle" --init picture.png --strength 0.6',
     'laurel generate "a green triangle" --init picture.png --mask mask.png',

@@ -20,8 +20,33 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
   const init = await readPicture(flags.init);
   const mask = await readPicture(flags.mask);
   return withModels(context, sources, async (models) => {
-    const { count, keep, seed, negative: negativePrompt, steps, guidance, sampler, width, height, batch } = flags;
-    const request = { prompt, negativePrompt, count, keep, seed, steps, guidance, sampler, width, height, batch };
+    const {
+      count,
+      keep,
+      strategy,
+      seed,
+      negative: negativePrompt,
+      steps,
+      guidance,
+      sampler,
+      width,
+      height,
+      batch,
+    } = flags;
+    const request = {
+      prompt,
+      negativePrompt,
+      count,
+      keep,
+      strategy,
+      seed,
+      steps,
+      guidance,
+      sampler,
+      width,
+      height,
+      batch,
+    };
     const { strength, promptSyntax, clipSkip, embedding: embeddings } = flags;
     const reading = { promptSyntax, clipSkip, embeddings };
     const tuning = { loras: flags.lora?.map(parseLora), loraAnneal: flags.loraAnneal };

@@ -1,0 +1,65 @@
+/** @file Zero-order search: pictures from noises near the best one so far. */
+
+import type { LatentState } from "../../diffusion/latents.js";
+import { UsageError } from "../../errors.js";
+import type { Strategy, StrategyContext, StrategyEvent } from "../contract.js";
+import { type Complete, Search } from "./search.js";
+
+/** Settings of {@link neighbours}. */
+export interface NeighbourOptions {
+  /** Noises drawn anew before the search narrows, as a share of the budget. @default 0.5 */
+  readonly explore?: number | undefined;
+  /** Pictures of a round around the best. @default 4 */
+  readonly perRound?: number | undefined;
+  /** Share of fresh noise in a neighbour's variance, above 0 to 1. @default 0.25 */
+  readonly radius?: number | undefined;
+}
+
+/**
+ * The strategy `neighbours` (zero-order search, Ma et al. 2025, arXiv 2501.09732): after some pictures from their seeds, rounds of pictures whose noise is
+ * `sqrt(1 - radius) best + sqrt(radius) fresh`, so that it stays standard normal; the best noise is the centre of the next round.
+ * @throws UsageError for settings out of range
+ */
+export function neighbours({ explore = 0.5, perRound = 4, radius = 0.25 }: NeighbourOptions = {}): Strategy {
+  const problems = [
+    ...(explore > 0 && explore < 1 ? [] : [`explore: expected a share above 0, below 1, got ${explore}`]),
+    ...(Number.isInteger(perRound) && perRound >= 1 ? [] : [`perRound: expected a whole number >= 1, got ${perRound}`]),
+    ...(radius > 0 && radius <= 1 ? [] : [`radius: expected a share above 0, up to 1, got ${radius}`]),
+  ];
+  if (problems.length > 0) throw new UsageError(`neighbours: ${problems.join("; ")}`);
+  return { name: "neighbours", run: (context) => run(context, { explore, perRound, radius }) };
+}
+
+async function* run(
+  context: StrategyContext,
+  { explore, perRound, radius }: Complete<NeighbourOptions>,
+): AsyncGenerator<StrategyEvent, void> {
+  const search = await Search.open("neighbours", context);
+  yield* search.warn(search.trajectory.warnings);
+  const total = search.affordable;
+  if (total < 2) throw new UsageError(`neighbours: expected a budget for two pictures or more, got one for ${total}`);
+  let begun = 0;
+  let round = 0;
+  let best: { readonly noise: LatentState; readonly index: number; readonly score: number } | undefined;
+  while (begun < total && search.spent() === "complete") {
+    const wanted = begun === 0 ? Math.max(1, Math.round(explore * total)) : perRound;
+    const fresh = search.start(begun, Math.min(wanted, total - begun));
+    const centre = best;
+    const starts = centre === undefined ? fresh : fresh.map((state) => near(centre.noise, state, radius));
+    const judged = await search.judge(await search.advance(starts, search.entries));
+    for (const [i, one] of judged.entries()) {
+      yield* search.tell(one, begun + i, { parent: centre?.index ?? null, round });
+      if (one.score !== null && one.score > (best?.score ?? -Infinity))
+        best = { noise: starts[i]!, index: begun + i, score: one.score };
+    }
+    begun += starts.length;
+    round++;
+  }
+  yield search.done(search.spent());
+}
+
+/** A start whose noise is between that of the centre and fresh noise, of the same variance. */
+function near(centre: LatentState, fresh: LatentState, radius: number): LatentState {
+  const [keep, take] = [Math.sqrt(1 - radius), Math.sqrt(radius)];
+  return { ...fresh, latents: fresh.latents.map((value, i) => keep * centre.latents[i]! + take * value) };
+}

@@ -1,0 +1,126 @@
+/** @file Feynman-Kac steering: particles on the way to pictures are copied and dropped by the rewards of their previews. */
+
+import type { LatentState } from "../../diffusion/latents.js";
+import { UsageError } from "../../errors.js";
+import { TorchGenerator } from "../../tensor/random.js";
+import type { Strategy, StrategyContext, StrategyEvent } from "../contract.js";
+import { effectiveSampleSize, fromLogarithms, systematicResample } from "./resample.js";
+import { type Complete, Search } from "./search.js";
+
+/** How much a particle counts: by the best reward on its way, by the sum of them, or by the last gain. */
+export const POTENTIALS = ["max", "add", "diff"] as const;
+/** A potential. */
+export type Potential = (typeof POTENTIALS)[number];
+
+/** Settings of {@link particles}. */
+export interface ParticleOptions {
+  /** @default "max" */
+  readonly potential?: Potential | undefined;
+  /** How sharply the reward is followed: weights are exp(lambda * potential). @default 10 */
+  readonly lambda?: number | undefined;
+  /** First and last share of the way at which particles are resampled, and how many times. @default from 0.2 to 0.8, 4 times */
+  readonly schedule?: { readonly from: number; readonly to: number; readonly times: number } | undefined;
+  /** Resampled when fewer than this share of the particles count. @default 0.5 */
+  readonly threshold?: number | undefined;
+  /** Share of fresh noise of the ddim sampler, which particles need to part. @default 1 */
+  readonly eta?: number | undefined;
+}
+
+/** The entries after which particles are resampled. */
+export function resamplingEntries(
+  entries: number,
+  { from, to, times }: { from: number; to: number; times: number },
+): number[] {
+  const shares = Array.from({ length: times }, (_, i) => (times === 1 ? from : from + ((to - from) * i) / (times - 1)));
+  const found = shares.map((share) => Math.round(share * entries)).filter((entry) => entry >= 1 && entry < entries);
+  return [...new Set(found)];
+}
+
+/**
+ * The strategy `particles` (Singhal et al. 2025, arXiv 2501.06848): as many particles as the budget pays for go through a stochastic sampler together; at some
+ * steps each is weighted by exp(lambda * potential) of its preview's rewards, and where few of them count they are resampled.
+ * @throws UsageError for settings out of range
+ */
+export function particles(options: ParticleOptions = {}): Strategy {
+  const { lambda = 10, threshold = 0.5, eta = 1, schedule = { from: 0.2, to: 0.8, times: 4 } } = options;
+  const problems = [
+    ...(lambda > 0 ? [] : [`lambda: expected a number above 0, got ${lambda}`]),
+    ...(threshold >= 0 && threshold <= 1 ? [] : [`threshold: expected a share from 0 to 1, got ${threshold}`]),
+    ...(eta > 0 && eta <= 1 ? [] : [`eta: expected a share above 0, up to 1, got ${eta}`]),
+    ...(schedule.from > 0 && schedule.to < 1 && schedule.from <= schedule.to && schedule.times >= 1
+      ? []
+      : [`schedule: expected 0 < from <= to < 1 and one time or more, got ${JSON.stringify(schedule)}`]),
+  ];
+  if (problems.length > 0) throw new UsageError(`particles: ${problems.join("; ")}`);
+  const complete = { potential: options.potential ?? "max", lambda, threshold, eta, schedule };
+  return { name: "particles", run: (context) => run(context, complete) };
+}
+
+/** A particle: its state, the rewards of its previews so far, and the last of them when it was last resampled. */
+interface Particle {
+  readonly state: LatentState;
+  readonly rewards: readonly number[];
+  readonly anchor: number;
+}
+
+async function* run(
+  context: StrategyContext,
+  { potential, lambda, threshold, eta, schedule }: Complete<ParticleOptions>,
+): AsyncGenerator<StrategyEvent, void> {
+  const search = await Search.open("particles", context, { sampler: "ddim", eta });
+  yield* search.warn(search.trajectory.warnings);
+  const { sampler } = context.request;
+  if (sampler !== undefined && sampler !== "ddim")
+    yield* search.warn([`particles: drawn with ddim and eta ${eta}, which lets copies part, instead of ${sampler}`]);
+  const entries = resamplingEntries(search.entries, schedule);
+  const cost = search.plainCost + entries.length * search.lookCost;
+  const count = Math.floor(search.left / cost + 1e-9);
+  if (count < 2)
+    throw new UsageError(`particles: expected a budget for two particles or more, got one for ${Math.max(0, count)}`);
+  // draws for the resampling alone: the pictures' own are in their states
+  const dice = new TorchGenerator(context.request.seed);
+  let alive: Particle[] = search.start(0, count).map((state) => ({ state, rewards: [], anchor: 0 }));
+  for (const [round, entry] of entries.entries()) {
+    const states = await search.advance(
+      alive.map(({ state }) => state),
+      entry - alive[0]!.state.stepIndex,
+    );
+    const looks = await search.look(states);
+    alive = alive.map(({ rewards, anchor }, i) => ({ state: states[i]!, rewards: [...rewards, looks[i] ?? -Infinity], anchor })); // prettier-ignore
+    const weights = fromLogarithms(alive.map((one) => lambda * potentialOf(potential, one)));
+    if (effectiveSampleSize(weights) >= threshold * alive.length) continue;
+    const [offset] = dice.uniform(1);
+    const chosen = systematicResample(weights, offset!);
+    const gone = alive.flatMap((_, i) => (chosen.includes(i) ? [] : [i]));
+    for (const i of gone)
+      yield { type: "pruned", index: i, reason: `resampled away after ${entry} of ${search.entries} steps` };
+    // the first copy goes on as it was, the others part from it
+    alive = chosen.map((from, place) => {
+      const particle = { ...alive[from]!, anchor: alive[from]!.rewards.at(-1)! };
+      if (chosen.indexOf(from) === place) return particle;
+      const seed = context.request.seed + (round + 1) * count + place;
+      return { ...particle, state: search.fork(particle.state, seed) };
+    });
+  }
+  const ends = await search.advance(
+    alive.map(({ state }) => state),
+    search.entries - alive[0]!.state.stepIndex,
+  );
+  const judged = await search.judge(ends);
+  for (const [index, one] of judged.entries()) yield* search.tell(one, index, { parent: null, round: entries.length });
+  yield search.done(search.spent());
+}
+
+/** How much a particle counts, as a logarithm without lambda; one whose last preview had no finite score counts least. */
+function potentialOf(potential: Potential, { rewards, anchor }: Particle): number {
+  switch (potential) {
+    case "max":
+      return Math.max(...rewards);
+    case "add":
+      return rewards.reduce((sum, reward) => sum + reward, 0);
+    case "diff":
+      return rewards.at(-1)! - anchor;
+    default:
+      return potential satisfies never;
+  }
+}

@@ -1,0 +1,44 @@
+/** @file What a search spends, counted in operations, so that strategies can be given, and compared at, the same compute. */
+
+/** Floating-point operations of one piece of work. */
+export interface WorkCosts {
+  /** One evaluation of the denoiser for one picture; a guided step takes two. */
+  readonly evaluation: number;
+  /** Latents of one picture to pixels. */
+  readonly decoding: number;
+  /** One picture by the reward, its prompt included. */
+  readonly scoring: number;
+}
+
+/** Counts work, and what it costs. */
+export class WorkMeter {
+  readonly costs: WorkCosts;
+  readonly #counts: Record<keyof WorkCosts, number> = { evaluation: 0, decoding: 0, scoring: 0 };
+
+  constructor(costs: WorkCosts) {
+    this.costs = costs;
+  }
+
+  /** Takes note of `times` pieces of work. */
+  count(kind: keyof WorkCosts, times: number): void {
+    this.#counts[kind] += times;
+  }
+
+  /** Pieces of work of a kind so far. */
+  counted(kind: keyof WorkCosts): number {
+    return this.#counts[kind];
+  }
+
+  /** Operations so far. */
+  get operations(): number {
+    return (Object.keys(this.costs) as (keyof WorkCosts)[]).reduce(
+      (sum, kind) => sum + this.costs[kind] * this.#counts[kind],
+      0,
+    );
+  }
+}
+
+/** Operations of a picture that is drawn in `evaluations` from noise to the end, decoded once and scored once. */
+export function plainPicture({ evaluation, decoding, scoring }: WorkCosts, evaluations: number): number {
+  return evaluations * evaluation + decoding + scoring;
+}

@@ -1,0 +1,207 @@
+/** @file The searches inside trajectories, on a tiny Stable Diffusion, by a reward that tells pictures apart. */
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createLocalBackend } from "#laurel/backends/local";
+import type { ImageBackend } from "#laurel/backends/contract";
+import { resolveRequest } from "#laurel/backends/resolve";
+import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
+import { type Device, openDevice } from "#laurel/runtime/device";
+import type { Budget, Candidate, Strategy, StrategyContext, StrategyEvent } from "#laurel/strategies/contract";
+import { Calibration } from "#laurel/strategies/search/calibration";
+import { halving, type HalvingReport, previewGrid } from "#laurel/strategies/search/halving";
+import { neighbours } from "#laurel/strategies/search/neighbours";
+import { particles, resamplingEntries } from "#laurel/strategies/search/particles";
+import { plainPicture, WorkMeter } from "#laurel/strategies/search/work-meter";
+import { createBrightnessReward } from "../../backends/brightness-reward.js";
+import { createProceduralBackend } from "../../backends/procedural-backend.js";
+import { FOLDER } from "../../diffusion/tiny-model.js";
+
+const STEPS = 6;
+const SEED = 40;
+let device: Device;
+let backend: ImageBackend;
+beforeAll(async () => {
+  device = openDevice({ threads: 1 });
+  backend = createLocalBackend(await openStableDiffusion(FOLDER, device));
+});
+afterAll(() => device.close());
+
+const COSTS = { evaluation: 100, decoding: 40, scoring: 10 };
+
+/** A context for so many plain pictures, guided, of 6 steps. */
+function context(
+  budget: Budget,
+  change: Partial<StrategyContext> = {},
+): StrategyContext & { readonly meter: WorkMeter } {
+  const asked = { prompt: "a cat", seed: SEED, count: 4, steps: STEPS, guidance: 3, sampler: "ddim", width: 32, height: 32, batch: 3 }; // prettier-ignore
+  const { request } = resolveRequest(backend, { negativePrompt: undefined, ...asked });
+  return {
+    backend,
+    reward: createBrightnessReward(),
+    request,
+    budget,
+    ...change,
+    meter: change.meter ?? new WorkMeter(COSTS),
+  };
+}
+
+async function collect(strategy: Strategy, given: StrategyContext): Promise<StrategyEvent[]> {
+  const events: StrategyEvent[] = [];
+  for await (const event of strategy.run(given)) events.push(event);
+  return events;
+}
+
+const candidates = (events: readonly StrategyEvent[]): Candidate[] =>
+  events.flatMap((event) => (event.type === "candidate" ? [event.candidate] : []));
+const warnings = (events: readonly StrategyEvent[]): string[] =>
+  events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
+const bytes = ({ image }: Candidate): string => Buffer.from(image.data).toString("base64");
+
+/** The pictures of these seeds as they are drawn plainly. */
+async function plainly(seed: number, count: number): Promise<Map<number, string>> {
+  const { request } = context({ candidates: count });
+  const pictures = new Map<number, string>();
+  for await (const group of backend.generate({ ...request, seed, count }))
+    for (const one of group.images) pictures.set(one.seed, Buffer.from(one.image.data).toString("base64"));
+  return pictures;
+}
+
+describe("halving", () => {
+  test("looks at four to sixteen pictures on their way, and finishes only what its plan keeps", async () => {
+    const reports: HalvingReport[] = [];
+    const given = context({ candidates: 16 });
+    const events = await collect(halving({ onPlan: (report) => reports.push(report) }), given);
+    const [report] = reports;
+    expect(report!.fidelity.map(({ entry }) => entry)).toEqual(previewGrid(STEPS));
+    expect(report!.observed).toBe(4);
+    const pruned = events.filter((event) => event.type === "pruned");
+    const found = candidates(events);
+    expect(found.length + pruned.length).toBe(4 + report!.start);
+    expect(given.meter.operations).toBeLessThanOrEqual(16 * plainPicture(COSTS, 2 * STEPS));
+    // what is finished is what its seed draws
+    const plain = await plainly(SEED, 4 + report!.start);
+    for (const one of found) expect(bytes(one)).toBe(plain.get(one.seed));
+    const last = events.at(-1);
+    expect(last).toMatchObject({ type: "done", reason: "complete", evaluations: given.meter.counted("evaluation") });
+  });
+
+  test("drops the pictures whose previews score least, where earlier searches have shown that previews tell the end", async () => {
+    const calibration = new Calibration(previewGrid(STEPS));
+    // previews that tell the end from the first look on
+    for (let group = 0; group < 4; group++)
+      calibration.add(Array.from({ length: 8 }, (_, i) => new Array(calibration.grid.length + 1).fill((i * 5) % 8)));
+    const given = context({ candidates: 8 });
+    const events = await collect(halving({ calibration }), given);
+    const pruned = events.flatMap((event) => (event.type === "pruned" ? [event] : []));
+    expect(pruned.length).toBeGreaterThan(4);
+    const left = candidates(events);
+    expect(left.length + pruned.length).toBeGreaterThan(8);
+    const [, entry] = /^its preview after (\d) of 6 steps scored -?\d\.\d{3}$/.exec(pruned[0]!.reason)!;
+    // every picture that was begun is either dropped at a look or finished; the dropped ones had the worst previews
+    const model = backend.stepwise!;
+    const { trajectory, states } = await model.begin({ ...given.request, count: left.length + pruned.length });
+    let way = states;
+    for (let step = 0; step < Number(entry); step++) way = await model.step(trajectory, way);
+    const { scores } = await given.reward!.score("a cat", await model.preview(trajectory, way));
+    const first = pruned.filter(({ reason }) => reason.startsWith(`its preview after ${entry}`));
+    const worst = Math.max(...first.map(({ index }) => scores[index]!));
+    const kept = scores.filter((_, index) => !first.some((one) => one.index === index));
+    expect(Math.min(...kept)).toBeGreaterThanOrEqual(worst);
+    expect(warnings(events)).toEqual([]);
+  });
+
+  test("turns itself off with a warning where previews do not tell the end", async () => {
+    const calibration = new Calibration(previewGrid(STEPS));
+    for (let group = 0; group < 4; group++)
+      calibration.add(Array.from({ length: 8 }, (_, i) => calibration.grid.map((_entry, j) => (i * (3 + 2 * j)) % 8).concat(i % 2 === 0 ? i : 8 - i))); // prettier-ignore
+    const given = context({ candidates: 5 });
+    const events = await collect(halving({ calibration }), given);
+    expect(candidates(events).map(({ seed }) => seed)).toEqual([40, 41, 42, 43, 44]);
+    expect(warnings(events)).toEqual([expect.stringMatching(/^halving: dropping pictures by their previews would not pay here \(best rank correlation/)]); // prettier-ignore
+  });
+
+  test("goes on where a killed search ended: what is known is not told again", async () => {
+    const all = await collect(halving(), context({ candidates: 6 }));
+    const scored = all.flatMap((event) => (event.type === "scored" ? [event] : []));
+    const finished = scored.slice(0, 2).map(({ candidate, score }) => ({ index: candidate.index, seed: candidate.seed, score })); // prettier-ignore
+    const rest = await collect(halving(), context({ candidates: 6 }, { finished }));
+    expect(candidates(rest).map(({ index }) => index)).toEqual(scored.slice(2).map(({ candidate }) => candidate.index));
+    expect(rest.at(-1)).toEqual(all.at(-1));
+  });
+});
+
+describe("particles", () => {
+  test("are copied and dropped by the rewards of their previews, and part after a copy", async () => {
+    const given = context({ candidates: 8 });
+    const events = await collect(particles({ lambda: 400, threshold: 1 }), given);
+    const found = candidates(events);
+    const pruned = events.filter((event) => event.type === "pruned");
+    expect(pruned.length).toBeGreaterThan(0);
+    // as many pictures as particles, all of them different
+    expect(new Set(found.map(bytes)).size).toBe(found.length);
+    const { entries } = { entries: resamplingEntries(STEPS, { from: 0.2, to: 0.8, times: 4 }) };
+    const cost = plainPicture(COSTS, 2 * STEPS) + entries.length * 50;
+    expect(found.length).toBe(Math.floor((8 * plainPicture(COSTS, 2 * STEPS)) / cost));
+    expect(given.meter.operations).toBe(found.length * cost);
+    expect(found.every(({ settings }) => settings.sampler === "ddim")).toBe(true);
+    expect((await collect(particles({ lambda: 400, threshold: 1 }), context({ candidates: 8 }))).map(({ type }) => type)).toEqual(events.map(({ type }) => type)); // prettier-ignore
+  });
+
+  test("without a threshold are those of ddim with eta 1, each from its seed", async () => {
+    const events = await collect(particles({ threshold: 0 }), context({ candidates: 4 }));
+    expect(events.filter((event) => event.type === "pruned")).toEqual([]);
+    expect(candidates(events).map(({ seed }) => seed)).toEqual([40, 41, 42]);
+    const other = await collect(particles({ threshold: 0, eta: 0.5 }), context({ candidates: 4 }));
+    expect(bytes(candidates(other)[0]!)).not.toBe(bytes(candidates(events)[0]!));
+  });
+
+  test("tell which setting is wrong, and that one particle is none", async () => {
+    expect(() => particles({ lambda: 0, eta: 2 })).toThrow("particles: lambda: expected a number above 0, got 0; eta: expected a share above 0, up to 1, got 2"); // prettier-ignore
+    await expect(collect(particles(), context({ candidates: 1 }))).rejects.toThrow("expected a budget for two particles or more, got one for 0"); // prettier-ignore
+  });
+});
+
+describe("neighbours", () => {
+  test("are drawn around the best noise so far, and say whose they are", async () => {
+    const events = await collect(neighbours({ explore: 0.4, perRound: 3 }), context({ candidates: 10 }));
+    const found = candidates(events);
+    expect(found.map(({ lineage }) => lineage.round)).toEqual([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]);
+    const scores = events.flatMap((event) => (event.type === "scored" ? [event.score!] : []));
+    const best = (count: number): number => scores.indexOf(Math.max(...scores.slice(0, count)));
+    expect(found.map(({ lineage }) => lineage.parent)).toEqual([
+      ...[null, null, null, null],
+      ...new Array(3).fill(best(4)),
+      ...new Array(3).fill(best(7)),
+    ]);
+    const plain = await plainly(SEED, 10);
+    found.forEach((one, i) => expect(bytes(one) === plain.get(one.seed)).toBe(i < 4));
+  });
+
+  test("with all of the noise fresh are pictures of their seeds", async () => {
+    const found = candidates(await collect(neighbours({ radius: 1, perRound: 2 }), context({ candidates: 4 })));
+    const plain = await plainly(SEED, 4);
+    for (const one of found) expect(bytes(one)).toBe(plain.get(one.seed));
+  });
+});
+
+test("a search needs a backend that can be followed, and a reward", async () => {
+  const remote = createProceduralBackend();
+  await expect(collect(halving(), context({ candidates: 4 }, { backend: remote }))).rejects.toThrow(
+    "strategy halving: expected a backend whose pictures can be followed step by step, which local is, got procedural",
+  );
+  await expect(collect(neighbours(), context({ candidates: 4 }, { reward: undefined }))).rejects.toThrow(
+    "strategy neighbours: expected a reward to search by, got none",
+  );
+});
+
+test("a budget of evaluations or operations is kept to", async () => {
+  const evaluated = context({ candidates: 100, evaluations: 2 * STEPS * 5 });
+  await collect(neighbours(), evaluated);
+  expect(evaluated.meter.counted("evaluation")).toBeLessThanOrEqual(2 * STEPS * 5);
+  expect(evaluated.meter.counted("scoring")).toBeGreaterThan(2);
+  const operations = 3.5 * plainPicture(COSTS, 2 * STEPS);
+  const counted = context({ candidates: 100, operations });
+  await collect(neighbours(), counted);
+  expect(counted.meter.counted("scoring")).toBe(3);
+  expect(counted.meter.operations).toBeLessThanOrEqual(operations);
+});
