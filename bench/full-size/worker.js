@@ -1,6 +1,6 @@
 /**
  * @file Laurel in a process of its own on the full-size Stable Diffusion, as a program that uses the library: `node bench/full-size/worker.js FOLDER REQUEST`.
- * REQUEST is JSON: {"work": "picture", "steps", "until"} draws a picture of 512x512 (or stops after step `until`), {"work": "decode"} decodes latents of that size;
+ * REQUEST is JSON: {"work": "picture", "steps", "until"} draws a picture of 512x512 (or stops after step `until`, where that is given), {"work": "decode"} decodes latents of that size;
  * "lowMemory" and "tile" as in Laurel, "threads". Prints JSON lines: {"step": n} after each step, at the end {"device", "caller", "peak", ...} in MB.
  */
 
@@ -21,11 +21,12 @@ async function drawPicture() {
   const asked = { prompt: PROMPT, width: 512, height: 512, steps, guidance: 7.5, sampler: "pndm", seed: 1, count: 1 };
   const { trajectory, states } = await diffusion.begin(asked);
   let current = states;
-  for (let step = 1; step <= until; step++) {
+  const all = trajectory.sampler.timesteps.length;
+  for (let step = 1; step <= (until ?? all); step++) {
     current = await diffusion.step(trajectory, current);
     print({ step });
   }
-  if (until === trajectory.sampler.timesteps.length) await diffusion.decode(trajectory, current);
+  if (until === undefined) await diffusion.decode(trajectory, current);
 }
 
 async function decode() {
