@@ -1,10 +1,16 @@
 /** @file LoRAs made part of a model's own weights. */
 
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
 import { realValues } from "../tensor/real.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { type ReplacedWeights, saveDiffusersFolder, type SaveFolderOptions } from "../weights/diffusers-folder.js";
+import {
+  notAFolder,
+  type ReplacedWeights,
+  saveDiffusersFolder,
+  type SaveFolderOptions,
+} from "../weights/diffusers-folder.js";
 import { matchLora } from "../weights/lora/match.js";
 import { openLora } from "../weights/lora/open.js";
 import { addUpdate } from "../weights/lora/product.js";
@@ -40,6 +46,7 @@ export async function mergeLoras(
   options: SaveFolderOptions = {},
 ): Promise<ReadonlyMap<LoraComponent, number>> {
   if (loras.length === 0) throw new UsageError("merge: expected LoRAs, got none");
+  if ((await stat(directory).catch(() => undefined))?.isFile() === true) throw new UsageError(notAFolder(directory));
   const known = await layersOfModel(directory);
   const additions = new Map<LoraComponent, Map<string, Addition[]>>();
   for (const { path, scale = 1 } of loras) {

@@ -38,7 +38,7 @@ const WEIGHTS: readonly string[] = [
  * Writes the folder `to` as `from` with other weights: each changed component gets one safetensors file of all its tensors, one read at a time; its
  * other weight files, which would still hold the old values, and those beside `model_index.json` are left out; all else is copied. The folder appears
  * whole or not at all. A diffusers folder that is there already is replaced.
- * @throws UsageError when `to` is something else; ModelError for a name or a shape that the component does not have
+ * @throws UsageError when `to` is something else, or `from` a single file; ModelError for a name or a shape that the component does not have
  */
 export async function saveDiffusersFolder(
   from: string,
@@ -48,6 +48,7 @@ export async function saveDiffusersFolder(
 ): Promise<void> {
   const [source, target] = [resolve(from), resolve(to)];
   if (source === target) throw new UsageError(`${target}: expected another folder than the one it is made from`);
+  if ((await stat(source).catch(() => undefined))?.isFile() === true) throw new UsageError(notAFolder(source));
   const exists = await expectReplaceable(target);
   const suffix = `${process.pid}.${randomBytes(4).toString("hex")}.tmp`;
   const temporary = join(dirname(target), `.${basename(target)}.${suffix}`);
@@ -65,6 +66,11 @@ export async function saveDiffusersFolder(
     await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
     throw error;
   }
+}
+
+/** Why weights cannot be written into a model. */
+export function notAFolder(path: string): string {
+  return `${path}: expected a diffusers folder to write new weights into, got a single file, which has no place for them; a LoRA can be trained and used with it`;
 }
 
 /** Whether there is a folder to be replaced. @throws UsageError for one that is no model's */

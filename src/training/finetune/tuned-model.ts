@@ -1,5 +1,6 @@
 /** @file A Stable Diffusion whose trained parameters are bound in the device process: the networks as parts of graphs, with what they need. */
 
+import { stat } from "node:fs/promises";
 import type { DiffusionDefaults } from "../../diffusion/request.js";
 import { defaultsOf, isXl, type ModelFolder, schedulerFor } from "../../diffusion/model-folder.js";
 import {
@@ -24,6 +25,7 @@ import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { TorchGenerator } from "../../tensor/random.js";
 import { float32, type Tensor } from "../../tensor/tensor.js";
 import type { ClipTokenizer } from "../../tokenizers/types.js";
+import { notAFolder } from "../../weights/diffusers-folder.js";
 import { readEntry } from "../../weights/source.js";
 import type { WeightEntry } from "../../weights/types.js";
 import type { FinetuneSettings } from "./settings.js";
@@ -80,6 +82,8 @@ export async function openTunedModel(
     const what = isXl(folder) ? "a Stable Diffusion XL, which can be drawn with but not trained" : other;
     throw new ModelError(`${folder.directory}: expected a text-to-image model to train, got ${what}`);
   }
+  if (settings.train.kind !== "lora" && (await stat(folder.directory)).isFile())
+    throw new UsageError(notAFolder(folder.directory));
   const tokenizer = await folder.openTokenizer("text_encoder");
   const { factor, native } = configs;
   const defaults = defaultsOf(folder, { width: native.width * factor, height: native.height * factor });
