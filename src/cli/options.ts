@@ -32,7 +32,7 @@ export const REWARD_OPTION = {
     ),
   ),
   heldOut: several(textual("rewards that are scored and reported, and never choose", "name,...", "a reward", "file")),
-  rewardModel: file("ImageReward file or folder (default: the demo model)", "path", "a file or folder"),
+  rewardModel: file("ImageReward file, folder or name (default: the demo model)", "path", "a file or folder"),
 };
 
 /** Where the pictures come from. */

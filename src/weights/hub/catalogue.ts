@@ -4,8 +4,6 @@ import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { readLocated } from "../../util/yaml/parse.js";
-import { validateLocated } from "../../util/yaml/validate.js";
 import { isFilePath, isRepositoryId, isRevision, MAIN } from "./repository.js";
 
 const CONFIGS = new URL("../../../configs/", import.meta.url);
@@ -96,13 +94,20 @@ export function catalogueNames(sort?: "model" | "reward"): string[] {
 /** The model of that name; undefined when there is none. @throws DocumentError when its file is wrong */
 export async function findModel(name: string): Promise<ModelEntry | undefined> {
   if (!catalogueNames("model").includes(name)) return undefined;
-  const located = await readLocated(join(FOLDERS.model, `${name}.yaml`));
-  return { name, ...validateLocated(modelEntrySchema, located) };
+  return { name, ...(await readEntry(modelEntrySchema, join(FOLDERS.model, `${name}.yaml`))) };
 }
 
 /** The reward of that name; undefined when there is none. @throws DocumentError when its file is wrong */
 export async function findReward(name: string): Promise<RewardEntry | undefined> {
   if (!catalogueNames("reward").includes(name)) return undefined;
-  const located = await readLocated(join(FOLDERS.reward, `${name}.yaml`));
-  return { name, ...validateLocated(rewardEntrySchema, located) };
+  return { name, ...(await readEntry(rewardEntrySchema, join(FOLDERS.reward, `${name}.yaml`))) };
+}
+
+/** Imports what reads YAML when it is needed: a model given by its path does not wait for it. */
+async function readEntry<T>(schema: z.ZodType<T>, file: string): Promise<T> {
+  const [{ readLocated }, { validateLocated }] = await Promise.all([
+    import("../../util/yaml/parse.js"),
+    import("../../util/yaml/validate.js"),
+  ]);
+  return validateLocated(schema, await readLocated(file));
 }
