@@ -162,3 +162,38 @@ describe("a folder of ONNX files", () => {
     expect(model.limits.loras).toBe(false);
   });
 });
+
+/** Where test/reference/optimum_export.py wrote to. */
+const { LAUREL_OPTIMUM } = process.env;
+
+describe.skipIf(LAUREL_OPTIMUM === undefined)("folders that optimum exported", () => {
+  test.each(["sd2", "sdxl"])("%s: the pictures of diffusers", async (name) => {
+    const model = await openStableDiffusion(join(LAUREL_OPTIMUM!, name), device);
+    const fixture = new URL("../fixtures/diffusion/architectures.json", import.meta.url);
+    const { cases } = JSON.parse(await readFile(fixture, "utf8")) as { cases: GoldenCase[] };
+    // the export was traced for square pictures
+    const drawn = cases.filter((one) => one.model === name && one.changes === undefined && one.clip_skip === undefined);
+    for (const one of drawn.filter(({ pipeline, width, height }) => pipeline === undefined && width === height)) {
+      const { sampler, steps, guidance, prompt, negative, seed } = one;
+      const request = { sampler, steps, guidance, prompt, negativePrompt: negative, seed, count: 1 };
+      const [picture] = await pictures(model, request);
+      expect(meanDifference(picture!, Uint8Array.from(Buffer.from(one.rgb, "base64")))).toBeLessThanOrEqual(0.05);
+    }
+  });
+});
+
+interface GoldenCase {
+  model: string;
+  changes?: object;
+  clip_skip?: number;
+  pipeline?: string;
+  width: number;
+  height: number;
+  sampler: string;
+  steps: number;
+  guidance: number;
+  prompt: string;
+  negative?: string;
+  seed: number;
+  rgb: string;
+}

@@ -164,4 +164,5 @@ def main():
     print(OUT, OUT.stat().st_size)
 
 
-main()
+if __name__ == "__main__":
+    main()
