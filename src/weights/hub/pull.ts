@@ -32,6 +32,7 @@ export interface PullOptions {
   readonly known?: readonly string[] | undefined;
   /** Free bytes at a path. @default as the system says */
   readonly freeBytes?: ((path: string) => Promise<number>) | undefined;
+  /** Told when bytes came, or a file is whole. */
   readonly onProgress?: ((progress: PullProgress) => void) | undefined;
 }
 
