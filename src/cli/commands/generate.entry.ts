@@ -1,17 +1,6 @@
 /** @file What `laurel generate` takes. */
 
-import {
-  choice,
-  decimal,
-  declare,
-  file,
-  type FlagsOf,
-  otherwise,
-  several,
-  short,
-  textual,
-  whole,
-} from "../declare.js";
+import { choice, decimal, declare, file, type FlagsOf, otherwise, several, short, textual, whole } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { STRATEGY_NAMES } from "../../strategies/names.js";
 import {
