@@ -42,7 +42,13 @@ export function withTimings(
       name: reward.name,
       model: reward.model,
       range: reward.range,
-      ...("network" in reward ? { network: reward.network } : {}),
+      ...("network" in reward
+        ? {
+            get network() {
+              return reward.network;
+            },
+          }
+        : {}),
       dispose: () => reward.dispose(),
       async score(prompt, images, options) {
         const startedAt = performance.now();

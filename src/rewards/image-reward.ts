@@ -147,6 +147,8 @@ export class ImageReward implements DifferentiableReward {
   /** What its scores are computed in. */
   readonly dtype: ScoringDType;
   readonly #parts: Parts;
+  /** Private to TypeScript alone, so that an object made with this one as its prototype has it too. */
+  private readonly floatNetwork: RewardNetwork;
   readonly #scorer: LazyProgram;
   readonly #device: Device;
   #gradient: PixelGradient | undefined;
@@ -155,6 +157,7 @@ export class ImageReward implements DifferentiableReward {
   constructor(device: Device, parts: Parts) {
     const { network } = parts;
     this.#parts = parts;
+    this.floatNetwork = network;
     this.dtype = parts.dtype;
     this.config = network.config;
     this.imageSize = network.imageSize;
@@ -168,7 +171,7 @@ export class ImageReward implements DifferentiableReward {
   get network(): RewardNetwork {
     if (this.dtype === "int8")
       throw new UsageError(`${NAME}: expected dtype float32 for gradients and graphs, got int8, which only scores`);
-    return this.#parts.network;
+    return this.floatNetwork;
   }
 
   /**

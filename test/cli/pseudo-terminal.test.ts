@@ -74,7 +74,7 @@ describe.skipIf(!hasScript)("on a terminal", () => {
     const { stdout } = await onTerminal({}, " > result.txt");
     expect(stdout).toContain("━");
     const result = await readFile(join(folder, "result.txt"), "utf8");
-    expect(result).toMatch(/^rank +score +image\n/);
+    expect(result).toMatch(/^rank +score +better than +image\n/);
     expect(result).not.toMatch(CONTROL);
   });
 });
