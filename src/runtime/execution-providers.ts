@@ -15,7 +15,7 @@ export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 type Accelerator = Exclude<ExecutionProviderName, "cpu">;
 
 /** Platforms whose builds of ONNX Runtime have a provider. */
-const PLATFORMS: Readonly<Record<Accelerator, readonly NodeJS.Platform[]>> = {
+const PLATFORMS: Readonly<Record<Accelerator, readonly string[]>> = {
   cuda: ["linux", "win32"],
   webgpu: ["linux", "win32", "darwin"],
   dml: ["win32"],
@@ -35,7 +35,7 @@ const REMEDIES: Readonly<Record<Accelerator, string>> = {
 };
 
 /** Those that this platform's builds have, beside the cpu; the best first. */
-export function acceleratorsHere(platform: NodeJS.Platform = process.platform): Accelerator[] {
+export function acceleratorsHere(platform: string = process.platform): Accelerator[] {
   return PREFERENCE.filter((name) => PLATFORMS[name].includes(platform));
 }
 

@@ -54,7 +54,7 @@ export interface AutomaticChoice {
 }
 
 /** The best provider with hardware here; the cpu where none has. */
-export async function chooseProvider(platform?: NodeJS.Platform): Promise<AutomaticChoice> {
+export async function chooseProvider(platform?: string): Promise<AutomaticChoice> {
   const tried: ProviderProbe[] = [];
   for (const name of acceleratorsHere(platform)) {
     const probe = await probeProvider(name);
