@@ -1,5 +1,6 @@
 /** @file Measures fine-tuning on the demo models: every method with its guards and without, against the base, by the oracle. */
 
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openStableDiffusion, type StableDiffusion } from "../diffusion/stable-diffusion.js";
@@ -17,6 +18,7 @@ import { FINETUNE_METHODS, type FinetuneMethod } from "../training/finetune/meth
 import { updateRecordSchema } from "../training/finetune/records.js";
 import { throwIfAborted } from "../util/abort.js";
 import { openWeights } from "../weights/open.js";
+import { mergeLora } from "./lora.js";
 import { openNamedReward } from "./named-rewards.js";
 import { resumeTraining, trainModel, type TrainModelEvents } from "./train.js";
 import { isTrainRun, readTrainManifest, TRAINING_FILES, type TrainRunManifest } from "./train-run.js";
@@ -48,6 +50,8 @@ export interface FinetuningMeasurement {
   /** Pictures to choose from on the base and on the method that `bestOfMethod` names. */
   readonly bestOf: number;
   readonly bestOfMethod: FinetuneMethod;
+  /** Trainings of a guarded arm, each of the model that the one before left, which also draws what it learns from. @default 1 */
+  readonly rounds?: number | undefined;
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly events?: TrainModelEvents | undefined;
@@ -59,6 +63,8 @@ export interface FinetuningMeasurement {
 export interface MeasuredTraining {
   readonly method: FinetuneMethod;
   readonly guards: GuardArm;
+  /** From 1. */
+  readonly round: number;
   readonly directory: string;
   readonly status: TrainRunManifest["status"];
   readonly step: number;
@@ -78,12 +84,20 @@ export interface MeasuredTraining {
  * @throws CancelledError when the signal aborts; what was finished is kept
  */
 export async function measureFinetuning(options: FinetuningMeasurement): Promise<MeasuredTraining[]> {
-  const { directory, methods = FINETUNE_METHODS, signal } = options;
-  const arms = methods.flatMap((method) => (["guarded", "unguarded"] as const).map((guards) => ({ method, guards })));
-  const trainings: { readonly method: FinetuneMethod; readonly guards: GuardArm; readonly folder: string }[] = [];
-  for (const arm of arms) {
-    throwIfAborted(signal);
-    trainings.push({ ...arm, folder: await trainArm(join(directory, `${arm.method}-${arm.guards}`), arm, options) });
+  const { methods = FINETUNE_METHODS, rounds = 1, signal } = options;
+  const trainings: Training[] = [];
+  for (const method of methods) {
+    for (const guards of ["guarded", "unguarded"] as const) {
+      throwIfAborted(signal);
+      const first = await trainArm({ method, guards, round: 1 }, undefined, options);
+      trainings.push(first);
+      let last = first;
+      while (guards === "guarded" && last.round < rounds) {
+        throwIfAborted(signal);
+        last = await trainArm({ method, guards, round: last.round + 1 }, { first, last }, options);
+        trainings.push(last);
+      }
+    }
   }
   const device = openDevice(options.threads === undefined ? {} : { threads: options.threads });
   try {
@@ -94,14 +108,18 @@ export async function measureFinetuning(options: FinetuningMeasurement): Promise
     };
     const base = await evaluateArm(options, models, "base", undefined, options.imagesPerPrompt);
     const measured: MeasuredTraining[] = [];
-    for (const { method, guards, folder } of trainings) {
+    for (const { method, guards, round, folder, model } of trainings) {
       const manifest = await readTrainManifest(join(folder, TRAINING_FILES.manifest));
       const lora = join(folder, manifest.result ?? "");
-      const tuned = await evaluateArm(options, models, `${method} ${guards}`, lora, options.imagesPerPrompt);
-      const chooses = method === options.bestOfMethod && guards === "guarded";
+      const diffusion = model === undefined ? models.diffusion : await openStableDiffusion(model, device);
+      const arm = round === 1 ? `${method} ${guards}` : `${method} ${guards}, round ${round}`;
+      const tuned = await evaluateArm(options, { ...models, diffusion }, arm, lora, options.imagesPerPrompt);
+      if (model !== undefined) await diffusion.dispose();
+      const chooses = method === options.bestOfMethod && guards === "guarded" && round === 1;
       measured.push({
         method,
         guards,
+        round,
         directory: folder,
         ...(await outcomeOf(folder, manifest)),
         figures: finetuneFigures(base, tuned),
@@ -114,22 +132,55 @@ export async function measureFinetuning(options: FinetuningMeasurement): Promise
   }
 }
 
-/** The folder of an arm's training, which is made, taken up again, or there already. */
+/** One round of an arm. */
+interface Training {
+  readonly method: FinetuneMethod;
+  readonly guards: GuardArm;
+  readonly round: number;
+  readonly folder: string;
+  /** What it trained; undefined for the model that ships inside. */
+  readonly model: string | undefined;
+}
+
+/** An arm's training, which is made, taken up again, or there already. */
 async function trainArm(
-  parent: string,
-  { method, guards }: { readonly method: FinetuneMethod; readonly guards: GuardArm },
-  { threads, signal, events }: FinetuningMeasurement,
-): Promise<string> {
+  arm: Pick<Training, "method" | "guards" | "round">,
+  before: { readonly first: Training; readonly last: Training } | undefined,
+  { directory, threads, signal, events }: FinetuningMeasurement,
+): Promise<Training> {
+  const { method, guards, round } = arm;
+  const parent = join(directory, round === 1 ? `${method}-${guards}` : `${method}-${guards}-round-${round}`);
+  const model = before === undefined ? undefined : await mergedModel(before.last, `${parent}-model`);
   const known = (await readdir(parent).catch(() => [])).map((name) => join(parent, name)).find(isTrainRun);
   if (known === undefined) {
     const hasPretraining = method === "refl" || method === "draft";
-    const set = guards === "guarded" ? {} : { ...UNGUARDED, ...(hasPretraining ? WITHOUT_PRETRAINING : {}) };
-    return (await trainModel({ method, set, out: parent, threads, signal, events })).directory;
+    const set = {
+      seed: String(round),
+      ...(guards === "guarded" ? {} : { ...UNGUARDED, ...(hasPretraining ? WITHOUT_PRETRAINING : {}) }),
+    };
+    const prompts = before === undefined ? {} : await promptsOf(before.first.folder);
+    const run = await trainModel({ method, model, ...prompts, set, out: parent, threads, signal, events });
+    return { ...arm, folder: run.directory, model };
   }
   const { result } = await readTrainManifest(join(known, TRAINING_FILES.manifest));
   // one that an alarm stopped has its result
   if (result === null) await resumeTraining(known, { signal, events });
-  return known;
+  return { ...arm, folder: known, model };
+}
+
+/** The prompts a training had: a model that does not ship inside has none of its own. */
+async function promptsOf(folder: string): Promise<{ readonly prompts: string; readonly validationPrompts: string[] }> {
+  const lines = (await readFile(join(folder, TRAINING_FILES.validation), "utf8")).trimEnd().split("\n");
+  const validationPrompts = lines.map((line) => JSON.parse(line) as string);
+  return { prompts: join(folder, TRAINING_FILES.prompts), validationPrompts };
+}
+
+/** The model that a training left, as a folder of its own. */
+async function mergedModel({ folder, model }: Training, out: string): Promise<string> {
+  if (existsSync(out)) return out;
+  const { result } = await readTrainManifest(join(folder, TRAINING_FILES.manifest));
+  await mergeLora(model ?? EMBEDDED_MODELS.generator, [{ path: join(folder, result ?? "") }], out);
+  return out;
 }
 
 interface EvaluationModels {

@@ -13,11 +13,19 @@ export const DEMO_FINETUNE = declare({
     images: otherwise(4, whole("pictures of each", 2, 64)),
     bestOf: otherwise(16, whole("pictures to choose from, on the base and on the tuned model", 2, 64)),
     bestOfMethod: choice("the tuned model that best-of-n is measured on (default: refl)", "name", FINETUNE_METHODS),
+    rounds: otherwise(
+      1,
+      whole("trainings with guards, each of the model that the one before left and on its pictures", 1, 10),
+    ),
     threads: whole("threads (default: the physical cores)", 1, 1024),
     keep: folder("folder of the trainings and the measurements (default: outputs/demo-finetuning)"),
     ...OUTPUT_OPTIONS,
   },
-  examples: ["laurel demo finetune", "laurel demo finetune --method refl --prompts 50 --json"],
+  examples: [
+    "laurel demo finetune",
+    "laurel demo finetune --method dpo --rounds 3",
+    "laurel demo finetune --method refl --prompts 50 --json",
+  ],
 });
 
 /** Options of `laurel demo finetune`. */

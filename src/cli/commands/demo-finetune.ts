@@ -11,7 +11,7 @@ import type { DemoFinetuneFlags } from "./demo-finetune.entry.js";
 
 /** Prints a table, or with `--json` one object with every figure and its 95 % interval. */
 export const demoFinetune: Action<DemoFinetuneFlags> = async ({ terminal, signal }, _, flags) => {
-  const { prompts, images, bestOf, threads, keep = "outputs/demo-finetuning", bestOfMethod = "refl" } = flags;
+  const { prompts, images, bestOf, rounds, threads, keep = "outputs/demo-finetuning", bestOfMethod = "refl" } = flags;
   const progress = await openProgress(terminal, { quiet: flags.quiet, unit: "steps" });
   const measured = await measureFinetuning({
     directory: keep,
@@ -20,6 +20,7 @@ export const demoFinetune: Action<DemoFinetuneFlags> = async ({ terminal, signal
     imagesPerPrompt: images,
     bestOf,
     bestOfMethod,
+    rounds,
     threads,
     signal,
     events: { onStep: ({ step }, steps) => progress.update({ finished: step, total: steps }) },
@@ -31,9 +32,10 @@ export const demoFinetune: Action<DemoFinetuneFlags> = async ({ terminal, signal
 };
 
 function summary(measured: readonly MeasuredTraining[]): string {
-  const rows = measured.map(({ method, guards, figures, keptStep, steps, seconds }) => [
+  const rows = measured.map(({ method, guards, round, figures, keptStep, steps, seconds }) => [
     method,
     guards,
+    String(round),
     `${keptStep} of ${steps}`,
     (seconds / 60).toFixed(1),
     `${percent(figures.single.base)} -> ${percent(figures.single.tuned)}`,
@@ -42,7 +44,18 @@ function summary(measured: readonly MeasuredTraining[]): string {
     plain(figures.heldOut.difference),
     percent(figures.diversity),
   ]);
-  const titles = ["method", "guards", "step", "minutes", "holds, %", "gain", "guide", "held-out", "diversity, %"];
+  const titles = [
+    "method",
+    "guards",
+    "round",
+    "step",
+    "minutes",
+    "holds, %",
+    "gain",
+    "guide",
+    "held-out",
+    "diversity, %",
+  ];
   const text = table(
     titles.map((title) => ({ title })),
     rows,
