@@ -3,7 +3,7 @@
 import { graph, input, slice } from "../dist/graph/builder.js";
 import { rootScope } from "../dist/nn/scope.js";
 import { float32 } from "../dist/tensor/tensor.js";
-import { matrixFlops } from "./flops.js";
+import { matrixOperations } from "../dist/graph/operations.js";
 
 /**
  * A program on `device` of the products `build(scope, rows)` returns, `rows` of `[R, width]`, with weights of the network itself and
@@ -28,7 +28,7 @@ export async function openGemmPeak(device, weights, width, build) {
         );
       const started = program.runMs;
       await program.run({ rows: float32([count, width], feeds.get(count)) });
-      return matrixFlops(network, { R: count }) / ((program.runMs - started) / 1000);
+      return matrixOperations(network, { R: count }) / ((program.runMs - started) / 1000);
     },
   };
 }

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openImageReward } from "../dist/rewards/image-reward.js";
 import { openDevice } from "../dist/runtime/device.js";
-import { matrixFlops } from "./flops.js";
+import { matrixOperations } from "../dist/graph/operations.js";
 import { openGemmPeak } from "./gemm-peak.js";
 import {
   PROMPT,
@@ -86,7 +86,7 @@ async function measureSpeed(folder, use, pictures, rounds) {
   const device = openDevice(use);
   try {
     const reward = await openImageReward(folder, device, { batch: Math.max(...BATCHES) });
-    const flops = matrixFlops(reward.graph("inference"), { N: 1 });
+    const flops = matrixOperations(reward.graph("inference"), { N: 1 });
     const images = pictures.map(({ image }) => image);
     const memory = [];
     for (const batch of BATCHES) {

@@ -16,7 +16,7 @@ import { TorchGenerator } from "../dist/tensor/random.js";
 import { float32 } from "../dist/tensor/tensor.js";
 import { openWeights } from "../dist/weights/open.js";
 import { writeRandomCheckpoint } from "./checkpoint.js";
-import { matrixFlops } from "./flops.js";
+import { matrixOperations } from "../dist/graph/operations.js";
 import { openGemmPeak } from "./gemm-peak.js";
 import { memoryOf } from "./machine.js";
 import { median, report, table } from "./measure.js";
@@ -85,7 +85,7 @@ export async function run({ size, rounds, threads, profile, keep, folder }) {
       return;
     }
     const peak = await openGemmPeak(device, weights, 5760, convolutionProducts);
-    const flops = matrixFlops(network, { N: HALVES });
+    const flops = matrixOperations(network, { N: HALVES });
     const positions = HALVES * (side / 2) ** 2;
     await peak.flopRate(positions);
     const [seconds, rates, fractions] = [[], [], []];

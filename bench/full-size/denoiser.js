@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { openModelParts } from "../../dist/diffusion/open-model.js";
-import { matrixFlops } from "../flops.js";
+import { matrixOperations } from "../../dist/graph/operations.js";
 import { denoiserGraph } from "../../dist/diffusion/networks.js";
 import { float32 } from "../../dist/tensor/tensor.js";
 import { median, report } from "../measure.js";
@@ -53,7 +53,7 @@ export async function run(flags) {
           if (round === 0) ours = prediction.data;
         }),
     });
-    const gflop = matrixFlops(denoiserGraph(configs.unet, SIZE, TOKENS), { N: 2, P: 2 }) / 1e9;
+    const gflop = matrixOperations(denoiserGraph(configs.unet, SIZE, TOKENS), { N: 2, P: 2 }) / 1e9;
     const details = { gflopPerSecond: gflop / median(seconds.laurel), compileSeconds, threads: device.threads };
     reportRatio(NAME, seconds.pytorch, seconds.laurel, 1.05, details);
     reportParity(NAME, ours, theirs);

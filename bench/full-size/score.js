@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { scoreFiles } from "../../dist/library/score-files.js";
 import { openImageReward } from "../../dist/rewards/image-reward.js";
-import { matrixFlops } from "../flops.js";
+import { matrixOperations } from "../../dist/graph/operations.js";
 import { openGemmPeak } from "../gemm-peak.js";
 import { visionProducts, VISION_TOKENS, VISION_WIDTH } from "../image-reward-files.js";
 import { median, report } from "../measure.js";
@@ -23,7 +23,7 @@ export async function run(flags) {
     Array.from({ length: TURN }, (_, i) => pictures[((round - 1) * TURN + i + pictures.length) % pictures.length]);
   await withBoth(flags, "reward", async (device, peer) => {
     const reward = await openImageReward(join(flags.folder, "image-reward"), device, { batch: TURN });
-    const flops = matrixFlops(reward.graph("inference"), { N: TURN });
+    const flops = matrixOperations(reward.graph("inference"), { N: TURN });
     const [fractions, insides, rates, scores, theirs] = [[], [], [], [], []];
     let gemm, memory, loopMemory;
     const ask = async (way, round) => {
