@@ -20,7 +20,7 @@ import { throwIfAborted } from "../util/abort.js";
 import { openWeights } from "../weights/open.js";
 import { mergeLora } from "./lora.js";
 import { openNamedReward } from "./named-rewards.js";
-import { resumeTraining, trainModel, type TrainModelEvents } from "./train.js";
+import { resumeTraining, trainModel, type TrainModelEvents, type TrainModelOptions } from "./train.js";
 import { isTrainRun, readTrainManifest, TRAINING_FILES, type TrainRunManifest } from "./train-run.js";
 
 /** With guards as the settings ship, or with all of them off. */
@@ -158,8 +158,8 @@ async function trainArm(
       seed: String(round),
       ...(guards === "guarded" ? {} : { ...UNGUARDED, ...(hasPretraining ? WITHOUT_PRETRAINING : {}) }),
     };
-    const prompts = before === undefined ? {} : await promptsOf(before.first.folder);
-    const run = await trainModel({ method, model, ...prompts, set, out: parent, threads, signal, events });
+    const given = before === undefined ? {} : await givenTo(before.first.folder);
+    const run = await trainModel({ method, model, ...given, set, out: parent, threads, signal, events });
     return { ...arm, folder: run.directory, model };
   }
   const { result } = await readTrainManifest(join(known, TRAINING_FILES.manifest));
@@ -168,11 +168,18 @@ async function trainArm(
   return { ...arm, folder: known, model };
 }
 
-/** The prompts a training had: a model that does not ship inside has none of its own. */
-async function promptsOf(folder: string): Promise<{ readonly prompts: string; readonly validationPrompts: string[] }> {
+/** The prompts of a training and the demo rewards by their folders: a model that does not ship inside has none of its own. */
+async function givenTo(
+  folder: string,
+): Promise<Pick<TrainModelOptions, "prompts" | "validationPrompts" | "rewards" | "heldOut">> {
   const lines = (await readFile(join(folder, TRAINING_FILES.validation), "utf8")).trimEnd().split("\n");
   const validationPrompts = lines.map((line) => JSON.parse(line) as string);
-  return { prompts: join(folder, TRAINING_FILES.prompts), validationPrompts };
+  return {
+    prompts: join(folder, TRAINING_FILES.prompts),
+    validationPrompts,
+    rewards: [{ reward: EMBEDDED_MODELS.reward }],
+    heldOut: [EMBEDDED_MODELS.judge],
+  };
 }
 
 /** The model that a training left, as a folder of its own. */
