@@ -2,7 +2,7 @@
 
 import { InternalError } from "../errors.js";
 import type { DType } from "../tensor/dtype.js";
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../tensor/half.js";
+import { realTensor, realValues } from "../tensor/real.js";
 import { elementCount, type Tensor } from "../tensor/tensor.js";
 
 /** A tensor of numbers as another dtype; what lies between whole numbers is cut. */
@@ -11,14 +11,6 @@ export function toDtype(tensor: Tensor, dtype: DType): Tensor {
   if (tensor.dtype === dtype) return tensor;
   const values = Float32Array.from(tensor.data as Float32Array, Number);
   switch (dtype) {
-    case "float32":
-      return { dtype, shape, data: values };
-    case "float64":
-      return { dtype, shape, data: Float64Array.from(values) };
-    case "float16":
-      return { dtype, shape, data: float32ToFloat16(values) };
-    case "bfloat16":
-      return { dtype, shape, data: float32ToBfloat16(values) };
     case "int32":
       return { dtype, shape, data: Int32Array.from(values) };
     case "int64":
@@ -27,15 +19,18 @@ export function toDtype(tensor: Tensor, dtype: DType): Tensor {
     case "uint8":
     case "bool":
       throw new InternalError(`tensor: expected numbers to become real or whole ones, got ${dtype}`);
+    case "float32":
+    case "float64":
+    case "float16":
+    case "bfloat16":
+      return realTensor(dtype, shape, values);
   }
 }
 
-/** Real numbers in float32. */
+/** Real or whole numbers in float32. */
 export function toFloat32(tensor: Tensor): Tensor {
-  const { dtype, shape, data } = tensor;
-  if (dtype === "float16") return { dtype: "float32", shape, data: float16ToFloat32(data as Uint16Array) };
-  if (dtype === "bfloat16") return { dtype: "float32", shape, data: bfloat16ToFloat32(data as Uint16Array) };
-  return toDtype(tensor, "float32");
+  const half = tensor.dtype === "float16" || tensor.dtype === "bfloat16";
+  return half ? realTensor("float32", tensor.shape, realValues(tensor)) : toDtype(tensor, "float32");
 }
 
 /** Rows of the first axis, in this order. */

@@ -17,6 +17,7 @@ import { FILES } from "../training/finetune/finetune.js";
 import { FINETUNE_METHODS, type FinetuneMethod } from "../training/finetune/methods.js";
 import { updateRecordSchema } from "../training/finetune/records.js";
 import { throwIfAborted } from "../util/abort.js";
+import { sha256 } from "../util/files.js";
 import { openWeights } from "../weights/open.js";
 import { mergeLora } from "./lora.js";
 import { openNamedReward } from "./named-rewards.js";
@@ -52,6 +53,8 @@ export interface FinetuningMeasurement {
   readonly bestOfMethod: FinetuneMethod;
   /** Trainings of a guarded arm, each of the model that the one before left, which also draws what it learns from. @default 1 */
   readonly rounds?: number | undefined;
+  /** Changes of the shipped settings, of every training; they have folders of their own. @default none */
+  readonly set?: Readonly<Record<string, string>> | undefined;
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly events?: TrainModelEvents | undefined;
@@ -146,16 +149,18 @@ interface Training {
 async function trainArm(
   arm: Pick<Training, "method" | "guards" | "round">,
   before: { readonly first: Training; readonly last: Training } | undefined,
-  { directory, threads, signal, events }: FinetuningMeasurement,
+  { directory, set: changes = {}, threads, signal, events }: FinetuningMeasurement,
 ): Promise<Training> {
   const { method, guards, round } = arm;
-  const parent = join(directory, round === 1 ? `${method}-${guards}` : `${method}-${guards}-round-${round}`);
+  const changed = Object.keys(changes).length === 0 ? "" : `-${sha256(JSON.stringify(changes)).slice(0, 8)}`;
+  const parent = join(directory, `${method}-${guards}${changed}${round === 1 ? "" : `-round-${round}`}`);
   const model = before === undefined ? undefined : await mergedModel(before.last, `${parent}-model`);
   const known = (await readdir(parent).catch(() => [])).map((name) => join(parent, name)).find(isTrainRun);
   if (known === undefined) {
     const hasPretraining = method === "refl" || method === "draft";
     const set = {
       seed: String(round),
+      ...changes,
       ...(guards === "guarded" ? {} : { ...UNGUARDED, ...(hasPretraining ? WITHOUT_PRETRAINING : {}) }),
     };
     const given = before === undefined ? {} : await givenTo(before.first.folder);

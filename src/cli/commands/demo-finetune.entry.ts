@@ -3,6 +3,7 @@
 import { FINETUNE_METHODS } from "../../training/finetune/methods.js";
 import { choice, declare, type FlagsOf, folder, otherwise, several, whole } from "../declare.js";
 import { OUTPUT_OPTIONS } from "../options.js";
+import { SET_OPTION } from "./run.entry.js";
 
 export const DEMO_FINETUNE = declare({
   summary: "train the demo model by reward in every way, with guards and without, and measure it by the oracle",
@@ -17,6 +18,7 @@ export const DEMO_FINETUNE = declare({
       1,
       whole("trainings with guards, each of the model that the one before left and on its pictures", 1, 10),
     ),
+    ...SET_OPTION,
     threads: whole("threads (default: the physical cores)", 1, 1024),
     keep: folder("folder of the trainings and the measurements (default: outputs/demo-finetuning)"),
     ...OUTPUT_OPTIONS,

@@ -5,6 +5,7 @@ import { measureFinetuning, type MeasuredTraining } from "../../library/demo-fin
 import type { PairedFigures } from "../../training/finetune/evaluate-finetune.js";
 import type { Interval } from "../../util/statistics.js";
 import type { Action } from "../context.js";
+import { changesOf } from "../changes.js";
 import { printJson, table } from "../output.js";
 import { openProgress } from "../progress.js";
 import type { DemoFinetuneFlags } from "./demo-finetune.entry.js";
@@ -21,6 +22,7 @@ export const demoFinetune: Action<DemoFinetuneFlags> = async ({ terminal, signal
     bestOf,
     bestOfMethod,
     rounds,
+    set: changesOf(flags.set),
     threads,
     signal,
     events: { onStep: ({ step }, steps) => progress.update({ finished: step, total: steps }) },

@@ -2,12 +2,6 @@
 
 import { mean } from "../../util/statistics.js";
 
-/** A picture that was looked at on the way. */
-interface Observed {
-  /** The score of the preview at each entry of the grid, then that of the picture. */
-  readonly scores: readonly number[];
-}
-
 /** How well the previews of one entry tell which picture will be best. */
 export interface PreviewFidelity {
   /** Entries of the sampler done. */
@@ -21,7 +15,8 @@ export interface PreviewFidelity {
 /** Pictures of one or more prompts, observed at the same entries. Groups are the pictures of one prompt: only within one do scores compare. */
 export class Calibration {
   readonly grid: readonly number[];
-  readonly #groups: (readonly Observed[])[] = [];
+  /** Of each prompt's pictures, the scores of the previews at the grid's entries, then that of the picture. */
+  readonly #groups: (readonly (readonly number[])[])[] = [];
 
   /** @param grid entries of the sampler after which pictures are looked at, rising */
   constructor(grid: readonly number[]) {
@@ -36,7 +31,7 @@ export class Calibration {
   /** Adds the pictures of a prompt: of each, its scores at the grid and at the end. Pictures with a score that is no number are left out. */
   add(pictures: readonly (readonly (number | null)[])[]): void {
     const sound = pictures.filter((scores): scores is readonly number[] => scores.every((score) => score !== null));
-    if (sound.length >= 2) this.#groups.push(sound.map((scores) => ({ scores })));
+    if (sound.length >= 2) this.#groups.push(sound);
   }
 
   /** The fidelity at each entry of the grid; none before there are pictures. */
@@ -48,7 +43,7 @@ export class Calibration {
           const correlations: number[] = [];
           const regrets: number[] = [];
           for (const group of this.#groups) {
-            const [preview, final] = [group.map(({ scores }) => scores[i]!), group.map(({ scores }) => scores[last]!)];
+            const [preview, final] = [group.map((scores) => scores[i]!), group.map((scores) => scores[last]!)];
             correlations.push(correlation(ranks(preview), ranks(final)) * group.length);
             regrets.push(Math.max(...final) - final[preview.indexOf(Math.max(...preview))]!);
           }
@@ -62,7 +57,7 @@ export class Calibration {
    */
   correlations(): number[][] {
     const columns = Array.from({ length: this.grid.length + 1 }, (_, column) =>
-      this.#groups.flatMap((group) => normalScores(group.map(({ scores }) => scores[column]!))),
+      this.#groups.flatMap((group) => normalScores(group.map((scores) => scores[column]!))),
     );
     return columns.map((a) => columns.map((b) => correlation(a, b)));
   }

@@ -211,11 +211,6 @@ export class Search {
     return { type: "done", reason, ranking: rank(this.#scored.values()), evaluations };
   }
 
-  /** The best score so far; null without one. */
-  get best(): number | null {
-    return rank(this.#scored.values())[0]?.score ?? null;
-  }
-
   async #score(images: readonly RgbImage[]) {
     const { signal } = this.#context;
     throwIfAborted(signal);

@@ -141,7 +141,7 @@ describe("particles", () => {
     expect(pruned.length).toBeGreaterThan(0);
     // as many pictures as particles, all of them different
     expect(new Set(found.map(bytes)).size).toBe(found.length);
-    const { entries } = { entries: resamplingEntries(STEPS, { from: 0.2, to: 0.8, times: 4 }) };
+    const entries = resamplingEntries(STEPS, { from: 0.2, to: 0.8, times: 4 });
     const cost = plainPicture(COSTS, 2 * STEPS) + entries.length * 50;
     expect(found.length).toBe(Math.floor((8 * plainPicture(COSTS, 2 * STEPS)) / cost));
     expect(given.meter.operations).toBe(found.length * cost);
