@@ -8,12 +8,27 @@ export interface WorkCosts {
   readonly decoding: number;
   /** One picture by the reward, its prompt included. */
   readonly scoring: number;
+  /** Pixels of one picture to latents. @default 0 */
+  readonly encoding?: number | undefined;
+  /** The gradient through one evaluation of the denoiser, which is made again for it. @default 0 */
+  readonly evaluationGradient?: number | undefined;
+  /** A score of one picture's latents, decoding included, with its gradient. @default 0 */
+  readonly scoringGradient?: number | undefined;
 }
+
+const NOTHING: Readonly<Record<keyof WorkCosts, number>> = {
+  evaluation: 0,
+  decoding: 0,
+  scoring: 0,
+  encoding: 0,
+  evaluationGradient: 0,
+  scoringGradient: 0,
+};
 
 /** Counts work, and what it costs. */
 export class WorkMeter {
   readonly costs: WorkCosts;
-  readonly #counts: Record<keyof WorkCosts, number> = { evaluation: 0, decoding: 0, scoring: 0 };
+  readonly #counts: Record<keyof WorkCosts, number> = { ...NOTHING };
 
   constructor(costs: WorkCosts) {
     this.costs = costs;
@@ -31,8 +46,8 @@ export class WorkMeter {
 
   /** Operations so far. */
   get operations(): number {
-    return (Object.keys(this.costs) as (keyof WorkCosts)[]).reduce(
-      (sum, kind) => sum + this.costs[kind] * this.#counts[kind],
+    return (Object.keys(NOTHING) as (keyof WorkCosts)[]).reduce(
+      (sum, kind) => sum + (this.costs[kind] ?? 0) * this.#counts[kind],
       0,
     );
   }
