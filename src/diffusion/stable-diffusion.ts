@@ -12,7 +12,7 @@ import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { networkLoras } from "./lora.js";
 import type { ModelFolderOptions } from "./model-folder.js";
-import { decoderGraph, denoiserGraph } from "./networks.js";
+import { decoderGraph, denoiserGraph, encoderGraph } from "./networks.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
@@ -132,14 +132,20 @@ export class StableDiffusion {
     );
   }
 
-  /** Floating-point operations of one evaluation of the denoiser, and of decoding, for one picture of a trajectory. */
-  operations(trajectory: Trajectory): { readonly evaluation: number; readonly decoding: number } {
+  /** Floating-point operations of one evaluation of the denoiser, of decoding, and of encoding a picture to start from, for one picture of a trajectory. */
+  operations(trajectory: Trajectory): {
+    readonly evaluation: number;
+    readonly decoding: number;
+    readonly encoding: number;
+  } {
     const { unet, autoencoder } = this.#parts.configs;
+    const { width, height } = trajectory.request;
     const denoiser = denoiserGraph(unet, latentSize(trajectory), conditioningLength(trajectory));
     const decoder = decoderGraph(autoencoder, latentSize(trajectory));
     return {
       evaluation: matrixOperations(denoiser, { N: 1, P: 1 }),
       decoding: matrixOperations(decoder, { N: 1 }),
+      encoding: matrixOperations(encoderGraph(autoencoder, width, height), { N: 1 }),
     };
   }
 
