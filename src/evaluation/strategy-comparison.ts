@@ -1,0 +1,280 @@
+/** @file Strategies against each other at the same compute: from single trials to figures with intervals that are corrected for several comparisons. */
+
+import { UsageError } from "../errors.js";
+import { type Interval, mean, quantile, smallRandom } from "../util/statistics.js";
+
+/** One search: one strategy on one prompt from one seed, at one budget. */
+export interface StrategyTrial {
+  /** The strategy with its settings, as a user would type it. */
+  readonly strategy: string;
+  /** In pictures drawn plainly. */
+  readonly budget: number;
+  /** Place of the prompt. */
+  readonly index: number;
+  readonly prompt: string;
+  /** Counts the seeds of a prompt at a budget, from 0. */
+  readonly repeat: number;
+  /** The search's first seed, the same for every strategy. */
+  readonly seed: number;
+  /** What is said of the picture with the highest guide, by metric: `guide`, `holds`, `facts`, the names of held-out rewards; of its best pictures together: `diversity`. */
+  readonly metrics: Readonly<Record<string, number | null>>;
+  /** Pictures finished. */
+  readonly pictures: number;
+  /** Operations spent, in pictures drawn plainly; never more than the budget where a strategy keeps to it. */
+  readonly compute: number;
+  /** Of that, by kind of work. */
+  readonly work: Readonly<Record<string, number>>;
+  /** Evaluations of the denoiser. */
+  readonly evaluations: number;
+  readonly seconds: number;
+  /** Seconds outside of programs; null where nothing is known of them. */
+  readonly outsideSeconds: number | null;
+  /** Highest guide so far after so much compute: each time a better picture was found. */
+  readonly curve: readonly { readonly compute: number; readonly guide: number }[];
+  readonly warnings: readonly string[];
+}
+
+/** A difference to the baseline. */
+export interface ComparedDifference extends Interval {
+  /** The interval at the level that Holm's procedure gives this comparison. */
+  readonly corrected: { readonly low: number; readonly high: number; readonly confidence: number };
+  /** Two-sided, by the bootstrap, not corrected. */
+  readonly p: number;
+  /** By Holm's procedure at 5 % over all comparisons of the metric. */
+  readonly verdict: "better" | "worse" | "undecided";
+}
+
+/** A metric of one strategy at one budget. */
+export interface ComparedMetric {
+  /** Mean over prompts and seeds with its 95 % interval. */
+  readonly value: Interval;
+  /** To the baseline, on the same prompts and seeds; null for the baseline itself. */
+  readonly difference: ComparedDifference | null;
+}
+
+/** One strategy at one budget. */
+export interface ComparedArm {
+  readonly strategy: string;
+  readonly budget: number;
+  readonly trials: number;
+  readonly metrics: Readonly<Record<string, ComparedMetric>>;
+  /** Means over the trials; compute and work in pictures drawn plainly. */
+  readonly pictures: number;
+  readonly compute: number;
+  readonly work: Readonly<Record<string, number>>;
+  readonly evaluations: number;
+  readonly seconds: number;
+  /** Share of the time that was spent outside of programs; null where nothing is known. */
+  readonly outside: number | null;
+  /** Mean highest guide so far at parts of the budget; left out before every trial has a picture. */
+  readonly curve: readonly { readonly compute: number; readonly guide: number }[];
+  /** What the strategy warned of, with the share of trials. */
+  readonly warnings: readonly { readonly message: string; readonly share: number }[];
+}
+
+/** A metric of a comparison. */
+export interface MetricDescription {
+  readonly key: string;
+  /** In words: `share of stated facts that hold`. */
+  readonly title: string;
+  /** `guide` chose the pictures; `held-out` and `truth` did not. */
+  readonly kind: "guide" | "held-out" | "truth" | "diversity";
+}
+
+/** Everything a comparison found. */
+export interface StrategyComparison {
+  readonly prompts: number;
+  /** Prompts that differ: intervals resample these. */
+  readonly descriptions: number;
+  readonly strategies: readonly string[];
+  readonly baseline: string;
+  readonly budgets: readonly number[];
+  readonly metrics: readonly MetricDescription[];
+  /** By strategy, then by budget, in the order of `strategies` and `budgets`. */
+  readonly arms: readonly ComparedArm[];
+}
+
+/** Resamples of a bootstrap: enough for the tails that Holm's procedure asks for. */
+const RESAMPLES = 10_000;
+const ALPHA = 0.05;
+/** Points of a curve. */
+const CURVE_POINTS = 24;
+
+/**
+ * The figures of trials. Differences are paired: of a strategy and the baseline on the same prompt and seed. Units of the bootstrap (Efron 1979) are distinct
+ * prompts. Intervals of differences are corrected over all strategies and budgets of a metric by Holm's procedure (1979): comparisons in order of their p get
+ * the levels 1 - alpha/m, 1 - alpha/(m-1), ... until the first that includes zero, whose level the rest share.
+ * @throws UsageError where a strategy lacks a trial that the baseline has, or drew it from another seed
+ */
+export function compareStrategies(
+  trials: readonly StrategyTrial[],
+  baseline: string,
+  metrics: readonly MetricDescription[],
+): StrategyComparison {
+  const strategies = [...new Set(trials.map(({ strategy }) => strategy))];
+  if (!strategies.includes(baseline))
+    throw new UsageError(`comparison: expected trials of the baseline ${baseline}, got ${strategies.join(", ") || "none"}`); // prettier-ignore
+  const budgets = [...new Set(trials.map(({ budget }) => budget))].sort((a, b) => a - b);
+  const arms = strategies.flatMap((strategy) =>
+    budgets.map((budget) => ({
+      strategy,
+      budget,
+      trials: trials.filter((one) => one.strategy === strategy && one.budget === budget),
+    })),
+  );
+  const compared = new Map(metrics.map(({ key }) => [key, compareMetric(key, arms, baseline)]));
+  return {
+    prompts: new Set(trials.map(({ index }) => index)).size,
+    descriptions: new Set(trials.map(({ prompt }) => prompt)).size,
+    strategies,
+    baseline,
+    budgets,
+    metrics,
+    arms: arms.map((arm, i) => ({
+      strategy: arm.strategy,
+      budget: arm.budget,
+      ...costsOf(arm.trials),
+      metrics: Object.fromEntries(metrics.map(({ key }) => [key, compared.get(key)![i]!])),
+      curve: meanCurve(arm),
+      warnings: sharedWarnings(arm.trials),
+    })),
+  };
+}
+
+interface Arm {
+  readonly strategy: string;
+  readonly budget: number;
+  readonly trials: readonly StrategyTrial[];
+}
+
+function compareMetric(key: string, arms: readonly Arm[], baseline: string): ComparedMetric[] {
+  const values = arms.map(({ trials }) => bootstrapMean(trials.map((one) => [one.prompt, valueOf(one, key)])));
+  const differences = arms.map((arm) => {
+    const base = arms.find(({ strategy, budget }) => strategy === baseline && budget === arm.budget)!;
+    return arm === base ? null : bootstrapMean(paired(arm, base, key));
+  });
+  const corrected = holm(differences.flatMap((one) => one ?? []));
+  let next = 0;
+  return arms.map((_, i) => ({
+    value: interval(values[i]!, 1 - ALPHA),
+    difference: differences[i] === null ? null : corrected[next++]!,
+  }));
+}
+
+/** A trial whose pictures have no finite value counts as none at all. */
+function valueOf({ metrics }: StrategyTrial, key: string): number {
+  return metrics[key] ?? Number.NaN;
+}
+
+function paired(arm: Arm, base: Arm, key: string): [string, number][] {
+  const place = ({ index, repeat }: StrategyTrial): string => `${index} ${repeat}`;
+  const own = new Map(arm.trials.map((one) => [place(one), one]));
+  return base.trials.map((one) => {
+    const other = own.get(place(one));
+    if (other?.seed === one.seed && other.prompt === one.prompt)
+      return [one.prompt, valueOf(other, key) - valueOf(one, key)];
+    throw new UsageError(
+      `comparison: expected ${arm.strategy} at ${arm.budget} on "${one.prompt}" from seed ${one.seed}, got ${other === undefined ? "no such trial" : `"${other.prompt}" from seed ${other.seed}`}`,
+    );
+  });
+}
+
+/** The mean of values, and of resamples of their groups in rising order. Values that are no numbers are left out. */
+interface BootstrapMean {
+  readonly estimate: number;
+  readonly draws: Float64Array;
+}
+
+function bootstrapMean(values: readonly (readonly [group: string, value: number])[]): BootstrapMean {
+  const groups = new Map<string, { sum: number; count: number }>();
+  for (const [name, value] of values) {
+    if (Number.isNaN(value)) continue;
+    const { sum, count } = groups.get(name) ?? { sum: 0, count: 0 };
+    groups.set(name, { sum: sum + value, count: count + 1 });
+  }
+  const units = [...groups.values()];
+  const random = smallRandom(1);
+  const draws = new Float64Array(units.length === 0 ? 0 : RESAMPLES);
+  for (let draw = 0; draw < draws.length; draw++) {
+    let [sum, count] = [0, 0];
+    for (let i = 0; i < units.length; i++) {
+      const unit = units[Math.floor(random() * units.length)]!;
+      sum += unit.sum;
+      count += unit.count;
+    }
+    draws[draw] = sum / count;
+  }
+  const total = units.reduce((all, { sum, count }) => ({ sum: all.sum + sum, count: all.count + count }), { sum: 0, count: 0 }); // prettier-ignore
+  return { estimate: total.sum / total.count, draws: draws.sort() };
+}
+
+function interval({ estimate, draws }: BootstrapMean, confidence: number): Interval {
+  const tail = (1 - confidence) / 2;
+  const sorted = [...draws];
+  return { estimate, low: quantile(sorted, tail), high: quantile(sorted, 1 - tail) };
+}
+
+/** Twice the share of resamples on the other side of zero; those at zero count to both. */
+function pValue({ draws }: BootstrapMean): number {
+  const below = draws.filter((value) => value <= 0).length;
+  const above = draws.filter((value) => value >= 0).length;
+  return Math.min(1, (2 * (Math.min(below, above) + 1)) / (draws.length + 1));
+}
+
+/** Holm's step-down procedure, with the interval at each step's level. */
+function holm(means: readonly BootstrapMean[]): ComparedDifference[] {
+  const ps = means.map(pValue);
+  const order = means.map((_, i) => i).sort((a, b) => ps[a]! - ps[b]!);
+  const result: ComparedDifference[] = [];
+  let remaining = means.length;
+  let stopped = false;
+  for (const i of order) {
+    const confidence = 1 - ALPHA / remaining;
+    const { low, high } = interval(means[i]!, confidence);
+    stopped ||= !(low > 0 || high < 0);
+    result[i] = {
+      ...interval(means[i]!, 1 - ALPHA),
+      corrected: { low, high, confidence },
+      p: ps[i]!,
+      verdict: stopped ? "undecided" : low > 0 ? "better" : "worse",
+    };
+    if (!stopped) remaining--;
+  }
+  return result;
+}
+
+function costsOf(
+  trials: readonly StrategyTrial[],
+): Pick<ComparedArm, "trials" | "pictures" | "compute" | "work" | "evaluations" | "seconds" | "outside"> {
+  const over = (value: (one: StrategyTrial) => number): number => mean(trials.map(value));
+  const kinds = [...new Set(trials.flatMap(({ work }) => Object.keys(work)))];
+  const known = trials.every(({ outsideSeconds }) => outsideSeconds !== null);
+  const seconds = over((one) => one.seconds);
+  return {
+    trials: trials.length,
+    pictures: over((one) => one.pictures),
+    compute: over((one) => one.compute),
+    work: Object.fromEntries(kinds.map((kind) => [kind, over(({ work }) => work[kind] ?? 0)])),
+    evaluations: over((one) => one.evaluations),
+    seconds,
+    outside: known ? over((one) => one.outsideSeconds ?? 0) / seconds : null,
+  };
+}
+
+/** The mean of step functions: a trial stands at its best so far. */
+function meanCurve({ trials, budget }: Arm): ComparedArm["curve"] {
+  return Array.from({ length: CURVE_POINTS }, (_, i) => (budget * (i + 1)) / CURVE_POINTS).flatMap((compute) => {
+    const reached = trials.map(({ curve }) => curve.findLast((point) => point.compute <= compute + 1e-9)?.guide);
+    return reached.every((guide) => guide !== undefined) ? [{ compute, guide: mean(reached) }] : [];
+  });
+}
+
+/** Warnings that differ in their numbers alone are one: the last of them stands for all. */
+function sharedWarnings(trials: readonly StrategyTrial[]): ComparedArm["warnings"] {
+  const found = new Map<string, { message: string; count: number }>();
+  for (const { warnings } of trials) {
+    for (const [kind, message] of new Map(warnings.map((one) => [one.replace(/\d+(\.\d+)?/g, "0"), one])))
+      found.set(kind, { message, count: (found.get(kind)?.count ?? 0) + 1 });
+  }
+  return [...found.values()].map(({ message, count }) => ({ message, share: count / trials.length }));
+}
