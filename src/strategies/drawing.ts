@@ -1,10 +1,136 @@
-/** @file What strategies share: groups drawn ahead, made into candidates, scored. */
+/** @file What strategies share: groups drawn ahead, made into candidates, scored, told. */
 
 import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
 import { InternalError } from "../errors.js";
+import { promptMeaning } from "../prompts/attention-syntax.js";
 import type { RewardResult } from "../rewards/contract.js";
-import type { Budget, Candidate, Lineage, Scored, ScoreDetails, StopReason, StrategyContext } from "./contract.js";
-import { finiteOrNull } from "./rank.js";
+import { throwIfAborted } from "../util/abort.js";
+import type {
+  Budget,
+  Candidate,
+  Lineage,
+  Scored,
+  ScoreDetails,
+  StopReason,
+  StrategyContext,
+  StrategyEvent,
+} from "./contract.js";
+import { finiteOrNull, rank } from "./rank.js";
+
+/** Pictures of consecutive seeds that are drawn alike. */
+export interface DrawnPart {
+  readonly request: ImageRequest;
+  /** Index of its first candidate. */
+  readonly first: number;
+  readonly lineage: Lineage;
+  /** Whether a candidate that an interrupted run has is not drawn again. @default always */
+  readonly spares?: ((index: number) => boolean) | undefined;
+  /** Called with every candidate that was drawn, those among them that an interrupted run has, and its score. */
+  readonly onDrawn?: ((candidate: Candidate, score: number | null) => void) | undefined;
+}
+
+/** The drawing of one prompt's candidates, part by part, under a budget. What an interrupted run has is not told again. */
+export class Drawing {
+  /** Every candidate so far by its index, those of an interrupted run from the start. */
+  readonly scored = new Map<number, Scored>();
+  /** Evaluations of the denoiser. */
+  evaluations = 0;
+  /** What of the budget ended the drawing; `complete` while nothing did. */
+  reason: StopReason = "complete";
+  readonly #context: StrategyContext;
+  readonly #prompt: string;
+  readonly #warned = new Set<string>();
+  readonly #now: () => number;
+  readonly #startedAt: number;
+
+  constructor(context: StrategyContext) {
+    const { request, finished = [] } = context;
+    this.#context = context;
+    this.#prompt = context.scoredPrompt ?? promptMeaning(request.prompt, request.promptSyntax ?? "plain");
+    for (const { index, seed, score } of finished) this.scored.set(index, { index, seed, score });
+    this.#now = context.now ?? (() => performance.now());
+    this.#startedAt = this.#now();
+  }
+
+  /** Draws what a part lacks. Stops at the end of a group when the budget is spent, and says so in `reason`. */
+  async *draw(part: DrawnPart): AsyncGenerator<StrategyEvent, void> {
+    const { request, first, spares = () => true } = part;
+    const { backend, budget, signal, onProgress } = this.#context;
+    // with a goal, a group is asked for only once the one before it did not reach it: what is drawn may cost money
+    const goal = budget.until !== undefined;
+    const finished = { has: (place: number) => this.scored.has(first + place) && spares(first + place) };
+    for (const { start, count } of unfinishedStretches(request.count, request.batch, finished, goal)) {
+      if ((this.reason = this.#spent()) !== "complete") return;
+      const groups = backend.generate({ ...request, seed: request.seed + start, count }, { signal, onProgress });
+      try {
+        let next = ahead(groups);
+        for (;;) {
+          const drawn = await next;
+          if (drawn.done === true) break;
+          const group = drawn.value;
+          for (const one of group.images) this.evaluations += one.evaluations;
+          this.reason = this.#spent();
+          // the next group is drawn while this one is scored and stored
+          if (this.reason === "complete" && !goal) next = ahead(groups);
+          yield* this.#judge(group, part);
+          if (goal) this.reason = this.#spent();
+          if (this.reason !== "complete") return;
+          if (goal) break;
+        }
+      } finally {
+        await groups.return(undefined);
+      }
+    }
+  }
+
+  /** Tells each warning once. */
+  *warn(messages: readonly string[]): Generator<StrategyEvent, void> {
+    for (const message of messages) {
+      if (this.#warned.has(message)) continue;
+      this.#warned.add(message);
+      yield { type: "warning", message };
+    }
+  }
+
+  /** The end; `reached` goes before `reason`. */
+  done(reason: StopReason): StrategyEvent {
+    const scored = [...this.scored.values()];
+    const reached = isReached(this.#context.budget, scored);
+    return { type: "done", reason: reached ? "reached" : reason, ranking: rank(scored), evaluations: this.evaluations };
+  }
+
+  #spent(): StopReason {
+    const milliseconds = this.#now() - this.#startedAt;
+    const { evaluations } = this;
+    return spentOf(this.#context.budget, { evaluations, milliseconds, scored: this.scored.values() });
+  }
+
+  async *#judge(group: GeneratedGroup, part: DrawnPart): AsyncGenerator<StrategyEvent, void> {
+    const { request, first, lineage, onDrawn } = part;
+    const candidates = candidatesOf(group, request, first, lineage);
+    for (const candidate of candidates) if (!this.scored.has(candidate.index)) yield { type: "candidate", candidate };
+    yield* this.warn(group.warnings);
+    throwIfAborted(this.#context.signal);
+    // the whole group is scored even when part of it is known: a number then never depends on where a run was interrupted
+    const result = await scoreGroup(this.#context, this.#prompt, candidates);
+    yield* this.warn(result.warnings);
+    for (const [position, candidate] of candidates.entries()) {
+      const { index, seed } = candidate;
+      const known = this.scored.get(index);
+      const value = result.scores[position];
+      const score = known === undefined ? finiteOrNull(value) : known.score;
+      onDrawn?.(candidate, score);
+      if (known !== undefined) continue;
+      if (score === null && this.#context.reward !== undefined) {
+        yield* this.warn([
+          `candidate ${index} (seed ${seed}): expected a finite score, got ${String(value)}; it ranks last`,
+        ]);
+      }
+      this.scored.set(index, { index, seed, score });
+      yield { type: "scored", candidate, score, details: detailsOf(result, position) };
+    }
+  }
+}
 
 /** The group's pictures as candidates; picture i of the request has the index `firstIndex + i`. */
 export function candidatesOf(
@@ -82,4 +208,28 @@ export function spentOf(
   if (budget.evaluations !== undefined && done.evaluations >= budget.evaluations) return "evaluations";
   if (budget.seconds !== undefined && done.milliseconds >= budget.seconds * 1000) return "seconds";
   return isReached(budget, done.scored) ? "reached" : "complete";
+}
+
+/**
+ * The stretches of indices still to be drawn. They start and end on the borders of groups: a group that lacks one candidate is drawn whole,
+ * so that a resumed run computes with exactly the batches an undisturbed run computes with.
+ * @param apart true keeps groups that follow each other apart
+ */
+export function unfinishedStretches(
+  total: number,
+  batch: number,
+  finished: Pick<ReadonlySet<number>, "has">,
+  apart = false,
+): { readonly start: number; readonly count: number }[] {
+  const stretches: { start: number; count: number }[] = [];
+  for (let start = 0; start < total; start += batch) {
+    const end = Math.min(start + batch, total);
+    let complete = true;
+    for (let index = start; index < end; index++) complete &&= finished.has(index);
+    if (complete) continue;
+    const last = stretches.at(-1);
+    if (!apart && last !== undefined && last.start + last.count === start) last.count += end - start;
+    else stretches.push({ start, count: end - start });
+  }
+  return stretches;
 }
