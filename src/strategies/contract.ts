@@ -53,10 +53,12 @@ export interface Scored {
   readonly score: number | null;
 }
 
-/** A candidate of an interrupted run. Strategies that write prompts need to know more of it than its score. */
+/** A candidate of an interrupted run. Strategies that write prompts, or draw on from pictures, need to know more of it than its score. */
 export interface Finished extends Scored {
   readonly prompt?: string | undefined;
   readonly lineage?: Lineage | undefined;
+  /** Reads its picture. */
+  readonly picture?: (() => Promise<RgbImage>) | undefined;
 }
 
 /** What rewards beside the one that ranks say of a candidate, by their names. */
