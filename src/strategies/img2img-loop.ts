@@ -1,7 +1,14 @@
 /** @file Image-to-image rounds: the best picture so far goes back in as the picture to start from, and is drawn on. */
 
+import type { ImageBackend, ImageRequest } from "../backends/contract.js";
+import type { Trajectory } from "../diffusion/trajectory.js";
 import { UsageError } from "../errors.js";
-import type { Strategy } from "./contract.js";
+import type { RgbImage } from "../image/types.js";
+import type { Reward } from "../rewards/contract.js";
+import { scoringOperations } from "../rewards/operations.js";
+import type { Candidate, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
+import { Drawing } from "./drawing.js";
+import { plainPicture, WorkMeter } from "./search/work-meter.js";
 
 /** Settings of {@link img2imgLoop}. */
 export interface Img2ImgLoopOptions {
@@ -13,7 +20,160 @@ export interface Img2ImgLoopOptions {
   readonly strength?: { readonly from?: number | undefined; readonly to?: number | undefined } | undefined;
 }
 
-/** The strategy `img2img-loop`. @throws UsageError for settings out of range */
-export function img2imgLoop(options: Img2ImgLoopOptions = {}): Strategy {
-  throw new UsageError(`img2img-loop: expected settings that are known, got ${JSON.stringify(options)}`);
+const NAME = "img2img-loop";
+/** Decimals of a strength that come into files. */
+const DECIMALS = 4;
+
+interface Settings {
+  readonly explore: number;
+  readonly rounds: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * The strategy `img2img-loop`: some pictures from their seeds, then rounds of pictures that start, each from a seed of its own, from the best picture so
+ * far, and go from it as far as `strength` says, less and less; the best of all wins. The noise is added and taken away again as in SDEdit (Meng et
+ * al. 2021, arXiv 2108.01073). It asks the backend for image-to-image alone. Its budget is the compute of the request's pictures: counted in
+ * operations where the backend can be followed step by step, in pictures where not.
+ * @throws UsageError for settings out of range
+ */
+export function img2imgLoop({ explore = 0.5, rounds = 3, strength = {} }: Img2ImgLoopOptions = {}): Strategy {
+  const { from = 0.7, to = Math.min(0.4, from) } = strength;
+  const isStrength = (value: number): boolean => value > 0 && value <= 1;
+  const problems = [
+    ...(explore > 0 && explore < 1 ? [] : [`explore: expected a share above 0, below 1, got ${explore}`]),
+    ...(Number.isInteger(rounds) && rounds >= 1 ? [] : [`rounds: expected a whole number >= 1, got ${rounds}`]),
+    ...(isStrength(from) ? [] : [`strength.from: expected a number above 0, up to 1, got ${from}`]),
+    ...(isStrength(to) ? [] : [`strength.to: expected a number above 0, up to 1, got ${to}`]),
+    ...(to > from ? [`strength.to: expected at most strength.from, which is ${from}, got ${to}`] : []),
+  ];
+  if (problems.length > 0) throw new UsageError(`img2img-loop: ${problems.join("; ")}`);
+  return { name: NAME, run: (context) => run(context, { explore, rounds, from, to }) };
+}
+
+/** A picture that may go back in. */
+interface Best {
+  readonly index: number;
+  readonly score: number;
+  readonly picture: () => Promise<RgbImage>;
+}
+
+async function* run(context: StrategyContext, settings: Settings): AsyncGenerator<StrategyEvent, void> {
+  const { request, budget, reward, finished = [] } = context;
+  expectInit(context.backend, request);
+  if (reward === undefined) throw new UsageError("img2img-loop: expected a reward to choose by, got none");
+  const total = Math.min(request.count, budget.candidates);
+  if (total < 2) throw new UsageError(`img2img-loop: expected a budget for two pictures or more, got one for ${total}`);
+  const purse = await openPurse(context, reward, total);
+  const drawing = new Drawing(context);
+  const recorded = new Map(finished.flatMap((one) => (one.picture === undefined ? [] : [[one.index, one]])));
+  let best: Best | undefined;
+  const consider = (index: number, score: number | null, picture: Best["picture"]): void => {
+    if (score === null) return;
+    if (best === undefined || score > best.score || (score === best.score && index < best.index))
+      best = { index, score, picture: once(picture) };
+  };
+  let begun = 0;
+  for (let round = 0; round <= settings.rounds; round++) {
+    const parent: Best | undefined = best;
+    const own = parent === undefined ? request : await startingFrom(parent, request, strengthOf(settings, round, request.steps)); // prettier-ignore
+    const count = await purse.take(own, round === 0 ? settings.explore : 1 / (settings.rounds - round + 1));
+    if (count === 0) continue;
+    yield* drawing.draw({
+      request: { ...own, seed: request.seed + begun, count },
+      first: begun,
+      lineage: { strategy: NAME, parent: parent?.index ?? null, round },
+      spares: (index) => recorded.has(index),
+      onDrawn: (candidate, score) => {
+        purse.note(candidate);
+        consider(candidate.index, score, () => Promise.resolve(candidate.image));
+      },
+    });
+    if (drawing.reason !== "complete") break;
+    for (let index = begun; index < begun + count; index++) {
+      const one = recorded.get(index);
+      if (one !== undefined) consider(index, one.score, one.picture!);
+    }
+    begun += count;
+  }
+  yield drawing.done(drawing.reason);
+}
+
+/** @throws UsageError where the backend cannot start from a picture, or not with the request's mask */
+function expectInit({ name, capabilities }: ImageBackend, { mask }: ImageRequest): void {
+  if (mask === undefined ? capabilities.imageToImage : capabilities.inpainting) return;
+  throw new UsageError(
+    `strategy ${NAME}: expected a backend that draws on from a picture${mask === undefined ? "" : " and a mask"}, got ${name}`,
+  );
+}
+
+/** The request started from a picture; a mask stays. */
+async function startingFrom({ picture }: Best, request: ImageRequest, strength: number): Promise<ImageRequest> {
+  return { ...request, init: await picture(), strength };
+}
+
+/** How far a round goes: at least one of the steps. */
+function strengthOf({ from, to, rounds }: Settings, round: number, steps: number | undefined): number {
+  const way = rounds === 1 ? 0 : (round - 1) / (rounds - 1);
+  const scale = 10 ** DECIMALS;
+  const least = steps === undefined ? 0 : Math.ceil(scale / steps);
+  return Math.max(Math.round((from + way * (to - from)) * scale), least) / scale;
+}
+
+/** The same promise every time: a picture that goes back in twice is read, and encoded, once. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => (made ??= make());
+}
+
+/** What the budget has left. What is taken follows from the requests alone, so that a run that is taken up again takes the same. */
+interface Purse {
+  /** Takes the pictures of a request that a share of what is left comes nearest to: at least one, as many as there is enough for; returns their number. */
+  take(request: ImageRequest, share: number): Promise<number>;
+  /** Counts what was drawn. */
+  note(candidate: Candidate): void;
+}
+
+async function openPurse(context: StrategyContext, reward: Reward, total: number): Promise<Purse> {
+  const { backend, budget, request, signal } = context;
+  const model = backend.stepwise;
+  let left = total;
+  const spend = (share: number, each: number, ahead = 0): number => {
+    const possible = Math.floor((left - ahead) / each + 1e-9);
+    const count = Math.min(possible, Math.max(1, Math.round((share * left - ahead) / each)));
+    if (count < 1) return 0;
+    left -= ahead + count * each;
+    return count;
+  };
+  if (model === undefined) return { take: (_, share) => Promise.resolve(spend(share, 1)), note: () => undefined };
+  const plan = async (own: ImageRequest) => (await model.begin({ ...own, count: 1 }, { signal })).trajectory;
+  const first = await plan(request);
+  const meter = context.meter ?? new WorkMeter({ ...model.operations(first), scoring: scoringOperations(reward) });
+  const each = ({ sampler, guided }: Trajectory): number =>
+    plainPicture(meter.costs, sampler.timesteps.length * (guided ? 2 : 1));
+  const { encoding = 0 } = meter.costs;
+  left = Math.min(total * each(first) + encodings(first) * encoding, budget.operations ?? Infinity);
+  let encoded: RgbImage | undefined;
+  return {
+    take: async (own, share) => {
+      const trajectory = await plan(own);
+      // the model keeps what it encoded last
+      const fresh = own.init === encoded ? 0 : encodings(trajectory);
+      const count = spend(share, each(trajectory), fresh * encoding);
+      if (count > 0) encoded = own.init;
+      if (count > 0) meter.count("encoding", fresh);
+      return count;
+    },
+    note: ({ evaluations }) => {
+      meter.count("evaluation", evaluations);
+      meter.count("decoding", 1);
+      meter.count("scoring", 1);
+    },
+  };
+}
+
+/** Pictures that were encoded for a trajectory. */
+function encodings({ init }: Trajectory): number {
+  return Number(init?.picture !== undefined) + Number(init?.repaint?.masked !== undefined);
 }
