@@ -28,6 +28,11 @@ export class Calibration {
     return this.#groups.reduce((sum, group) => sum + group.length, 0);
   }
 
+  /** The pictures that were added last, in the form that `add` takes. */
+  get last(): readonly (readonly number[])[] {
+    return this.#groups.at(-1) ?? [];
+  }
+
   /** Adds the pictures of a prompt: of each, its scores at the grid and at the end. Pictures with a score that is no number are left out. */
   add(pictures: readonly (readonly (number | null)[])[]): void {
     const sound = pictures.filter((scores): scores is readonly number[] => scores.every((score) => score !== null));

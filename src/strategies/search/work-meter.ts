@@ -44,6 +44,15 @@ export class WorkMeter {
     return this.#counts[kind];
   }
 
+  /** Operations of each kind of work so far, in `unit`s; kinds that there were none of are left out. */
+  shares(unit: number): Record<string, number> {
+    return Object.fromEntries(
+      (Object.keys(NOTHING) as (keyof WorkCosts)[]).flatMap((kind): [string, number][] =>
+        this.#counts[kind] === 0 ? [] : [[kind, (this.#counts[kind] * (this.costs[kind] ?? 0)) / unit]],
+      ),
+    );
+  }
+
   /** Operations so far. */
   get operations(): number {
     return (Object.keys(NOTHING) as (keyof WorkCosts)[]).reduce(

@@ -1,0 +1,59 @@
+/** @file Counts what a strategy has its models do, from outside, so that what it spends does not depend on what it says. */
+
+import type { ImageBackend, StepwiseModel } from "../backends/contract.js";
+import type { Reward } from "../rewards/contract.js";
+import type { WorkMeter } from "../strategies/search/work-meter.js";
+import { intercept } from "../util/intercept.js";
+import type { Models } from "./models.js";
+
+/**
+ * The same models; `meter` counts evaluations, decoding, encoding, scores and gradients. The text encoders' work is left out: it is once a prompt.
+ */
+export function metered({ backend, reward }: Models, meter: WorkMeter): Models {
+  return { backend: meteredBackend(backend, meter), reward: meteredReward(reward, meter) };
+}
+
+function meteredReward(reward: Reward, meter: WorkMeter): Reward {
+  return intercept(reward, {
+    score: (prompt, images, options) => {
+      meter.count("scoring", images.length);
+      return reward.score(prompt, images, options);
+    },
+  });
+}
+
+function meteredBackend(backend: ImageBackend, meter: WorkMeter): ImageBackend {
+  const { stepwise } = backend;
+  return intercept(backend, {
+    stepwise: stepwise === undefined ? undefined : meteredSteps(stepwise, meter),
+    async *generate(request, options) {
+      if (request.init !== undefined) meter.count("encoding", 1);
+      for await (const group of backend.generate(request, options)) {
+        for (const { evaluations } of group.images) meter.count("evaluation", evaluations);
+        meter.count("decoding", group.images.length);
+        yield group;
+      }
+    },
+  });
+}
+
+function meteredSteps(model: StepwiseModel, meter: WorkMeter): StepwiseModel {
+  return intercept(model, {
+    begin: (request, options) => {
+      if (request.init !== undefined) meter.count("encoding", 1);
+      return model.begin(request, options);
+    },
+    step: (trajectory, states, options) => {
+      meter.count("evaluation", states.length * (trajectory.guided ? 2 : 1));
+      return model.step(trajectory, states, options);
+    },
+    preview: (trajectory, states, options) => {
+      meter.count("decoding", states.length);
+      return model.preview(trajectory, states, options);
+    },
+    decode: (trajectory, states, options) => {
+      meter.count("decoding", states.length);
+      return model.decode(trajectory, states, options);
+    },
+  });
+}
