@@ -64,10 +64,19 @@ export type GenerationProgress = DiffusionProgress;
 /** What a caller may pass beside the request. */
 export type GenerateOptions = DiffusionOptions;
 
-/** A model whose pictures can be followed from noise to the end, looked at on the way, and sent on or left. */
+/** A model whose pictures can be followed from noise to the end, looked at on the way, sent on or left, and followed back by gradients. */
 export type StepwiseModel = Pick<
   StableDiffusion,
-  "begin" | "start" | "step" | "preview" | "fork" | "decode" | "operations"
+  | "begin"
+  | "start"
+  | "step"
+  | "preview"
+  | "fork"
+  | "decode"
+  | "operations"
+  | "scoreGradient"
+  | "pullBack"
+  | "gradientOperations"
 >;
 
 /**

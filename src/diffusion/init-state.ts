@@ -75,6 +75,11 @@ export function keepUnmaskedClean(
   return kept === undefined ? clean : blend(kept.mask, clean, kept.picture);
 }
 
+/** The share of each place [h, w] that is repainted, where the picture is put back after each step; undefined where it is not. */
+export function keptMask(state: LatentState, encoded: EncodedInit | undefined): Float32Array | undefined {
+  return keptLatents(state, encoded)?.mask;
+}
+
 function keptLatents({ init }: LatentState, encoded: EncodedInit | undefined) {
   const repaint = encoded?.repaint;
   if (repaint === undefined || repaint.masked !== undefined || init?.picture === undefined) return undefined;

@@ -1,8 +1,9 @@
 /** @file The networks of a Stable Diffusion folder as graphs with their weights: text encoder, denoiser, image decoder and encoder. */
 
 import { ModelError } from "../errors.js";
-import { gather, graph, input } from "../graph/builder.js";
-import type { Graph } from "../graph/types.js";
+import { gradient } from "../autodiff/gradient.js";
+import { add, clip, constant, div, gather, graph, input, mul } from "../graph/builder.js";
+import type { Graph, Value } from "../graph/types.js";
 import type { AutoencoderConfig } from "../models/autoencoder-kl.js";
 import {
   AUTOENCODER_IGNORED_KEYS,
@@ -17,7 +18,8 @@ import type { ClipTextConfig } from "../models/clip-text.js";
 import { CLIP_TEXT_IGNORED_KEYS } from "../models/clip-text.js";
 import type { UnetConfig } from "../models/unet-2d-condition.js";
 import { ADDED_SIZES, buildUnet, parseUnetConfig, UNET_IGNORED_KEYS } from "../models/unet-2d-condition.js";
-import { rootScope, type RootScopeOptions } from "../nn/scope.js";
+import { rootScope, type RootScopeOptions, type Scope } from "../nn/scope.js";
+import { float32 } from "../tensor/tensor.js";
 import { renameDeprecatedAttention } from "../weights/layouts/deprecated-attention.js";
 import { resolveWeights } from "../weights/resolve.js";
 import type { WeightEntry } from "../weights/types.js";
@@ -111,6 +113,38 @@ export function denoiserGraph(
   length: number,
   adapters?: RootScopeOptions["adapters"],
 ): Graph {
+  const { prediction } = denoiserValues(config, size, length, {
+    mode: "inference",
+    ...(adapters === undefined ? {} : { adapters }),
+  });
+  return graph("denoiser", { prediction });
+}
+
+/**
+ * The inputs of {@link denoiserGraph} and `upstream` [N, C, h, w] -> `gradient`, of the sample's shape: how `sum(upstream * prediction)` changes with it.
+ * The prediction is made on the way and forgotten.
+ */
+export function denoiserGradientGraph(
+  config: UnetConfig,
+  size: LatentSize,
+  length: number,
+  adapters?: RootScopeOptions["adapters"],
+): Graph {
+  const { sample, prediction } = denoiserValues(config, size, length, {
+    mode: "training",
+    ...(adapters === undefined ? {} : { adapters }),
+  });
+  const upstream = input("upstream", "float32", prediction.shape);
+  const [slope] = gradient([{ value: prediction, upstream }], [sample]);
+  return graph("denoiser-gradient", { gradient: slope! });
+}
+
+function denoiserValues(
+  config: UnetConfig,
+  size: LatentSize,
+  length: number,
+  options: RootScopeOptions,
+): { readonly sample: Value; readonly prediction: Value } {
   const sample = input("sample", "float32", ["N", config.inChannels, size.height, size.width]);
   const timestep = input("timestep", "float32", ["N"]);
   const conditioning = input("conditioning", "float32", ["P", length, config.crossAttentionWidth]);
@@ -128,15 +162,33 @@ export function denoiserGraph(
     config.timeConditionWidth === undefined
       ? undefined
       : input("guidance", "float32", ["N", config.timeConditionWidth]);
-  const scope = rootScope({ mode: "inference", ...(adapters === undefined ? {} : { adapters }) });
   const inputs = { sample, timestep, encoderHiddenStates, timeCondition, added };
-  return graph("denoiser", { prediction: buildUnet(scope, config, inputs) });
+  return { sample, prediction: buildUnet(rootScope(options), config, inputs) };
 }
 
 /** `latents` [N, C, h, w], already divided by the scaling factor -> `image` [N, 3, H, W], about [-1, 1]. */
 export function decoderGraph(config: AutoencoderConfig, size: LatentSize): Graph {
   const latents = input("latents", "float32", ["N", config.latentChannels, size.height, size.width]);
   return graph("decoder", { image: buildDecoder(rootScope({ mode: "inference" }), config, latents) });
+}
+
+/**
+ * The denoiser's latents [N, C, h, w] -> picture [N, 3, H, W] of RGB in [0, 1], as graphs that go on from pictures begin.
+ * @param vae scope of the autoencoder's parameters
+ */
+export function decodedPicture(vae: Scope, config: AutoencoderConfig, latents: Value): Value {
+  const decoded = buildDecoder(vae, config, autoencoderLatents(config, latents));
+  return clip(add(mul(decoded, 0.5), 0.5), 0, 1);
+}
+
+/** As `toAutoencoderLatents`. */
+function autoencoderLatents({ scalingFactor, shiftFactor, latents: scale }: AutoencoderConfig, latents: Value): Value {
+  const perChannel = (values: readonly number[]): Value =>
+    constant(float32([values.length, 1, 1], Float32Array.from(values)));
+  if (scale !== undefined)
+    return add(div(mul(latents, perChannel(scale.deviation)), scalingFactor), perChannel(scale.mean));
+  const unscaled = div(latents, scalingFactor);
+  return shiftFactor === 0 ? unscaled : add(unscaled, shiftFactor);
 }
 
 /** `image` [N, 3, H, W] in [-1, 1] -> `mean`, `logVariance` [N, C, h, w] of the latents, not scaled. */

@@ -1,7 +1,7 @@
 /** @file The networks of a model that was exported to ONNX (optimum's layout): names, types and shapes of what they read are their own. */
 
 import { join } from "node:path";
-import { ModelError } from "../errors.js";
+import { ModelError, UsageError } from "../errors.js";
 import type { ValueType } from "../graph/types.js";
 import { modelWithExternalData } from "../onnx/external-data.js";
 import { type OnnxFile, readOnnxFile } from "../onnx/read-ports.js";
@@ -111,6 +111,20 @@ export class OnnxNetworks implements Networks {
         ),
       };
     });
+  }
+
+  denoiserGradient(): LazyRunnable {
+    return this.#withoutGradients();
+  }
+
+  scoreGradient(): LazyRunnable {
+    return this.#withoutGradients();
+  }
+
+  #withoutGradients(): never {
+    throw new UsageError(
+      `${this.#directory}: expected a model with its weights for gradients, got networks exported to ONNX, which only compute`,
+    );
   }
 
   decoder(): LazyRunnable {

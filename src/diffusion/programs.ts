@@ -8,8 +8,9 @@ import type { WeightEntry } from "../weights/types.js";
 import type { ModelFolder } from "./model-folder.js";
 import { adaptersOf, adapterWeights, type NetworkLora } from "./lora.js";
 import type { LatentSize, NetworkConfigs, ResolvedWeights } from "./networks.js";
-import { decoderGraph, denoiserGraph, encoderGraph, resolveEncoderWeights } from "./networks.js";
+import { decoderGraph, denoiserGradientGraph, denoiserGraph, encoderGraph, resolveEncoderWeights } from "./networks.js";
 import type { Networks } from "./runnable.js";
+import { type PictureJudge, scoreGradientGraph, scoreGradientWeights } from "./score-gradient.js";
 import { PLAIN_TEXT, textNetworkGraph, type TextVariant } from "./text-networks.js";
 
 /** What the programs are made from. */
@@ -31,6 +32,8 @@ export class DiffusionPrograms implements Networks {
   readonly #texts: readonly KeptProgram[];
   readonly #denoiser: KeptProgram;
   readonly #decoder: KeptProgram;
+  readonly #denoiserGradient: KeptProgram;
+  #scoreGradient: { readonly judge: PictureJudge["weights"]; readonly program: KeptProgram } | undefined;
 
   constructor(device: Device, parts: ProgramParts) {
     this.#device = device;
@@ -43,6 +46,7 @@ export class DiffusionPrograms implements Networks {
       denoiserKey(size, window),
       graphs.denoiser,
     ]);
+    this.#denoiserGradient = new KeptProgram(device, "denoiser gradient", weights.denoiser);
     this.#decoder = new KeptProgram(device, "decoder", weights.decoder, [sizeKey(size), graphs.decoder]);
   }
 
@@ -56,6 +60,29 @@ export class DiffusionPrograms implements Networks {
     const { configs } = this.#parts;
     const graph = (): Graph => denoiserGraph(configs.unet, size, length, adaptersOf(loras));
     return this.#denoiser.for(denoiserKey(size, length), graph, loras);
+  }
+
+  denoiserGradient(size: LatentSize, length: number, loras: readonly NetworkLora[] = []): LazyProgram {
+    const { configs } = this.#parts;
+    const graph = (): Graph => denoiserGradientGraph(configs.unet, size, length, adaptersOf(loras));
+    return this.#denoiserGradient.for(denoiserKey(size, length), graph, loras);
+  }
+
+  scoreGradient(size: LatentSize, judge: PictureJudge): LazyProgram {
+    const { configs, weights } = this.#parts;
+    if (this.#scoreGradient?.judge !== judge.weights) {
+      // with the device gone there is nothing left to free
+      this.#scoreGradient?.program.dispose().catch(() => undefined);
+      const program = new KeptProgram(
+        this.#device,
+        `${judge.name} gradient by latents`,
+        scoreGradientWeights(weights.decoder, judge),
+      );
+      this.#scoreGradient = { judge: judge.weights, program };
+    }
+    return this.#scoreGradient.program.for(sizeKey(size), () =>
+      scoreGradientGraph(configs.autoencoder, size, configs.factor, judge),
+    );
   }
 
   decoder(size: LatentSize): LazyProgram {
@@ -77,7 +104,9 @@ export class DiffusionPrograms implements Networks {
   }
 
   async dispose(): Promise<void> {
-    await Promise.all([...this.#texts.map((one) => one.dispose()), this.#denoiser.dispose(), this.#decoder.dispose()]);
+    const { program } = this.#scoreGradient ?? {};
+    const all = [...this.#texts, this.#denoiser, this.#decoder, this.#denoiserGradient];
+    await Promise.all([...all.map((one) => one.dispose()), program?.dispose()]);
   }
 }
 

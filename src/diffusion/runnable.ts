@@ -3,6 +3,7 @@
 import type { Program } from "../runtime/program.js";
 import type { NetworkLora } from "./lora.js";
 import type { LatentSize } from "./networks.js";
+import type { PictureJudge } from "./score-gradient.js";
 import type { TextVariant } from "./text-networks.js";
 
 /** A network that can be run. */
@@ -22,6 +23,13 @@ export interface Networks {
   text(index: number, variant: TextVariant, loras?: readonly NetworkLora[]): LazyRunnable;
   /** `sample`, `timestep`, `conditioning` of `length` tokens, `row`, what else its architecture reads, and the scales of the LoRAs -> `prediction` */
   denoiser(size: LatentSize, length: number, loras?: readonly NetworkLora[]): LazyRunnable;
+  /**
+   * What `denoiser` reads and `upstream` -> `gradient` of its sample: the gradient of `sum(upstream * prediction)`
+   * @throws UsageError when the model has no gradients
+   */
+  denoiserGradient(size: LatentSize, length: number, loras?: readonly NetworkLora[]): LazyRunnable;
+  /** `latents` of one picture and the judge's inputs -> `score`, `gradient` of the latents. @throws UsageError when the model has no gradients */
+  scoreGradient(size: LatentSize, judge: PictureJudge): LazyRunnable;
   /** `latents` -> `image` */
   decoder(size: LatentSize): LazyRunnable;
   /**

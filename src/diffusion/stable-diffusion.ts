@@ -4,6 +4,7 @@ import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import { matrixOperations } from "../graph/operations.js";
 import type { Device } from "../runtime/device.js";
+import type { StepCotangents } from "../samplers/pull-back.js";
 import { elementCount } from "../tensor/tensor.js";
 import { throwIfAborted } from "../util/abort.js";
 import { type ComputeType, computeWarnings } from "./compute-type.js";
@@ -12,11 +13,13 @@ import { beginInitState, keepUnmaskedClean } from "./init-state.js";
 import { beginState, forkState, type LatentState } from "./latents.js";
 import { networkLoras } from "./lora.js";
 import type { ModelFolderOptions } from "./model-folder.js";
-import { decoderGraph, denoiserGraph, encoderGraph } from "./networks.js";
+import { decoderGraph, denoiserGradientGraph, denoiserGraph, encoderGraph } from "./networks.js";
 import { type ModelParts, openModelParts } from "./open-model.js";
 import { layOutPrompts, planTrajectory } from "./plan.js";
 import type { DiffusionDefaults, DiffusionRequest, ResolvedRequest, SettingLimits, SizeRule } from "./request.js";
 import { resolveDiffusionRequest } from "./request.js";
+import { pullBackSteps, type TakenStep } from "./pull-back.js";
+import { type PictureJudge, type ScoreGradient, scoreGradientGraph, scoreGradients } from "./score-gradient.js";
 import { stepStates } from "./step.js";
 import { isCut, planTiles, type TilePlan } from "./tiles.js";
 import {
@@ -27,6 +30,8 @@ import {
   type Trajectory,
 } from "./trajectory.js";
 
+export type { TakenStep } from "./pull-back.js";
+export type { PictureJudge, ScoreGradient } from "./score-gradient.js";
 export type * from "./trajectory.js";
 
 /**
@@ -163,6 +168,62 @@ export class StableDiffusion {
     const loras = networkLoras(trajectory.loras.unet);
     const denoiser = await programs.denoiser(latentSize(trajectory), conditioningLength(trajectory), loras).get();
     return stepStates(denoiser, trajectory, states, options.signal);
+  }
+
+  /**
+   * Floating-point operations of the gradient through one evaluation of the denoiser, the evaluation itself included, and of a score of one picture's latents with
+   * its gradient.
+   */
+  gradientOperations(
+    trajectory: Trajectory,
+    judge: PictureJudge,
+  ): { readonly evaluationGradient: number; readonly scoringGradient: number } {
+    const { unet, autoencoder, factor } = this.#parts.configs;
+    const denoiser = denoiserGradientGraph(unet, latentSize(trajectory), conditioningLength(trajectory));
+    const scoring = scoreGradientGraph(autoencoder, latentSize(trajectory), factor, judge);
+    return {
+      evaluationGradient: matrixOperations(denoiser, { N: 1, P: 1 }),
+      scoringGradient: matrixOperations(scoring, {}),
+    };
+  }
+
+  /**
+   * Scores of the pictures of the states as they are, and how each changes with its latents. A picture is decoded whole, whatever its tiles, and not rounded to
+   * bytes, so its score differs slightly from that of `decode`.
+   * @throws UsageError when the model or the judge has no gradients, CancelledError when the signal aborts
+   */
+  async scoreGradient(
+    trajectory: Trajectory,
+    states: readonly LatentState[],
+    judge: PictureJudge,
+    { signal }: DiffusionOptions = {},
+  ): Promise<ScoreGradient[]> {
+    const program = await this.#parts.programs.scoreGradient(latentSize(trajectory), judge).get();
+    const latents = states.map((state) => state.latents);
+    return scoreGradients(program, trajectory, latents, judge, signal);
+  }
+
+  /**
+   * How numbers change with states before a step, from how they change with those after it. A step at a time: a way back through any number of them takes the
+   * memory of one. Noise that was drawn on the way counts as given.
+   * @param cotangents of the latents and the registers after each step, no registers at the end
+   * @param through false takes the denoiser's output as given: only the sampler's own coefficients pass something on, at no cost
+   * @throws UsageError when the model has no gradients, CancelledError when the signal aborts
+   */
+  async pullBack(
+    trajectory: Trajectory,
+    steps: readonly TakenStep[],
+    cotangents: readonly StepCotangents[],
+    { signal, through = true }: DiffusionOptions & { readonly through?: boolean | undefined } = {},
+  ): Promise<StepCotangents[]> {
+    throwIfAborted(signal);
+    const { programs } = this.#parts;
+    const loras = networkLoras(trajectory.loras.unet);
+    const size = latentSize(trajectory);
+    const denoiser = through
+      ? await programs.denoiserGradient(size, conditioningLength(trajectory), loras).get()
+      : undefined;
+    return pullBackSteps(denoiser, trajectory, steps, cotangents, signal);
   }
 
   /** The pictures that the last step of each state predicted. @throws UsageError for a state before its first step */

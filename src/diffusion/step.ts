@@ -42,50 +42,64 @@ async function stepTogether(
   weight: number,
   signal: AbortSignal | undefined,
 ): Promise<LatentState[]> {
-  const { sampler, guided, latentShape, conditioning, guidanceEmbedding, request } = trajectory;
+  const { sampler, guided, latentShape, request } = trajectory;
   const size = elementCount(latentShape);
-  const beside = trajectory.init?.repaint?.masked === undefined ? undefined : trajectory.init.repaint.mask;
-  const inputSize = beside === undefined ? size : 2 * size + beside.length;
   const passes = guided ? 2 : 1;
-  const rows = states.length * passes;
-  const sample = new Float32Array(rows * inputSize);
-  const timestep = new Float32Array(rows);
-  const row = new BigInt64Array(rows);
-  for (let pass = 0; pass < passes; pass++) {
-    states.forEach((state, i) => {
-      const t = sampler.timesteps[state.stepIndex];
-      if (t === undefined)
-        throw new UsageError(
-          `step: expected a state before its end, got step ${state.stepIndex} of seed ${state.seed}`,
-        );
-      const at = pass * states.length + i;
-      const scale = sampler.inputScales[state.stepIndex]!;
-      for (let j = 0; j < size; j++) sample[at * inputSize + j] = state.latents[j]! * scale;
-      if (beside !== undefined) {
-        sample.set(beside, at * inputSize + size);
-        sample.set(state.init!.masked!, at * inputSize + size + beside.length);
-      }
-      timestep[at] = t;
-      row[at] = BigInt(pass);
-    });
-  }
-  const [, height, width] = latentShape;
-  const feeds = {
-    sample: float32([rows, inputSize / (height * width), height, width], sample),
-    timestep: float32([rows], timestep),
-    row: { dtype: "int64", shape: [rows], data: row } as const,
-    conditioning,
-    ...trajectory.added,
-    ...scaleFeeds(trajectory.loras.unet, denoiser.inputs, weight),
-    ...(guidanceEmbedding === undefined ? {} : { guidance: repeatRows(guidanceEmbedding, rows) }),
-  };
-  const outputs = await denoiser.run(feeds, { signal });
+  const rows = Array.from({ length: passes }, (_, pass) => states.map((state) => ({ state, pass }))).flat();
+  const outputs = await denoiser.run(denoiserFeeds(denoiser, trajectory, rows, weight), { signal });
   const prediction = outputs["prediction"]!.data as Float32Array;
   return states.map((state, i) => {
     const rowOf = (index: number): Float32Array => prediction.subarray(index * size, (index + 1) * size);
     const output = guided ? guide(rowOf(i), rowOf(states.length + i), request.guidance) : rowOf(i);
     return keepUnmasked(nextState(state, sampler, output, passes), sampler, trajectory.init);
   });
+}
+
+/** A state before a step, in one of its passes: where there is guidance 0 without the prompt, 1 with it. */
+export interface DenoiserRow {
+  readonly state: LatentState;
+  readonly pass: number;
+}
+
+/**
+ * What a denoiser reads of rows.
+ * @param weight of the LoRAs' scales
+ * @throws UsageError for a state at its end
+ */
+export function denoiserFeeds(
+  { inputs }: Pick<Runnable, "inputs">,
+  trajectory: Trajectory,
+  rows: readonly DenoiserRow[],
+  weight: number,
+): Record<string, Tensor> {
+  const { sampler, latentShape, conditioning, guidanceEmbedding } = trajectory;
+  const [, height, width] = latentShape;
+  const size = elementCount(latentShape);
+  const beside = trajectory.init?.repaint?.masked === undefined ? undefined : trajectory.init.repaint.mask;
+  const inputSize = beside === undefined ? size : 2 * size + beside.length;
+  const sample = new Float32Array(rows.length * inputSize);
+  const timestep = new Float32Array(rows.length);
+  rows.forEach(({ state }, at) => {
+    const t = sampler.timesteps[state.stepIndex];
+    if (t === undefined)
+      throw new UsageError(`step: expected a state before its end, got step ${state.stepIndex} of seed ${state.seed}`);
+    const scale = sampler.inputScales[state.stepIndex]!;
+    for (let j = 0; j < size; j++) sample[at * inputSize + j] = state.latents[j]! * scale;
+    if (beside !== undefined) {
+      sample.set(beside, at * inputSize + size);
+      sample.set(state.init!.masked!, at * inputSize + size + beside.length);
+    }
+    timestep[at] = t;
+  });
+  return {
+    sample: float32([rows.length, inputSize / (height * width), height, width], sample),
+    timestep: float32([rows.length], timestep),
+    row: { dtype: "int64", shape: [rows.length], data: BigInt64Array.from(rows, ({ pass }) => BigInt(pass)) },
+    conditioning,
+    ...trajectory.added,
+    ...scaleFeeds(trajectory.loras.unet, inputs, weight),
+    ...(guidanceEmbedding === undefined ? {} : { guidance: repeatRows(guidanceEmbedding, rows.length) }),
+  };
 }
 
 /** float32 [rows, width], every row the same. */

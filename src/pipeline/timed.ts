@@ -80,5 +80,8 @@ function timedSteps(model: StepwiseModel, clock: Clock): StepwiseModel {
     fork: (...given) => model.fork(...given),
     decode: (...given) => timed(model.decode(...given)),
     operations: (trajectory) => model.operations(trajectory),
+    scoreGradient: (...given) => timed(model.scoreGradient(...given)),
+    pullBack: (...given) => timed(model.pullBack(...given)),
+    gradientOperations: (...given) => model.gradientOperations(...given),
   };
 }

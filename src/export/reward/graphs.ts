@@ -1,11 +1,12 @@
 /** @file The two graphs of a bundle: from a picture and its prompt's tokens to the score, and on to the score's gradient. */
 
 import { gradient } from "../../autodiff/gradient.js";
+import { decodedPicture } from "../../diffusion/networks.js";
 import { UsageError } from "../../errors.js";
-import { add, clip, div, graph, input, mul } from "../../graph/builder.js";
+import { add, graph, input, mul } from "../../graph/builder.js";
 import type { Dim } from "../../graph/dims.js";
 import type { Graph, Value } from "../../graph/types.js";
-import { autoencoderFactor, type AutoencoderConfig, buildDecoder } from "../../models/autoencoder-kl.js";
+import { autoencoderFactor, type AutoencoderConfig } from "../../models/autoencoder-kl.js";
 import { rootScope } from "../../nn/scope.js";
 import type { RewardNetwork } from "../../rewards/contract.js";
 import { type ImageSize, preprocessImage } from "../../rewards/preprocess-graph.js";
@@ -99,12 +100,7 @@ function pictureInput(members: readonly Member[], { from, size, batch, decoder }
 /** Latents as the denoiser has them, decoded to colours in [0, 1]; an image as it is. */
 function decoded(picture: Value, { from, decoder }: GraphOptions): Value {
   if (from !== "latents" || decoder === undefined) return picture;
-  // image = clamp(decode(latents / scalingFactor + shiftFactor) / 2 + 0.5, 0, 1)
-  const { scalingFactor, shiftFactor } = decoder.config;
-  const unscaled = div(picture, scalingFactor);
-  const latents = shiftFactor === 0 ? unscaled : add(unscaled, shiftFactor);
-  const image = buildDecoder(rootScope({ prefix: VAE, mode: "training" }), decoder.config, latents);
-  return clip(add(div(image, 2), 0.5), 0, 1);
+  return decodedPicture(rootScope({ prefix: VAE, mode: "training" }), decoder.config, picture);
 }
 
 /** Side of the pixels that all members read. @throws UsageError when they do not read the same */

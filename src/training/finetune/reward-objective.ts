@@ -1,21 +1,8 @@
 /** @file The reward as a loss: denoiser steps, decoder, preprocessing and reward networks as one differentiable graph (refl and draft). */
 
-import {
-  add,
-  clip,
-  concat,
-  constant,
-  div,
-  input,
-  mul,
-  neg,
-  reduceMean,
-  relu,
-  slice,
-  sub,
-} from "../../graph/builder.js";
+import { decodedPicture } from "../../diffusion/networks.js";
+import { add, clip, concat, constant, input, mul, neg, reduceMean, relu, slice, sub } from "../../graph/builder.js";
 import type { Value } from "../../graph/types.js";
-import { buildDecoder } from "../../models/autoencoder-kl.js";
 import { buildClipText } from "../../models/clip-text.js";
 import { buildUnet } from "../../models/unet-2d-condition.js";
 import { rootScope, type Scope } from "../../nn/scope.js";
@@ -91,9 +78,7 @@ function rewardLoss(
   lossOf: (total: Value) => Value,
 ): Pick<Objective, "loss" | "metrics" | "cuts"> {
   const { autoencoder } = model.configs;
-  const vae = rootScope({ prefix: PREFIXES.vae, mode: "training" });
-  const decoded = buildDecoder(vae, autoencoder, div(clean, autoencoder.scalingFactor));
-  const image = clip(add(mul(decoded, 0.5), 0.5), 0, 1);
+  const image = decodedPicture(rootScope({ prefix: PREFIXES.vae, mode: "training" }), autoencoder, clean);
   const metrics: Record<string, Value> = {};
   let total: Value | undefined;
   for (const { reward, weight } of guides) {
