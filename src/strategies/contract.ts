@@ -23,6 +23,14 @@ export interface Refinement {
   readonly flag: string | null;
 }
 
+/** Where a candidate went on as a copy of another on its way. */
+export interface Parting {
+  /** Entries of the sampler that both have in common. */
+  readonly step: number;
+  /** The place that it went on from. */
+  readonly from: number;
+}
+
 /** Where a candidate comes from. */
 export interface Lineage {
   readonly strategy: string;
@@ -32,6 +40,10 @@ export interface Lineage {
   readonly round: number;
   /** Only where a strategy writes prompts. */
   readonly refinement?: Refinement | undefined;
+  /** Where a strategy copies pictures on their way: the seed of the noise that this one began with. */
+  readonly origin?: number | undefined;
+  /** Where a strategy copies pictures on their way: where this one parted, first to last. Before the last it was at the place `from`, and so on. */
+  readonly path?: readonly Parting[] | undefined;
 }
 
 /** One image with its prompt, seed, settings and lineage. */
@@ -84,7 +96,44 @@ export interface Budget {
 /** Why a strategy stopped; `reached` is `until`. */
 export type StopReason = "complete" | "evaluations" | "seconds" | "reached";
 
-/** What a strategy tells while it works, in this order for one candidate: candidate, scored, then perhaps pruned or refined. */
+/** How a search inside trajectories goes on, told once, as soon as it is known. */
+export interface SearchPlan {
+  /** Entries of the sampler from noise to picture. */
+  readonly steps: number;
+  /** Pictures begun in all; fewer where time or a goal ends the search before. */
+  readonly begun: number;
+  /** After which entries pictures are dropped, and the share that goes on: 1 where copies take the place of what is dropped. None where all are drawn to the end. */
+  readonly cuts: readonly { readonly step: number; readonly keep: number }[];
+  /** What previews were found to be worth, by a search that measures it. */
+  readonly previews?:
+    | {
+        /** Finished pictures that it was measured on, those of earlier searches included. */
+        readonly observed: number;
+        readonly fidelity: readonly {
+          readonly step: number;
+          /** Spearman's correlation of preview scores and final scores. */
+          readonly rankCorrelation: number;
+          /** What the picture with the best preview lacks to the best picture, in the reward's units. */
+          readonly regret: number;
+        }[];
+      }
+    | undefined;
+}
+
+/**
+ * What a search inside trajectories did. `step` counts the entries of the sampler that are done; `index` is that of the candidate, or of the place among
+ * particles. Each search tells all of it from the start, also one that takes up an interrupted run.
+ */
+export type SearchEvent =
+  /** A preview and its score, null where it was no number. */
+  | { readonly type: "look"; readonly index: number; readonly step: number; readonly score: number | null }
+  /** Left on the way, after the look at the same step. */
+  | { readonly type: "pruned"; readonly index: number; readonly step: number; readonly reason: string }
+  /** The place `index`, which was pruned at the same step, goes on as a copy of `from`. */
+  | { readonly type: "parted"; readonly index: number; readonly from: number; readonly step: number }
+  | ({ readonly type: "plan" } & SearchPlan);
+
+/** What a strategy tells while it works, in this order for one candidate: candidate, scored. What a search did on the way to it comes before. */
 export type StrategyEvent =
   | { readonly type: "candidate"; readonly candidate: Candidate }
   | {
@@ -94,7 +143,7 @@ export type StrategyEvent =
       /** Undefined where one reward alone judges. */
       readonly details?: ScoreDetails | undefined;
     }
-  | { readonly type: "pruned"; readonly index: number; readonly reason: string }
+  | SearchEvent
   | { readonly type: "refined"; readonly prompt: string; readonly round: number }
   | { readonly type: "warning"; readonly message: string }
   | {

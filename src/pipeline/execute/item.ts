@@ -3,17 +3,15 @@
 import { join } from "node:path";
 import type { ImageBackend } from "../../backends/contract.js";
 import { type OpenRequest, resolveRequest } from "../../backends/resolve.js";
-import { UsageError } from "../../errors.js";
-import { decodeRgb } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
 import type { Reward } from "../../rewards/contract.js";
 import { bestOfN } from "../../strategies/best-of-n.js";
-import type { Budget, Candidate, Strategy, StrategyContext } from "../../strategies/contract.js";
+import type { Budget, Candidate, Lineage, Strategy, StrategyContext } from "../../strategies/contract.js";
 import { rank } from "../../strategies/rank.js";
 import { unlessAborted } from "../../util/abort.js";
-import { readBytes } from "../../util/read-file.js";
 import { promptMeaning } from "../../prompts/attention-syntax.js";
 import type { MadeFrom } from "../candidate-record.js";
+import { readPicture } from "../inputs.js";
 import {
   IMG2IMG_STRENGTH,
   type OpenSettings,
@@ -24,9 +22,6 @@ import {
 } from "../document/plan.js";
 import type { ItemLine, PlacedCandidate } from "./manifest.js";
 import type { PipelineRun } from "./pipeline-run.js";
-
-/** Largest picture of the run that is read back. */
-const MAXIMUM_PICTURE_BYTES = 256 << 20;
 
 /** What carrying out an item takes. */
 export interface ItemContext {
@@ -183,7 +178,11 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
     request: resolved.request,
     scoredPrompt: promptMeaning(item.prompt, resolved.request.promptSyntax ?? "plain"),
     budget: { candidates: drawing.count, until: drawing.until },
-    finished: recorded.map((one) => ({ ...one, index: one.index - offset })),
+    finished: recorded.map(({ image, ...one }) => ({
+      ...one,
+      index: one.index - offset,
+      picture: () => readPicture(join(run.directory, image)),
+    })),
     signal,
     onProgress: context.onProgress,
   };
@@ -209,8 +208,7 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
           ...event.candidate,
           index: offset + event.candidate.index,
           lineage: {
-            ...event.candidate.lineage,
-            parent: start?.parent?.index ?? parentOf(event.candidate, offset),
+            ...lineageOf(event.candidate, offset, start),
             strategy: nameOf(drawing),
           },
         };
@@ -232,8 +230,14 @@ function filesOf({ plan }: PipelineRun, paths: readonly string[]): readonly Plan
   return paths.flatMap((path) => plan.files.filter((file) => file.path === path));
 }
 
-function parentOf({ lineage: { parent } }: Candidate, offset: number): number | null {
-  return parent === null ? null : offset + parent;
+/** The lineage of a candidate among those of the run: its strategy counts from 0 in each step. */
+function lineageOf({ lineage }: Candidate, offset: number, start: Start | undefined): Lineage {
+  const { parent, path } = lineage;
+  return {
+    ...lineage,
+    parent: start?.parent?.index ?? (parent === null ? null : offset + parent),
+    ...(path === undefined ? {} : { path: path.map(({ step, from }) => ({ step, from: offset + from })) }),
+  };
 }
 
 function nameOf({ strategy, scored, start }: Drawing): string {
@@ -254,9 +258,4 @@ async function startOf(
     parent: null,
     inputs: { init: record(init), mask: record(mask) },
   };
-}
-
-async function readPicture(path: string): Promise<RgbImage> {
-  const options = { expected: "a picture of the run", limit: MAXIMUM_PICTURE_BYTES, as: UsageError };
-  return decodeRgb(await readBytes(path, options), path);
 }

@@ -43,34 +43,47 @@ export function previewGrid(entries: number): number[] {
  * pictures is drawn to the end and looked at on the way; from how their previews correlate with their final scores follow the cuts, or that there are none.
  */
 export function halving(options: HalvingOptions = {}): Strategy {
-  return { name: "halving", run: (context) => run(context, options) };
+  return {
+    name: "halving",
+    check: async (context) => expectBudget(await Search.open("halving", context)),
+    run: (context) => run(context, options),
+  };
+}
+
+function expectBudget(search: Search): void {
+  search.expectBudget(search.plainCost, "a picture");
 }
 
 async function* run(context: StrategyContext, options: HalvingOptions): AsyncGenerator<StrategyEvent, void> {
   const search = await Search.open("halving", context);
   yield* search.warn(search.trajectory.warnings);
+  expectBudget(search);
   const grid = previewGrid(search.entries);
   const calibration = options.calibration ?? new Calibration(grid);
-  let begun = 0;
+  let begun = (yield* search.firstBatch()).length;
+  const indexOf = (state: LatentState): number => state.seed - context.request.seed;
   const finish = async function* (
     states: readonly LatentState[],
     round: number,
   ): AsyncGenerator<StrategyEvent, Judged[]> {
     const judged = await search.judge(states);
-    for (const one of judged) yield* search.tell(one, one.state.seed - context.request.seed, { parent: null, round });
+    for (const one of judged) yield* search.tell(one, indexOf(one.state), { parent: null, round });
     return judged;
   };
 
   // what previews are worth, seen on pictures that are drawn to the end
   const slice = sliceOf(search, calibration, grid);
   if (slice >= 2) {
-    let states = search.start(0, slice);
-    begun = slice;
+    let states = search.start(begun, slice);
+    begun += slice;
     const looks: (number | null)[][] = states.map(() => []);
     for (const entry of [...grid, search.entries]) {
       states = await search.advance(states, entry - states[0]!.stepIndex);
       if (entry === search.entries) break;
-      (await search.look(states)).forEach((score, i) => looks[i]!.push(score));
+      for (const [i, score] of (await search.look(states)).entries()) {
+        looks[i]!.push(score);
+        yield { type: "look", index: i, step: entry, score };
+      }
     }
     const judged = yield* finish(states, 0);
     calibration.add(looks.map((scores, i) => [...scores, judged[i]!.score]));
@@ -80,7 +93,9 @@ async function* run(context: StrategyContext, options: HalvingOptions): AsyncGen
   const plan =
     calibration.size < SMALLEST_SLICE ? { start: search.affordable, cuts: [] } : planHalving(calibration, costs);
   const fidelity = calibration.fidelity();
-  options.onPlan?.({ fidelity, observed: calibration.size, start: plan.start, cuts: plan.cuts });
+  const report = { fidelity, observed: calibration.size, start: plan.start, cuts: plan.cuts };
+  options.onPlan?.(report);
+  yield planEvent(report, search.entries, begun);
   if (plan.cuts.length === 0 && search.affordable > 0) yield* search.warn([offMessage(fidelity, calibration.size)]);
 
   if (plan.start > 0 && search.spent() === "complete") {
@@ -88,14 +103,16 @@ async function* run(context: StrategyContext, options: HalvingOptions): AsyncGen
     for (const { entry, keep } of plan.cuts) {
       states = await search.advance(states, entry - states[0]!.stepIndex);
       const scores = await search.look(states);
+      for (const [i, score] of scores.entries()) yield { type: "look", index: indexOf(states[i]!), step: entry, score };
       const order = states
         .map((_, i) => i)
         .sort((a, b) => (scores[b] ?? -Infinity) - (scores[a] ?? -Infinity) || a - b);
-      const kept = Math.max(1, Math.round(states.length * keep));
+      const kept = Math.min(Math.max(1, Math.round(states.length * keep)), search.finishable(entry));
       for (const i of order.slice(kept))
         yield {
           type: "pruned",
-          index: states[i]!.seed - context.request.seed,
+          index: indexOf(states[i]!),
+          step: entry,
           reason: prunedBy(entry, search.entries, scores[i]!),
         };
       states = order
@@ -111,6 +128,17 @@ async function* run(context: StrategyContext, options: HalvingOptions): AsyncGen
     }
   }
   yield search.done(search.spent());
+}
+
+/** What becomes of the search, for the record. */
+function planEvent({ fidelity, observed, start, cuts }: HalvingReport, entries: number, before: number): StrategyEvent {
+  return {
+    type: "plan",
+    steps: entries,
+    begun: before + start,
+    cuts: cuts.map(({ entry, keep }) => ({ step: entry, keep })),
+    previews: { observed, fidelity: fidelity.map(({ entry, ...found }) => ({ step: entry, ...found })) },
+  };
 }
 
 /** Pictures to observe: none where enough were, or too few can be drawn to learn anything from. */

@@ -3,8 +3,8 @@
 import type { LatentState } from "../../diffusion/latents.js";
 import { UsageError } from "../../errors.js";
 import { TorchGenerator } from "../../tensor/random.js";
-import type { Strategy, StrategyContext, StrategyEvent } from "../contract.js";
-import { effectiveSampleSize, fromLogarithms, systematicResample } from "./resample.js";
+import type { Parting, Strategy, StrategyContext, StrategyEvent } from "../contract.js";
+import { effectiveSampleSize, fromLogarithms, placed, systematicResample } from "./resample.js";
 import { type Complete, Search } from "./search.js";
 
 /** How much a particle counts: by the best reward on its way, by the sum of them, or by the last gain. */
@@ -19,18 +19,20 @@ export interface ParticleOptions {
   /** How sharply the reward is followed: weights are exp(lambda * potential). @default 10 */
   readonly lambda?: number | undefined;
   /** First and last share of the way at which particles are resampled, and how many times. @default from 0.2 to 0.8, 4 times */
-  readonly schedule?: { readonly from: number; readonly to: number; readonly times: number } | undefined;
+  readonly schedule?:
+    | { readonly from?: number | undefined; readonly to?: number | undefined; readonly times?: number | undefined }
+    | undefined;
   /** Resampled when fewer than this share of the particles count. @default 0.5 */
   readonly threshold?: number | undefined;
   /** Share of fresh noise of the ddim sampler, which particles need to part. @default 1 */
   readonly eta?: number | undefined;
 }
 
+/** When particles are resampled, complete. */
+type Schedule = Complete<NonNullable<ParticleOptions["schedule"]>>;
+
 /** The entries after which particles are resampled. */
-export function resamplingEntries(
-  entries: number,
-  { from, to, times }: { from: number; to: number; times: number },
-): number[] {
+export function resamplingEntries(entries: number, { from, to, times }: Schedule): number[] {
   const shares = Array.from({ length: times }, (_, i) => (times === 1 ? from : from + ((to - from) * i) / (times - 1)));
   const found = shares.map((share) => Math.round(share * entries)).filter((entry) => entry >= 1 && entry < entries);
   return [...new Set(found)];
@@ -42,7 +44,9 @@ export function resamplingEntries(
  * @throws UsageError for settings out of range
  */
 export function particles(options: ParticleOptions = {}): Strategy {
-  const { lambda = 10, threshold = 0.5, eta = 1, schedule = { from: 0.2, to: 0.8, times: 4 } } = options;
+  const { lambda = 10, threshold = 0.5, eta = 1 } = options;
+  const { from = 0.2, to = Math.max(0.8, from), times = 4 } = options.schedule ?? {};
+  const schedule = { from, to, times };
   const problems = [
     ...(lambda > 0 ? [] : [`lambda: expected a number above 0, got ${lambda}`]),
     ...(threshold >= 0 && threshold <= 1 ? [] : [`threshold: expected a share from 0 to 1, got ${threshold}`]),
@@ -53,7 +57,26 @@ export function particles(options: ParticleOptions = {}): Strategy {
   ];
   if (problems.length > 0) throw new UsageError(`particles: ${problems.join("; ")}`);
   const complete = { potential: options.potential ?? "max", lambda, threshold, eta, schedule };
-  return { name: "particles", run: (context) => run(context, complete) };
+  return {
+    name: "particles",
+    check: async (context) => void particlesFor(await openSearch(context, complete), complete),
+    run: (context) => run(context, complete),
+  };
+}
+
+/** The settings, every choice made. */
+type Settings = Complete<Omit<ParticleOptions, "schedule">> & { readonly schedule: Schedule };
+
+function openSearch(context: StrategyContext, { eta }: Settings): Promise<Search> {
+  return Search.open("particles", context, { sampler: "ddim", eta });
+}
+
+/** The entries at which particles are looked at, and what one costs. @throws UsageError where the budget does not pay for two */
+function particlesFor(search: Search, { schedule }: Settings): { readonly entries: number[]; readonly cost: number } {
+  const entries = resamplingEntries(search.entries, schedule);
+  const cost = search.plainCost + entries.length * search.lookCost;
+  search.expectBudget(2 * cost, "two particles");
+  return { entries, cost };
 }
 
 /** A particle: its state, the rewards of its previews so far, and the last of them when it was last resampled. */
@@ -61,45 +84,58 @@ interface Particle {
   readonly state: LatentState;
   readonly rewards: readonly number[];
   readonly anchor: number;
+  /** The seed of its noise. */
+  readonly origin: number;
+  readonly path: readonly Parting[];
 }
 
 async function* run(
   context: StrategyContext,
-  { potential, lambda, threshold, eta, schedule }: Complete<ParticleOptions>,
+  settings: Settings,
 ): AsyncGenerator<StrategyEvent, void> {
-  const search = await Search.open("particles", context, { sampler: "ddim", eta });
+  const { potential, lambda, threshold, eta } = settings;
+  const search = await openSearch(context, settings);
   yield* search.warn(search.trajectory.warnings);
   const { sampler } = context.request;
   if (sampler !== undefined && sampler !== "ddim")
     yield* search.warn([`particles: drawn with ddim and eta ${eta}, which lets copies part, instead of ${sampler}`]);
-  const entries = resamplingEntries(search.entries, schedule);
-  const cost = search.plainCost + entries.length * search.lookCost;
+  const { entries, cost } = particlesFor(search, settings);
+  const first = (yield* search.firstBatch()).length;
   const count = Math.floor(search.left / cost + 1e-9);
-  if (count < 2)
-    throw new UsageError(`particles: expected a budget for two particles or more, got one for ${Math.max(0, count)}`);
+  // time, and nothing else, may have become too short
+  if (count < 2) {
+    yield search.done("seconds");
+    return;
+  }
   // draws for the resampling alone: the pictures' own are in their states
   const dice = new TorchGenerator(context.request.seed);
-  let alive: Particle[] = search.start(0, count).map((state) => ({ state, rewards: [], anchor: 0 }));
+  let alive: Particle[] = search
+    .start(0, count)
+    .map((state) => ({ state, rewards: [], anchor: 0, origin: state.seed, path: [] }));
+  yield { type: "plan", steps: search.entries, begun: count, cuts: entries.map((step) => ({ step, keep: 1 })) };
   for (const [round, entry] of entries.entries()) {
     const states = await search.advance(
       alive.map(({ state }) => state),
       entry - alive[0]!.state.stepIndex,
     );
     const looks = await search.look(states);
-    alive = alive.map(({ rewards, anchor }, i) => ({ state: states[i]!, rewards: [...rewards, looks[i] ?? -Infinity], anchor })); // prettier-ignore
+    for (const [index, score] of looks.entries()) yield { type: "look", index, step: entry, score };
+    alive = alive.map((one, i) => ({ ...one, state: states[i]!, rewards: [...one.rewards, looks[i] ?? -Infinity] }));
     const weights = fromLogarithms(alive.map((one) => lambda * potentialOf(potential, one)));
     if (effectiveSampleSize(weights) >= threshold * alive.length) continue;
     const [offset] = dice.uniform(1);
-    const chosen = systematicResample(weights, offset!);
-    const gone = alive.flatMap((_, i) => (chosen.includes(i) ? [] : [i]));
-    for (const i of gone)
-      yield { type: "pruned", index: i, reason: `resampled away after ${entry} of ${search.entries} steps` };
-    // the first copy goes on as it was, the others part from it
-    alive = chosen.map((from, place) => {
+    const sources = placed(systematicResample(weights, offset!));
+    const reason = `resampled away after ${entry} of ${search.entries} steps`;
+    for (const [index, from] of sources.entries())
+      if (from !== index) yield { type: "pruned", index, step: entry, reason };
+    for (const [index, from] of sources.entries())
+      if (from !== index) yield { type: "parted", index, from, step: entry };
+    // what is chosen goes on where it is, and its copies part from it in the places of what is not
+    alive = sources.map((from, place) => {
       const particle = { ...alive[from]!, anchor: alive[from]!.rewards.at(-1)! };
-      if (chosen.indexOf(from) === place) return particle;
+      if (from === place) return particle;
       const seed = context.request.seed + (round + 1) * count + place;
-      return { ...particle, state: search.fork(particle.state, seed) };
+      return { ...particle, state: search.fork(particle.state, seed), path: [...particle.path, { step: entry, from }] };
     });
   }
   const ends = await search.advance(
@@ -107,7 +143,10 @@ async function* run(
     search.entries - alive[0]!.state.stepIndex,
   );
   const judged = await search.judge(ends);
-  for (const [index, one] of judged.entries()) yield* search.tell(one, index, { parent: null, round: entries.length });
+  for (const [index, one] of judged.entries()) {
+    const { origin, path } = alive[index]!;
+    yield* search.tell(one, index, { parent: null, round: entries.length, origin, path });
+  }
   yield search.done(search.spent());
 }
 

@@ -23,6 +23,18 @@ export function systematicResample(weights: readonly number[], offset: number): 
   return places;
 }
 
+/**
+ * The same choice with every chosen particle in its own place and the further copies of it in the places of particles that were not chosen.
+ * @param chosen for each place, which particle goes on
+ * @returns for each place, which particle goes on there; its own where it was chosen
+ */
+export function placed(chosen: readonly number[]): number[] {
+  const copies = chosen.filter((particle, i) => chosen.indexOf(particle) !== i);
+  const kept = new Set(chosen);
+  let next = 0;
+  return chosen.map((_, place) => (kept.has(place) ? place : copies[next++]!));
+}
+
 /** Weights from their logarithms, the largest being 1. */
 export function fromLogarithms(logarithms: readonly number[]): number[] {
   const highest = Math.max(...logarithms);
