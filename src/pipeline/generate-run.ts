@@ -1,13 +1,14 @@
 /** @file Runs a strategy and stores what it finds, from the first candidate or from where a killed run ended. */
 
+import { join } from "node:path";
 import type { ImageBackend, ImageRequest } from "../backends/contract.js";
 import { CancelledError } from "../errors.js";
 import type { Reward } from "../rewards/contract.js";
-import type { Scored, Strategy } from "../strategies/contract.js";
+import type { Finished, Strategy } from "../strategies/contract.js";
 import { rank } from "../strategies/rank.js";
 import { unlessAborted } from "../util/abort.js";
 import type { CandidateLine } from "./candidate-record.js";
-import { readInputs, type RunInputs } from "./inputs.js";
+import { readInputs, readPicture, type RunInputs } from "./inputs.js";
 import type { RunConfig, RunStatus, RunTimings } from "./manifest.js";
 import type { Run } from "./run-store.js";
 import { withTimings } from "./timed.js";
@@ -79,7 +80,7 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
       ...withTimings(options.backend, options.reward, clock),
       request: imageRequest(config, await readInputs(run.directory, run.manifest.inputs)),
       budget: { candidates: config.count },
-      finished: run.candidates.map(({ index, seed, score }): Scored => ({ index, seed, score })),
+      finished: run.candidates.map((line) => finishedOf(run.directory, line)),
       signal,
       onProgress: ({ step, steps, candidates }) => report((candidates * step) / steps),
     });
@@ -114,6 +115,11 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
       ? new CancelledError("generation was cancelled", { cause: error })
       : error;
   }
+}
+
+/** A stored candidate as strategies know it. */
+function finishedOf(directory: string, { index, seed, score, prompt, lineage, image }: CandidateLine): Finished {
+  return { index, seed, score, prompt, lineage, picture: () => readPicture(join(directory, image)) };
 }
 
 /** The request a run's config stands for, with the pictures from its folder. */

@@ -7,7 +7,11 @@ import { decodeRgb } from "../image/decode.js";
 import { encodePng } from "../image/png.js";
 import type { RgbImage } from "../image/types.js";
 import { sha256, writeFileAtomic } from "../util/files.js";
+import { readBytes } from "../util/read-file.js";
 import type { InputRecord, InputRecords } from "./manifest.js";
+
+/** Largest picture of a run that is read back. */
+const MAXIMUM_PICTURE_BYTES = 256 << 20;
 
 /** The pictures of a run that starts from one. */
 export interface RunInputs {
@@ -54,4 +58,10 @@ export async function readInputs(directory: string, { init, mask }: InputRecords
     return decodeRgb(png, path);
   };
   return { init: await read(init), mask: await read(mask) };
+}
+
+/** Reads a stored candidate's picture. @throws UsageError when it is missing, too large or none */
+export async function readPicture(path: string): Promise<RgbImage> {
+  const options = { expected: "a picture of the run", limit: MAXIMUM_PICTURE_BYTES, as: UsageError };
+  return decodeRgb(await readBytes(path, options), path);
 }
