@@ -38,7 +38,7 @@ export interface StrategyTrial {
 export interface ComparedDifference extends Interval {
   /** The interval at the level that Holm's procedure gives this comparison. */
   readonly corrected: { readonly low: number; readonly high: number; readonly confidence: number };
-  /** Two-sided, by the bootstrap, not corrected. */
+  /** Two-sided, by the bootstrap, not corrected; never below 2^(1-n) for n prompts. */
   readonly p: number;
   /** By Holm's procedure at 5 % over all comparisons of the metric. */
   readonly verdict: "better" | "worse" | "undecided";
@@ -103,7 +103,8 @@ const CURVE_POINTS = 24;
 /**
  * The figures of trials. Differences are paired: of a strategy and the baseline on the same prompt and seed. Units of the bootstrap (Efron 1979) are distinct
  * prompts. Intervals of differences are corrected over all strategies and budgets of a metric by Holm's procedure (1979): comparisons in order of their p get
- * the levels 1 - alpha/m, 1 - alpha/(m-1), ... until the first that includes zero, whose level the rest share.
+ * the levels 1 - alpha/m, 1 - alpha/(m-1), ... until the first that includes zero, whose level the rest share. Where the prompts are so few that even a sign
+ * test on which all agree would not reach a level, nothing is decided at it.
  * @throws UsageError where a strategy lacks a trial that the baseline has, or drew it from another seed
  */
 export function compareStrategies(
@@ -163,7 +164,8 @@ function compareMetric(key: string, arms: readonly Arm[], baseline: string): Com
 
 /** A trial whose pictures have no finite value counts as none at all. */
 function valueOf({ metrics }: StrategyTrial, key: string): number {
-  return metrics[key] ?? Number.NaN;
+  const value = metrics[key] ?? Number.NaN;
+  return Number.isFinite(value) ? value : Number.NaN;
 }
 
 function paired(arm: Arm, base: Arm, key: string): [string, number][] {
@@ -181,6 +183,7 @@ function paired(arm: Arm, base: Arm, key: string): [string, number][] {
 
 /** The mean of values, and of resamples of their groups in rising order. Values that are no numbers are left out. */
 interface BootstrapMean {
+  readonly groups: number;
   readonly estimate: number;
   readonly draws: Float64Array;
 }
@@ -205,7 +208,7 @@ function bootstrapMean(values: readonly (readonly [group: string, value: number]
     draws[draw] = sum / count;
   }
   const total = units.reduce((all, { sum, count }) => ({ sum: all.sum + sum, count: all.count + count }), { sum: 0, count: 0 }); // prettier-ignore
-  return { estimate: total.sum / total.count, draws: draws.sort() };
+  return { groups: units.length, estimate: total.sum / total.count, draws: draws.sort() };
 }
 
 function interval({ estimate, draws }: BootstrapMean, confidence: number): Interval {
@@ -214,11 +217,16 @@ function interval({ estimate, draws }: BootstrapMean, confidence: number): Inter
   return { estimate, low: quantile(sorted, tail), high: quantile(sorted, 1 - tail) };
 }
 
+/** The lowest two-sided p that a number of groups can show: that of a sign test where all agree. Resamples of few groups are too much alike to tell it. */
+function lowestP(groups: number): number {
+  return Math.min(1, 2 ** (1 - groups));
+}
+
 /** Twice the share of resamples on the other side of zero; those at zero count to both. */
-function pValue({ draws }: BootstrapMean): number {
+function pValue({ draws, groups }: BootstrapMean): number {
   const below = draws.filter((value) => value <= 0).length;
   const above = draws.filter((value) => value >= 0).length;
-  return Math.min(1, (2 * (Math.min(below, above) + 1)) / (draws.length + 1));
+  return Math.min(1, Math.max(lowestP(groups), (2 * (Math.min(below, above) + 1)) / (draws.length + 1)));
 }
 
 /** Holm's step-down procedure, with the interval at each step's level. */
@@ -231,7 +239,7 @@ function holm(means: readonly BootstrapMean[]): ComparedDifference[] {
   for (const i of order) {
     const confidence = 1 - ALPHA / remaining;
     const { low, high } = interval(means[i]!, confidence);
-    stopped ||= !(low > 0 || high < 0);
+    stopped ||= !(low > 0 || high < 0) || lowestP(means[i]!.groups) > ALPHA / remaining;
     result[i] = {
       ...interval(means[i]!, 1 - ALPHA),
       corrected: { low, high, confidence },

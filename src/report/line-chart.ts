@@ -1,7 +1,8 @@
-/** @file A line over the steps of a training run as an inline SVG: curves with bands, levels, marked steps. */
+/** @file Lines over the steps of a training run, or over what a search spends, as an inline SVG: curves with bands, levels, marked steps. */
 
 import { mean, quantile } from "../util/statistics.js";
 import { type Html, html } from "./html.js";
+import { mark, type Marker } from "./markers.js";
 import { niceScale, px, type Scale } from "./scale.js";
 
 /** A value at a step, with the ends of its band where it has one. */
@@ -10,16 +11,31 @@ export interface CurvePoint {
   readonly y: number;
   readonly low?: number | undefined;
   readonly high?: number | undefined;
+  /** Said where the pointer rests on its dot. @default the step and the value */
+  readonly title?: string;
 }
 
 /** A curve of a chart. */
 export interface Curve {
   readonly name: string;
-  /** Its colour: what training follows, what it never sees, or neither. */
-  readonly tone: "guide" | "held" | "plain";
+  /** Its colour: what training follows, what it never sees, or neither; or that of one of many. */
+  readonly tone: "guide" | "held" | "plain" | `series-${number}`;
   readonly points: readonly CurvePoint[];
-  /** A dot at every point, for a few that were measured one by one. */
-  readonly dots?: boolean;
+  /** A dot at every point, for a few that were measured one by one; or at the last alone. */
+  readonly dots?: boolean | "last";
+  /** The shape of its dots. @default "circle" */
+  readonly marker?: Marker;
+  /** Its band as a bar at every point: many bands would cover each other. */
+  readonly bars?: boolean;
+}
+
+/** A horizontal axis of its own. */
+export interface HorizontalAxis {
+  readonly low: number;
+  readonly high: number;
+  readonly ticks: readonly number[];
+  /** Equal factors are equally wide; needs a low end above 0. */
+  readonly logarithmic?: boolean;
 }
 
 /** What a chart shows. */
@@ -32,10 +48,12 @@ export interface LineChart {
   readonly levels?: readonly { readonly y: number; readonly label: string }[];
   /** Vertical lines: the kept checkpoint, an alarm. */
   readonly steps?: readonly { readonly x: number; readonly label: string; readonly kind: "kept" | "alarm" }[];
-  /** The last step of the axis. */
-  readonly last: number;
+  /** The last step of the axis, which begins at 0; or an axis of its own. */
+  readonly last: number | HorizontalAxis;
   /** A logarithmic axis, where all values are positive. */
   readonly logarithmic?: boolean;
+  /** Names of the curves below, where there are several. @default true */
+  readonly legend?: boolean;
 }
 
 const WIDTH = 520;
@@ -77,14 +95,17 @@ export function lineChart(chart: LineChart): Html | null {
     ? logScale(Math.min(...values), Math.max(...values))
     : linearScale(Math.min(...values), Math.max(...values));
   const [right, floor] = [WIDTH - MARGIN.right, HEIGHT - MARGIN.bottom];
-  const x = (step: number): number => MARGIN.left + (step / Math.max(1, chart.last)) * (right - MARGIN.left);
+  const axis = typeof chart.last === "number" ? stepAxis(chart.last) : chart.last;
+  const along = axis.logarithmic === true ? Math.log : Number;
+  const x = (step: number): number =>
+    MARGIN.left + ((along(step) - along(axis.low)) / (along(axis.high) - along(axis.low))) * (right - MARGIN.left);
   const y = (value: number): number =>
     floor - ((place(value) - scale.low) / (scale.high - scale.low)) * (floor - MARGIN.top);
   return html`<figure class="card curve">
     <h3>${chart.title}</h3>
     <p class="note">${chart.note}</p>
     <svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${chart.title}: ${spoken(curves)}">
-      ${verticalAxis(scale, logarithmic, floor)} ${horizontalAxis(chart.last, x, floor)}
+      ${verticalAxis(scale, logarithmic, floor)} ${horizontalAxis(axis, x, floor)}
       ${markedSteps(chart.steps ?? [], x, right, floor)}
       ${(chart.levels ?? []).map(
         (level) =>
@@ -93,7 +114,7 @@ export function lineChart(chart: LineChart): Html | null {
       ${curves.map((curve) => drawn(curve, x, y))}
       ${(chart.levels ?? []).map((level) => html`<text class="end level" x="${right}" y="${px(y(level.y) - 4)}">${level.label}</text>`)}
     </svg>
-    ${curves.length < 2 ? null : html`<div class="legend">${curves.map(({ name, tone }) => html`<span class="${tone}">${name}</span>`)}</div>`}
+    ${curves.length < 2 || chart.legend === false ? null : html`<div class="legend">${curves.map(({ name, tone }) => html`<span class="${tone}">${name}</span>`)}</div>`}
   </figure>`;
 }
 
@@ -141,23 +162,28 @@ function everyValue({ curves, levels = [] }: Pick<LineChart, "curves" | "levels"
   return [...drawn, ...levels.map(({ y }) => y)].filter(Number.isFinite);
 }
 
-function drawn({ tone, points, dots }: Curve, x: (step: number) => number, y: (value: number) => number): Html {
+function drawn(
+  { tone, points, dots, marker = "circle", bars = false }: Curve,
+  x: (step: number) => number,
+  y: (value: number) => number,
+): Html {
   const at = (point: CurvePoint, value: number): string => `${px(x(point.x))} ${px(y(value))}`;
   const banded = points.filter(({ low, high }) => Number.isFinite(low) && Number.isFinite(high));
   const upper = banded.map((point) => at(point, point.high ?? point.y));
   const lower = banded.map((point) => at(point, point.low ?? point.y)).reverse();
-  return html`${banded.length < 2 ? null : html`<path class="band ${tone}" d="M${[...upper, ...lower].join("L")}Z" />`}
+  return html`${bars ? banded.map((point) => html`<path class="line bar ${tone}" d="M${at(point, point.low ?? point.y)}L${at(point, point.high ?? point.y)}" />`) : null}
+    ${bars || banded.length < 2 ? null : html`<path class="band ${tone}" d="M${[...upper, ...lower].join("L")}Z" />`}
     <path class="line ${tone}" d="M${points.map((point) => at(point, point.y)).join("L")}" />
-    ${
-      dots !== true && points.length > 1
-        ? null
-        : points.map(
-            (point) =>
-              html`<circle class="${tone}" cx="${px(x(point.x))}" cy="${px(y(point.y))}" r="3"
-                ><title>step ${point.x}: ${tickLabel(point.y, 4)}</title></circle
-              >`,
-          )
-    }`;
+    ${dotted(points, dots).map((point) => {
+      const title = point.title ?? `step ${point.x}: ${tickLabel(point.y, 4)}`;
+      return mark(marker, x(point.x), y(point.y), marker === "circle" ? 3 : 4, tone, title);
+    })}`;
+}
+
+/** A curve of one point would not be seen without a dot. */
+function dotted(points: readonly CurvePoint[], dots: Curve["dots"]): readonly CurvePoint[] {
+  if (dots === true || points.length === 1) return points;
+  return dots === "last" ? points.slice(-1) : [];
 }
 
 function verticalAxis({ low, high, ticks, digits }: Scale, logarithmic: boolean, floor: number): Html {
@@ -173,8 +199,14 @@ function verticalAxis({ low, high, ticks, digits }: Scale, logarithmic: boolean,
   })}`;
 }
 
-function horizontalAxis(last: number, x: (step: number) => number, floor: number): Html {
-  const ticks = niceScale(0, Math.max(1, last), 5).ticks.filter((tick) => tick >= 0 && tick <= last && Number.isInteger(tick)); // prettier-ignore
+/** From 0 to the last step, with ticks at whole steps. */
+function stepAxis(last: number): HorizontalAxis {
+  const high = Math.max(1, last);
+  const ticks = niceScale(0, high, 5).ticks.filter((tick) => tick >= 0 && tick <= last && Number.isInteger(tick));
+  return { low: 0, high, ticks };
+}
+
+function horizontalAxis({ ticks }: HorizontalAxis, x: (step: number) => number, floor: number): Html {
   return html`${ticks.map((tick) => html`<text x="${px(x(tick))}" y="${floor + 19}">${tick}</text>`)}`;
 }
 

@@ -28,11 +28,17 @@ const LEAF = new Html(
 );
 
 /**
- * A whole page. `pictures` is where its pictures may come from: `data:` for a page that holds them.
+ * A whole page. `pictures` is where its pictures may come from: `data:` for a page that holds them. `style` is CSS of its own beside that of all pages.
  * @param footer @default how to make the run's images again
  */
 export function documentPage(
-  { title, runId, status, pictures }: Readonly<Record<"title" | "runId" | "status" | "pictures", string>>,
+  {
+    title,
+    runId,
+    status,
+    pictures,
+    style = "",
+  }: Readonly<Record<"title" | "runId" | "status" | "pictures", string>> & { readonly style?: string },
   content: Html,
   footer: Html = html`Make the same images again: <code>laurel rerun ${runId}/run.json</code>`,
 ): string {
@@ -47,7 +53,7 @@ export function documentPage(
         />
         <title>${shorten(title, 80)} · Laurel</title>
         <style>
-          ${new Html(STYLE)}
+          ${new Html(STYLE + style)}
         </style>
       </head>
       <body>
