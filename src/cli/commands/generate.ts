@@ -6,12 +6,12 @@ import { isTransparent, toRgb } from "../../image/convert.js";
 import { decodeImageFile } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
 import { startRun } from "../../library/runs.js";
-import { modelLocation } from "../../weights/hub/location.js";
 import { parseLora } from "../../weights/lora/spec.js";
 import type { Action } from "../context.js";
 import { judgesOf } from "../judges.js";
 import type { GenerateFlags } from "./generate.entry.js";
-import { type GeneratorSources, printResult, withModels, workOn } from "./run-command.js";
+import { generatorOf } from "./generator.js";
+import { printResult, withModels, workOn } from "./run-command.js";
 
 /** @throws UsageError before any model is opened, as far as the options alone tell. */
 export const generate: Action<GenerateFlags> = async (context, [prompt = ""], flags) => {
@@ -61,32 +61,6 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
     return printResult(context, result, report, flags);
   });
 };
-
-/** What is to draw. @throws UsageError for options that do not go together, or a backend that draws nothing */
-async function generatorOf(flags: GenerateFlags): Promise<GeneratorSources> {
-  const { backend: name, model, dtype } = flags;
-  const { variant = null, prediction = null } = flags;
-  const directory = model === undefined ? null : modelLocation(model);
-  const reading = { variant, prediction, dtype };
-  if (name === undefined) return { backend: null, model: directory, ...reading };
-  const { loadBackendConfig } = await import("../../backends/load-config.js");
-  const config = await loadBackendConfig(name);
-  if (config.backend === "local") {
-    return { backend: null, model: directory ?? config.model ?? null, ...reading };
-  }
-  for (const [option, value] of Object.entries({ model, variant, prediction, dtype })) {
-    if (value === undefined || value === null) continue;
-    throw new UsageError(
-      `--${option}: expected none beside the backend ${config.backend}, whose configuration names its model`,
-    );
-  }
-  if (config.backend === "folder") {
-    throw new UsageError(
-      "--backend: expected a backend that draws, got folder; to score pictures that exist, use laurel score, or laurel run pipelines/score-folder.yaml",
-    );
-  }
-  return { backend: config, model: null, variant: null, prediction: null };
-}
 
 /** An image file as the autoencoder will see it, and what could not be taken from it. @throws UsageError */
 async function readPicture(
