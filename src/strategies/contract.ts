@@ -71,6 +71,8 @@ export interface Finished extends Scored {
   readonly lineage?: Lineage | undefined;
   /** Reads its picture. */
   readonly picture?: (() => Promise<RgbImage>) | undefined;
+  /** Evaluations of the denoiser that it took. @default 0 */
+  readonly evaluations?: number | undefined;
 }
 
 /** What rewards beside the one that ranks say of a candidate, by their names. */
@@ -179,6 +181,8 @@ export interface StrategyContext {
 /** A way to spend a budget. */
 export interface Strategy {
   readonly name: string;
+  /** Whether its budget suffices, before anything is drawn; where it takes more than the request to tell. @throws UsageError naming the least that does */
+  check?(context: StrategyContext): Promise<void>;
   /** @throws CancelledError when the signal aborts; whatever the backend or the reward throws. */
   run(context: StrategyContext): AsyncGenerator<StrategyEvent, void>;
 }

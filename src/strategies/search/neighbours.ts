@@ -3,7 +3,7 @@
 import type { LatentState } from "../../diffusion/latents.js";
 import { UsageError } from "../../errors.js";
 import type { Strategy, StrategyContext, StrategyEvent } from "../contract.js";
-import { type Complete, Search } from "./search.js";
+import { type Complete, type Judged, Search } from "./search.js";
 
 /** Settings of {@link neighbours}. */
 export interface NeighbourOptions {
@@ -27,7 +27,15 @@ export function neighbours({ explore = 0.5, perRound = 4, radius = 0.25 }: Neigh
     ...(radius > 0 && radius <= 1 ? [] : [`radius: expected a share above 0, up to 1, got ${radius}`]),
   ];
   if (problems.length > 0) throw new UsageError(`neighbours: ${problems.join("; ")}`);
-  return { name: "neighbours", run: (context) => run(context, { explore, perRound, radius }) };
+  return {
+    name: "neighbours",
+    check: async (context) => expectBudget(await Search.open("neighbours", context)),
+    run: (context) => run(context, { explore, perRound, radius }),
+  };
+}
+
+function expectBudget(search: Search): void {
+  search.expectBudget(2 * search.plainCost, "two pictures");
 }
 
 async function* run(
@@ -36,24 +44,29 @@ async function* run(
 ): AsyncGenerator<StrategyEvent, void> {
   const search = await Search.open("neighbours", context);
   yield* search.warn(search.trajectory.warnings);
-  const total = search.affordable;
-  if (total < 2) throw new UsageError(`neighbours: expected a budget for two pictures or more, got one for ${total}`);
-  let begun = 0;
-  let round = 0;
+  expectBudget(search);
   let best: { readonly noise: LatentState; readonly index: number; readonly score: number } | undefined;
-  while (begun < total && search.spent() === "complete") {
-    const wanted = begun === 0 ? Math.max(1, Math.round(explore * total)) : perRound;
-    const fresh = search.start(begun, Math.min(wanted, total - begun));
-    const centre = best;
-    const starts = centre === undefined ? fresh : fresh.map((state) => near(centre.noise, state, radius));
-    const judged = await search.judge(await search.advance(starts, search.entries));
-    for (const [i, one] of judged.entries()) {
-      yield* search.tell(one, begun + i, { parent: centre?.index ?? null, round });
-      if (one.score !== null && one.score > (best?.score ?? -Infinity))
-        best = { noise: starts[i]!, index: begun + i, score: one.score };
+  const consider = ({ score }: Judged, noise: LatentState, index: number): void => {
+    if (score !== null && score > (best?.score ?? -Infinity)) best = { noise, index, score };
+  };
+  const measured = yield* search.firstBatch();
+  search.start(0, measured.length).forEach((noise, i) => consider(measured[i]!, noise, i));
+  let begun = measured.length;
+  const exploring = Math.max(1, Math.round(explore * (begun + search.affordable)));
+  for (let round = 0; search.affordable > 0 && search.spent() === "complete"; round++) {
+    const centre = round === 0 ? undefined : best;
+    const wanted = Math.min(round === 0 ? Math.max(0, exploring - begun) : perRound, search.affordable);
+    const end = begun + wanted;
+    // in groups, so that a limit of time or a goal ends the search between them
+    while (begun < end && search.spent() === "complete") {
+      const fresh = search.start(begun, Math.min(context.request.batch, end - begun));
+      const starts = centre === undefined ? fresh : fresh.map((state) => near(centre.noise, state, radius));
+      const judged = await search.judge(await search.advance(starts, search.entries));
+      for (const [i, one] of judged.entries()) {
+        yield* search.tell(one, begun, { parent: centre?.index ?? null, round });
+        consider(one, starts[i]!, begun++);
+      }
     }
-    begun += starts.length;
-    round++;
   }
   yield search.done(search.spent());
 }

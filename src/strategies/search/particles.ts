@@ -89,10 +89,7 @@ interface Particle {
   readonly path: readonly Parting[];
 }
 
-async function* run(
-  context: StrategyContext,
-  settings: Settings,
-): AsyncGenerator<StrategyEvent, void> {
+async function* run(context: StrategyContext, settings: Settings): AsyncGenerator<StrategyEvent, void> {
   const { potential, lambda, threshold, eta } = settings;
   const search = await openSearch(context, settings);
   yield* search.warn(search.trajectory.warnings);
@@ -110,7 +107,7 @@ async function* run(
   // draws for the resampling alone: the pictures' own are in their states
   const dice = new TorchGenerator(context.request.seed);
   let alive: Particle[] = search
-    .start(0, count)
+    .start(first, count)
     .map((state) => ({ state, rewards: [], anchor: 0, origin: state.seed, path: [] }));
   yield { type: "plan", steps: search.entries, begun: count, cuts: entries.map((step) => ({ step, keep: 1 })) };
   for (const [round, entry] of entries.entries()) {
@@ -119,7 +116,7 @@ async function* run(
       entry - alive[0]!.state.stepIndex,
     );
     const looks = await search.look(states);
-    for (const [index, score] of looks.entries()) yield { type: "look", index, step: entry, score };
+    for (const [index, score] of looks.entries()) yield { type: "look", index: first + index, step: entry, score };
     alive = alive.map((one, i) => ({ ...one, state: states[i]!, rewards: [...one.rewards, looks[i] ?? -Infinity] }));
     const weights = fromLogarithms(alive.map((one) => lambda * potentialOf(potential, one)));
     if (effectiveSampleSize(weights) >= threshold * alive.length) continue;
@@ -127,25 +124,30 @@ async function* run(
     const sources = placed(systematicResample(weights, offset!));
     const reason = `resampled away after ${entry} of ${search.entries} steps`;
     for (const [index, from] of sources.entries())
-      if (from !== index) yield { type: "pruned", index, step: entry, reason };
+      if (from !== index) yield { type: "pruned", index: first + index, step: entry, reason };
     for (const [index, from] of sources.entries())
-      if (from !== index) yield { type: "parted", index, from, step: entry };
+      if (from !== index) yield { type: "parted", index: first + index, from: first + from, step: entry };
     // what is chosen goes on where it is, and its copies part from it in the places of what is not
     alive = sources.map((from, place) => {
-      const particle = { ...alive[from]!, anchor: alive[from]!.rewards.at(-1)! };
+      const particle = { ...alive[from]!, anchor: latest(alive[from]!) };
       if (from === place) return particle;
-      const seed = context.request.seed + (round + 1) * count + place;
-      return { ...particle, state: search.fork(particle.state, seed), path: [...particle.path, { step: entry, from }] };
+      const seed = context.request.seed + first + (round + 1) * count + place;
+      return {
+        ...particle,
+        state: search.fork(particle.state, seed),
+        path: [...particle.path, { step: entry, from: first + from }],
+      };
     });
   }
-  const ends = await search.advance(
-    alive.map(({ state }) => state),
-    search.entries - alive[0]!.state.stepIndex,
-  );
-  const judged = await search.judge(ends);
-  for (const [index, one] of judged.entries()) {
-    const { origin, path } = alive[index]!;
-    yield* search.tell(one, index, { parent: null, round: entries.length, origin, path });
+  // in groups, so that a limit of time or a goal ends the search between them
+  for (let place = 0; place < count && search.spent() === "complete";) {
+    const group = alive.slice(place, place + context.request.batch);
+    const states = group.map(({ state }) => state);
+    const judged = await search.judge(await search.advance(states, search.entries - states[0]!.stepIndex));
+    for (const one of judged) {
+      const { origin, path } = alive[place]!;
+      yield* search.tell(one, first + place++, { parent: null, round: entries.length, origin, path });
+    }
   }
   yield search.done(search.spent());
 }
@@ -162,4 +164,9 @@ function potentialOf(potential: Potential, { rewards, anchor }: Particle): numbe
     default:
       return potential satisfies never;
   }
+}
+
+/** The last of its rewards that is a number, which its later gains are counted from; 0 before there is one. */
+function latest({ rewards }: Particle): number {
+  return rewards.findLast((reward) => reward !== -Infinity) ?? 0;
 }

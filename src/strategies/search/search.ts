@@ -46,6 +46,8 @@ export class Search {
   readonly #known: ReadonlyMap<number, Scored>;
   readonly #warned = new Set<string>();
   readonly #startedAt: number;
+  /** When the rate of the work began to be measured, and what had been spent then. */
+  #mark: { readonly at: number; readonly operations: number } | undefined;
 
   private constructor(
     name: string,
@@ -107,17 +109,56 @@ export class Search {
     return decoding + scoring;
   }
 
-  /** Operations that may still be spent: those of the budget's candidates, drawn plainly, or of its evaluations. */
+  /**
+   * Operations that may still be spent: those of the budget's candidates, or of the pictures that its evaluations draw, and no more than its time allows at
+   * the rate so far. What time allows is known after {@link firstBatch}.
+   */
   get left(): number {
-    const { candidates, evaluations = Infinity, operations = Infinity } = this.#context.budget;
-    const whole = Math.min(candidates * this.plainCost, operations);
-    const evaluated = (evaluations - this.meter.counted("evaluation")) * this.meter.costs.evaluation;
-    return Math.min(whole - this.meter.operations, evaluated);
+    return Math.min(...Object.values(this.#limits()));
   }
 
   /** Pictures that a plain drawing could still pay for. */
   get affordable(): number {
     return Math.floor(this.left / this.plainCost + 1e-9);
+  }
+
+  /** Pictures that there is time to take from this entry to the end, at least one; all of them where time is not limited. */
+  finishable(entry: number): number {
+    if (this.#context.budget.seconds === undefined) return Infinity;
+    const cost = (this.entries - entry) * this.entryCost + this.lookCost;
+    return Math.max(1, Math.floor(this.left / cost));
+  }
+
+  /**
+   * @param operations the least that a search needs
+   * @param what they are for
+   * @throws UsageError where the budget is smaller, naming the least that is not
+   */
+  expectBudget(operations: number, what: string): void {
+    const { candidates, evaluations } = this.#context.budget;
+    const { complete, evaluations: drawn } = this.#limits();
+    if (Math.min(complete, drawn) >= operations * (1 - 1e-9)) return;
+    const pictures = operations / this.plainCost;
+    const evaluated = Math.ceil(pictures * this.entries * this.passes - 1e-9);
+    const least = `${Math.ceil(pictures - 1e-9)} candidates or ${evaluated} evaluations`;
+    const actual =
+      drawn < complete ? `${evaluations} evaluations` : `${candidates} candidate${candidates === 1 ? "" : "s"}`;
+    throw new UsageError(`strategy ${this.#name}: expected a budget for ${what}, at least ${least}, got ${actual}`);
+  }
+
+  /**
+   * Where time is limited, a batch of whole pictures from the first seeds: it is told, and how long it takes tells what there is time for. Nothing where
+   * time is not limited.
+   */
+  async *firstBatch(): AsyncGenerator<StrategyEvent, readonly Judged[]> {
+    const { budget, request } = this.#context;
+    if (budget.seconds === undefined) return [];
+    // the first step also readies the programs
+    const begun = await this.advance(this.start(0, Math.min(request.batch, this.affordable)), 1);
+    this.#mark = { at: this.#now(), operations: this.meter.operations };
+    const judged = await this.judge(await this.advance(begun, this.entries - 1));
+    for (const [index, one] of judged.entries()) yield* this.tell(one, index, { parent: null, round: 0 });
+    return judged;
   }
 
   /** What of the budget ended the search; `complete` when nothing did. */
@@ -205,10 +246,29 @@ export class Search {
     }
   }
 
-  /** The end. */
+  /** The end; a search that did all it had planned says what of the budget its plan was cut to. */
   done(reason: StopReason): StrategyEvent {
     const evaluations = this.meter.counted("evaluation");
-    return { type: "done", reason, ranking: rank(this.#scored.values()), evaluations };
+    const limits = Object.entries(this.#limits()) as [StopReason, number][];
+    const [tightest] = limits.reduce((least, one) => (one[1] < least[1] ? one : least));
+    const ended = reason === "complete" ? tightest : reason;
+    return { type: "done", reason: ended, ranking: rank(this.#scored.values()), evaluations };
+  }
+
+  /** Operations that are left of each part of the budget, by how a search ends that spends them. */
+  #limits(): Readonly<Record<"complete" | "evaluations" | "seconds", number>> {
+    const { candidates, evaluations = Infinity, operations = Infinity, seconds = Infinity } = this.#context.budget;
+    const { plainCost, meter } = this;
+    const drawn = evaluations / (this.entries * this.passes);
+    const [now, mark] = [this.#now(), this.#mark];
+    const rate =
+      mark === undefined || now <= mark.at ? Infinity : (meter.operations - mark.operations) / (now - mark.at);
+    const time = seconds === Infinity ? Infinity : Math.max(0, this.#startedAt + seconds * 1000 - now);
+    return {
+      complete: Math.min(candidates * plainCost, operations) - meter.operations,
+      evaluations: drawn * plainCost - meter.operations,
+      seconds: time === 0 ? 0 : time * rate,
+    };
   }
 
   async #score(images: readonly RgbImage[]) {
