@@ -14,7 +14,8 @@ import type { Reward } from "../../rewards/contract.js";
 import { sha256, sha256File } from "../../util/files.js";
 import { readKeptLines } from "../../util/kept-lines.js";
 import { bootstrap, type Interval, mean } from "../../util/statistics.js";
-import { isImageEmbedder, pictureDiversity } from "./diversity.js";
+import { isImageEmbedder } from "../../rewards/image-embedder.js";
+import { pictureDiversity } from "./diversity.js";
 import { numbersSchema } from "./records.js";
 
 const evaluatedSchema = z.object({

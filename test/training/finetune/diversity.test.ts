@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { RgbImage } from "#laurel/image/types";
-import { isImageEmbedder, pictureDiversity, vendiScore } from "#laurel/training/finetune/diversity";
+import { isImageEmbedder } from "#laurel/rewards/image-embedder";
+import { pictureDiversity, vendiScore } from "#laurel/training/finetune/diversity";
 import { createBrightnessReward } from "../../backends/brightness-reward.js";
 
 const vector = (...values: number[]): Float32Array => Float32Array.from(values);
