@@ -18,17 +18,19 @@ import type { RgbImage } from "../image/types.js";
 import { WatchedReward } from "../rewards/held-out.js";
 import type { Reward } from "../rewards/contract.js";
 import { scoringOperations } from "../rewards/operations.js";
-import type { Candidate, Strategy } from "../strategies/contract.js";
+import type { Candidate } from "../strategies/contract.js";
 import { rank } from "../strategies/rank.js";
 import { Calibration } from "../strategies/search/calibration.js";
 import { previewGrid } from "../strategies/search/halving.js";
 import { plainPicture, type WorkCosts, WorkMeter } from "../strategies/search/work-meter.js";
-import { isImageEmbedder, pictureDiversity } from "../training/finetune/diversity.js";
+import { isImageEmbedder } from "../rewards/image-embedder.js";
+import { pictureDiversity } from "../training/finetune/diversity.js";
 import { sha256, writeFileAtomic } from "../util/files.js";
 import { readKeptLines } from "../util/kept-lines.js";
 import { completeRequest } from "./generate.js";
 import { metered } from "./metered.js";
 import { type Models, modelRecords } from "./models.js";
+import type { OpenedStrategy } from "./open-strategy.js";
 
 /** A strategy that takes part. */
 export interface ComparedStrategy {
@@ -37,7 +39,7 @@ export interface ComparedStrategy {
   /** Changes of the sampling: with fewer steps the same compute draws more pictures. @default none */
   readonly settings?: SamplingSettings | undefined;
   /** Makes the strategy. One that learns what previews are worth shares what it observed over its trials. */
-  readonly open: (calibration: Calibration) => Promise<Strategy>;
+  readonly open: (calibration: Calibration) => Promise<OpenedStrategy>;
 }
 
 /** What a comparison may say of the sampling. */
@@ -150,14 +152,18 @@ export async function measureStrategies(measurement: StrategyMeasurement): Promi
   const trials: KeptTrial[] = [];
   for (const strategy of strategies) {
     const bench = await Bench.open(measurement, strategy);
-    for (const task of tasks) {
-      let trial = known.get(keyOf(strategy.name, task));
-      if (trial?.prompt !== task.prompt || trial.seed !== task.seed) {
-        trial = { fingerprint: setting, ...(await bench.run(task)) };
-        await appendFile(file, `${JSON.stringify(trial)}\n`);
-      } else if (trial.observed !== undefined) bench.calibration.add(trial.observed);
-      trials.push(trial);
-      measurement.onProgress?.(trials.length, tasks.length * strategies.length, strategy.name);
+    try {
+      for (const task of tasks) {
+        let trial = known.get(keyOf(strategy.name, task));
+        if (trial?.prompt !== task.prompt || trial.seed !== task.seed) {
+          trial = { fingerprint: setting, ...(await bench.run(task)) };
+          await appendFile(file, `${JSON.stringify(trial)}\n`);
+        } else if (trial.observed !== undefined) bench.calibration.add(trial.observed);
+        trials.push(trial);
+        measurement.onProgress?.(trials.length, tasks.length * strategies.length, strategy.name);
+      }
+    } finally {
+      await bench.close();
     }
   }
   return trials;
@@ -239,7 +245,7 @@ class Bench {
   private constructor(
     private readonly measurement: StrategyMeasurement,
     private readonly compared: ComparedStrategy,
-    private readonly strategy: Strategy,
+    private readonly opened: OpenedStrategy,
     private readonly picture: PictureCosts,
     readonly calibration: Calibration,
   ) {}
@@ -267,7 +273,7 @@ class Bench {
     const [startedAt, inside] = [performance.now(), programMs?.()];
     let best = -Infinity;
     try {
-      for await (const event of this.strategy.run({
+      for await (const event of this.opened.strategy.run({
         ...given,
         request,
         budget: { candidates: count, operations },
@@ -308,6 +314,10 @@ class Bench {
       warnings: [...warnings],
       observed: this.calibration.size === before ? undefined : this.calibration.last.map((scores) => [...scores]),
     };
+  }
+
+  close(): Promise<void> {
+    return this.opened.close();
   }
 
   async #metrics(

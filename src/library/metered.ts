@@ -55,5 +55,23 @@ function meteredSteps(model: StepwiseModel, meter: WorkMeter): StepwiseModel {
       meter.count("decoding", states.length);
       return model.decode(trajectory, states, options);
     },
+    gradientOperations: (trajectory, judge) => {
+      const costs = model.gradientOperations(trajectory, judge);
+      meter.price(costs);
+      return costs;
+    },
+    scoreGradient: (trajectory, states, judge, options) => {
+      // building the graphs takes time: once is enough
+      if (meter.costs.scoringGradient === undefined) meter.price(model.gradientOperations(trajectory, judge));
+      meter.count("scoringGradient", states.length);
+      return model.scoreGradient(trajectory, states, judge, options);
+    },
+    pullBack: (trajectory, steps, cotangents, options = {}) => {
+      const { guided, request } = trajectory;
+      // without the denoiser there is nothing to compute; at a guidance of 1 nothing comes back through the negative prompt
+      const passes = options.through === false ? 0 : guided && request.guidance !== 1 ? 2 : 1;
+      meter.count("evaluationGradient", steps.length * passes);
+      return model.pullBack(trajectory, steps, cotangents, options);
+    },
   });
 }

@@ -27,11 +27,21 @@ const NOTHING: Readonly<Record<keyof WorkCosts, number>> = {
 
 /** Counts work, and what it costs. */
 export class WorkMeter {
-  readonly costs: WorkCosts;
+  #costs: WorkCosts;
   readonly #counts: Record<keyof WorkCosts, number> = { ...NOTHING };
 
   constructor(costs: WorkCosts) {
-    this.costs = costs;
+    this.#costs = costs;
+  }
+
+  /** What a piece of each kind of work costs. */
+  get costs(): WorkCosts {
+    return this.#costs;
+  }
+
+  /** Takes note of costs that were not known from the start. */
+  price(costs: Partial<WorkCosts>): void {
+    this.#costs = { ...this.#costs, ...costs };
   }
 
   /** Takes note of `times` pieces of work. */
