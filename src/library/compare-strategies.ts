@@ -7,12 +7,7 @@ import type { ImageSettings } from "../backends/contract.js";
 import { requireDescription } from "../demo/grammar.js";
 import { judge } from "../demo/oracle.js";
 import { UsageError } from "../errors.js";
-import {
-  compareStrategies,
-  type MetricDescription,
-  type StrategyComparison,
-  type StrategyTrial,
-} from "../evaluation/strategy-comparison.js";
+import type { MetricDescription, StrategyTrial } from "../evaluation/strategy-comparison.js";
 import { encodePng } from "../image/png.js";
 import type { RgbImage } from "../image/types.js";
 import { WatchedReward } from "../rewards/held-out.js";
@@ -169,12 +164,6 @@ export async function measureStrategies(measurement: StrategyMeasurement): Promi
   return trials;
 }
 
-/** Measures, and computes the figures. @throws as {@link measureStrategies} */
-export async function compareMeasured(measurement: StrategyMeasurement, baseline: string): Promise<StrategyComparison> {
-  const trials = await measureStrategies(measurement);
-  return compareStrategies(trials, baseline, comparedMetrics(measurement));
-}
-
 /** Where the chosen picture of an example lies. */
 export function examplePath(directory: string, strategy: string, { budget, index }: Pick<Task, "budget" | "index">) {
   return join(directory, COMPARISON_FILES.pictures, `${index}-${budget}-${strategy.replace(/[^\w.=-]/g, "_")}.png`);
@@ -213,10 +202,11 @@ function keyOf(strategy: string, { budget, index, repeat }: Pick<Task, "budget" 
 }
 
 /** Tells models, rewards and sampling apart. */
-async function fingerprintOf({ models, settings = {}, oracle = false }: StrategyMeasurement): Promise<string> {
-  const records = await modelRecords(models);
-  const { defaults } = models.backend;
-  return sha256(JSON.stringify([records, { ...defaults, ...settings }, oracle])).slice(0, 16);
+async function fingerprintOf({ models, settings, prompts, oracle = false }: StrategyMeasurement): Promise<string> {
+  const { request } = completeRequest(models, { ...settings, prompt: prompts[0]!, count: 1, seed: 0 });
+  const { steps, guidance, sampler, width, height, batch } = request;
+  const drawn = { steps, guidance, sampler, width, height, batch };
+  return sha256(JSON.stringify([await modelRecords(models), drawn, oracle])).slice(0, 16);
 }
 
 /** The reward that chooses, and those that watch. */
