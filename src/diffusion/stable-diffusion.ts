@@ -84,6 +84,14 @@ export class StableDiffusion {
   readonly warnings: readonly string[];
   readonly #parts: ModelParts;
   readonly #tile: number | undefined;
+  /** What was counted last: building the graphs takes a while. */
+  #gradientOperations:
+    | {
+        readonly key: string;
+        readonly judge: PictureJudge["weights"];
+        readonly operations: { readonly evaluationGradient: number; readonly scoringGradient: number };
+      }
+    | undefined;
 
   /** Use {@link openStableDiffusion}. @internal */
   constructor(parts: ModelParts, tile?: number) {
@@ -179,12 +187,17 @@ export class StableDiffusion {
     judge: PictureJudge,
   ): { readonly evaluationGradient: number; readonly scoringGradient: number } {
     const { unet, autoencoder, factor } = this.#parts.configs;
-    const denoiser = denoiserGradientGraph(unet, latentSize(trajectory), conditioningLength(trajectory));
-    const scoring = scoreGradientGraph(autoencoder, latentSize(trajectory), factor, judge);
-    return {
-      evaluationGradient: matrixOperations(denoiser, { N: 1, P: 1 }),
-      scoringGradient: matrixOperations(scoring, {}),
+    const size = latentSize(trajectory);
+    const length = conditioningLength(trajectory);
+    const known = this.#gradientOperations;
+    const key = `${size.width}x${size.height} ${length}`;
+    if (known?.key === key && known.judge === judge.weights) return known.operations;
+    const operations = {
+      evaluationGradient: matrixOperations(denoiserGradientGraph(unet, size, length), { N: 1, P: 1 }),
+      scoringGradient: matrixOperations(scoreGradientGraph(autoencoder, size, factor, judge), {}),
     };
+    this.#gradientOperations = { key, judge: judge.weights, operations };
+    return operations;
   }
 
   /**

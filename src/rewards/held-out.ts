@@ -3,8 +3,9 @@
 import { UsageError } from "../errors.js";
 import type { RgbImage, SourceImage } from "../image/types.js";
 import type { ModelIdentity } from "../weights/identity.js";
-import type { Reward, RewardOptions, RewardResult, ScoreReference } from "./contract.js";
+import type { Reward, RewardNetwork, RewardOptions, RewardResult, ScoreReference } from "./contract.js";
 import { Ensemble, uniqueNames } from "./ensemble.js";
+import { networkOf } from "./network-of.js";
 
 /** A reward's scores, with those of held-out rewards told beside them. */
 export class WatchedReward implements Reward {
@@ -34,6 +35,11 @@ export class WatchedReward implements Reward {
     this.model = guide.model;
     const names = uniqueNames(heldOut.map(({ name }) => name));
     this.heldOut = new Map(heldOut.map((reward, i) => [names[i]!, reward]));
+  }
+
+  /** Of the reward that chooses, where it shows one. */
+  get network(): RewardNetwork | undefined {
+    return networkOf(this.guide);
   }
 
   async score(
