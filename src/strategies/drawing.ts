@@ -25,6 +25,8 @@ export interface DrawnPart {
   readonly lineage: Lineage;
   /** Whether a candidate that an interrupted run has is not drawn again. @default always */
   readonly spares?: ((index: number) => boolean) | undefined;
+  /** Share of the budget's evaluations and time after which no further group of it is drawn. @default 1 */
+  readonly share?: number | undefined;
   /** Called with every candidate that was drawn, those among them that an interrupted run has, and its score. */
   readonly onDrawn?: ((candidate: Candidate, score: number | null) => void) | undefined;
 }
@@ -38,6 +40,8 @@ export class Drawing {
   /** What of the budget ended the drawing; `complete` while nothing did. */
   reason: StopReason = "complete";
   readonly #context: StrategyContext;
+  /** Evaluations of the candidates, each counted once: those of an interrupted run from the start. */
+  #evaluated: number;
   readonly #prompt: string;
   readonly #warned = new Set<string>();
   readonly #now: () => number;
@@ -48,19 +52,20 @@ export class Drawing {
     this.#context = context;
     this.#prompt = context.scoredPrompt ?? promptMeaning(request.prompt, request.promptSyntax ?? "plain");
     for (const { index, seed, score } of finished) this.scored.set(index, { index, seed, score });
+    this.#evaluated = finished.reduce((sum, one) => sum + (one.evaluations ?? 0), 0);
     this.#now = context.now ?? (() => performance.now());
     this.#startedAt = this.#now();
   }
 
   /** Draws what a part lacks. Stops at the end of a group when the budget is spent, and says so in `reason`. */
   async *draw(part: DrawnPart): AsyncGenerator<StrategyEvent, void> {
-    const { request, first, spares = () => true } = part;
+    const { request, first, spares = () => true, share = 1 } = part;
     const { backend, budget, signal, onProgress } = this.#context;
     // with a goal, a group is asked for only once the one before it did not reach it: what is drawn may cost money
     const goal = budget.until !== undefined;
     const finished = { has: (place: number) => this.scored.has(first + place) && spares(first + place) };
     for (const { start, count } of unfinishedStretches(request.count, request.batch, finished, goal)) {
-      if ((this.reason = this.#spent()) !== "complete") return;
+      if ((this.reason = this.#spent()) !== "complete" || this.used >= share) return;
       const groups = backend.generate({ ...request, seed: request.seed + start, count }, { signal, onProgress });
       try {
         let next = ahead(groups);
@@ -68,19 +73,26 @@ export class Drawing {
           const drawn = await next;
           if (drawn.done === true) break;
           const group = drawn.value;
-          for (const one of group.images) this.evaluations += one.evaluations;
+          this.#count(group, part);
           this.reason = this.#spent();
           // the next group is drawn while this one is scored and stored
-          if (this.reason === "complete" && !goal) next = ahead(groups);
+          const more = this.reason === "complete" && this.used < share;
+          if (more && !goal) next = ahead(groups);
           yield* this.#judge(group, part);
           if (goal) this.reason = this.#spent();
-          if (this.reason !== "complete") return;
+          if (this.reason !== "complete" || !more) return;
           if (goal) break;
         }
       } finally {
         await groups.return(undefined);
       }
     }
+  }
+
+  /** Share of the budget's evaluations, or of its time, that is spent: the larger of the two; 0 where neither is limited. */
+  get used(): number {
+    const { evaluations = Infinity, seconds = Infinity } = this.#context.budget;
+    return Math.max(this.#evaluated / evaluations, (this.#now() - this.#startedAt) / (seconds * 1000));
   }
 
   /** Tells each warning once. */
@@ -101,8 +113,15 @@ export class Drawing {
 
   #spent(): StopReason {
     const milliseconds = this.#now() - this.#startedAt;
-    const { evaluations } = this;
+    const evaluations = this.#evaluated;
     return spentOf(this.#context.budget, { evaluations, milliseconds, scored: this.scored.values() });
+  }
+
+  #count({ images }: GeneratedGroup, { request, first }: DrawnPart): void {
+    for (const { seed, evaluations } of images) {
+      this.evaluations += evaluations;
+      if (!this.scored.has(first + seed - request.seed)) this.#evaluated += evaluations;
+    }
   }
 
   async *#judge(group: GeneratedGroup, part: DrawnPart): AsyncGenerator<StrategyEvent, void> {

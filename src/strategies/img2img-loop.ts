@@ -1,13 +1,14 @@
 /** @file Image-to-image rounds: the best picture so far goes back in as the picture to start from, and is drawn on. */
 
-import type { ImageBackend, ImageRequest } from "../backends/contract.js";
+import type { ImageRequest } from "../backends/contract.js";
 import type { Trajectory } from "../diffusion/trajectory.js";
 import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { Reward } from "../rewards/contract.js";
 import { scoringOperations } from "../rewards/operations.js";
-import type { Candidate, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
+import type { Candidate, Finished, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
 import { Drawing } from "./drawing.js";
+import { strategyNeeds } from "./names.js";
 import { plainPicture, WorkMeter } from "./search/work-meter.js";
 
 /** Settings of {@link img2imgLoop}. */
@@ -49,7 +50,11 @@ export function img2imgLoop({ explore = 0.5, rounds = 3, strength = {} }: Img2Im
     ...(to > from ? [`strength.to: expected at most strength.from, which is ${from}, got ${to}`] : []),
   ];
   if (problems.length > 0) throw new UsageError(`img2img-loop: ${problems.join("; ")}`);
-  return { name: NAME, run: (context) => run(context, { explore, rounds, from, to }) };
+  return {
+    name: NAME,
+    check: async (context) => void expectMeans(context),
+    run: (context) => run(context, { explore, rounds, from, to }),
+  };
 }
 
 /** A picture that may go back in. */
@@ -60,12 +65,10 @@ interface Best {
 }
 
 async function* run(context: StrategyContext, settings: Settings): AsyncGenerator<StrategyEvent, void> {
-  const { request, budget, reward, finished = [] } = context;
-  expectInit(context.backend, request);
-  if (reward === undefined) throw new UsageError("img2img-loop: expected a reward to choose by, got none");
-  const total = Math.min(request.count, budget.candidates);
-  if (total < 2) throw new UsageError(`img2img-loop: expected a budget for two pictures or more, got one for ${total}`);
-  const purse = await openPurse(context, reward, total);
+  const { request, backend, budget, finished = [] } = context;
+  // nobody knows before how many pictures time will allow, or evaluations where nothing is known of the steps
+  const open = budget.seconds !== undefined || (budget.evaluations !== undefined && backend.stepwise === undefined);
+  const purse = await openPurse(context, expectMeans(context));
   const drawing = new Drawing(context);
   const recorded = new Map(finished.flatMap((one) => (one.picture === undefined ? [] : [[one.index, one]])));
   let best: Best | undefined;
@@ -76,36 +79,52 @@ async function* run(context: StrategyContext, settings: Settings): AsyncGenerato
   };
   let begun = 0;
   for (let round = 0; round <= settings.rounds; round++) {
-    const parent: Best | undefined = best;
+    const parent: Best | undefined = round === 0 ? undefined : best;
     const own = parent === undefined ? request : await startingFrom(parent, request, strengthOf(settings, round, request.steps)); // prettier-ignore
-    const count = await purse.take(own, round === 0 ? settings.explore : 1 / (settings.rounds - round + 1));
-    if (count === 0) continue;
+    const share = round === 0 ? settings.explore : 1 / (settings.rounds - round + 1);
+    const count = await purse.take(own, share, open ? lengthOf(round, begun, finished) : undefined);
     yield* drawing.draw({
       request: { ...own, seed: request.seed + begun, count },
       first: begun,
       lineage: { strategy: NAME, parent: parent?.index ?? null, round },
+      share: open && round === 0 ? settings.explore : 1,
       spares: (index) => recorded.has(index),
       onDrawn: (candidate, score) => {
         purse.note(candidate);
         consider(candidate.index, score, () => Promise.resolve(candidate.image));
       },
     });
-    if (drawing.reason !== "complete") break;
     for (let index = begun; index < begun + count; index++) {
       const one = recorded.get(index);
       if (one !== undefined) consider(index, one.score, one.picture!);
     }
-    begun += count;
+    if (drawing.reason !== "complete") break;
+    const end = begun + count;
+    while (begun < end && drawing.scored.has(begun)) begun++;
+    if (open && round === 0) purse.confine(begun, drawing.used);
   }
   yield drawing.done(drawing.reason);
 }
 
-/** @throws UsageError where the backend cannot start from a picture, or not with the request's mask */
-function expectInit({ name, capabilities }: ImageBackend, { mask }: ImageRequest): void {
-  if (mask === undefined ? capabilities.imageToImage : capabilities.inpainting) return;
-  throw new UsageError(
-    `strategy ${NAME}: expected a backend that draws on from a picture${mask === undefined ? "" : " and a mask"}, got ${name}`,
-  );
+/** Pictures of a round, whose first has the index `begun`, that an interrupted run went on from; undefined where it did not. */
+function lengthOf(round: number, begun: number, finished: readonly Finished[]): number | undefined {
+  if (!finished.some(({ lineage }) => (lineage?.round ?? 0) > round)) return undefined;
+  const own = finished.filter(({ lineage }) => lineage?.round === round);
+  return Math.max(begun, ...own.map(({ index }) => index + 1)) - begun;
+}
+
+/** The reward that chooses. @throws UsageError where there is none, the backend cannot start from a picture, or the budget is for less than two pictures */
+function expectMeans({ backend, reward, request, budget }: StrategyContext): Reward {
+  const { name, capabilities } = backend;
+  if (!(request.mask === undefined ? capabilities.imageToImage : capabilities.inpainting)) {
+    throw new UsageError(
+      `strategy ${NAME}: expected a backend that draws on from a picture${request.mask === undefined ? "" : " and a mask"}, got ${name}`,
+    );
+  }
+  if (reward === undefined) throw new UsageError(`strategy ${NAME}: expected a reward to choose by, got none`);
+  const total = Math.min(request.count, budget.candidates);
+  if (total < 2) throw new UsageError(`strategy ${NAME}: expected a budget for 2 candidates or more, got ${total}`);
+  return reward;
 }
 
 /** The request started from a picture; a mask stays. */
@@ -129,42 +148,78 @@ function once<T>(make: () => Promise<T>): () => Promise<T> {
 
 /** What the budget has left. What is taken follows from the requests alone, so that a run that is taken up again takes the same. */
 interface Purse {
-  /** Takes the pictures of a request that a share of what is left comes nearest to: at least one, as many as there is enough for; returns their number. */
-  take(request: ImageRequest, share: number): Promise<number>;
+  /**
+   * Takes the pictures of a request that a share of what is left comes nearest to: at least one, no more than there is enough for.
+   * @param known takes so many instead
+   * @returns their number
+   */
+  take(request: ImageRequest, share: number, known: number | undefined): Promise<number>;
+  /** Leaves no more than evaluations and time allow, of which a share was used by the first so many pictures of the request. */
+  confine(pictures: number, used: number): void;
   /** Counts what was drawn. */
   note(candidate: Candidate): void;
 }
 
-async function openPurse(context: StrategyContext, reward: Reward, total: number): Promise<Purse> {
+async function openPurse(context: StrategyContext, reward: Reward): Promise<Purse> {
   const { backend, budget, request, signal } = context;
-  const model = backend.stepwise;
+  const total = Math.min(request.count, budget.candidates);
+  const most = strategyNeeds(NAME).indices * total;
+  let taken = 0;
   let left = total;
-  const spend = (share: number, each: number, ahead = 0): number => {
-    const possible = Math.floor((left - ahead) / each + 1e-9);
-    const count = Math.min(possible, Math.max(1, Math.round((share * left - ahead) / each)));
-    if (count < 1) return 0;
-    left -= ahead + count * each;
+  let plain = 1;
+  const pay = ({
+    each,
+    ahead,
+    share,
+    known,
+  }: {
+    each: number;
+    ahead: number;
+    share: number;
+    known: number | undefined;
+  }): number => {
+    const possible = Math.min(Math.floor((left - ahead) / each + 1e-9), most - taken);
+    const count = known ?? Math.max(0, Math.min(possible, Math.max(1, Math.round((share * left - ahead) / each))));
+    if (count > 0) left -= ahead + count * each;
+    taken += count;
     return count;
   };
-  if (model === undefined) return { take: (_, share) => Promise.resolve(spend(share, 1)), note: () => undefined };
+  const confine = (pictures: number, used: number): void => {
+    if (used <= 0) return;
+    left = Math.min(
+      (total - pictures) * plain,
+      left + (taken - pictures) * plain,
+      (pictures * plain * (1 - used)) / used,
+    );
+    taken = pictures;
+  };
+  const model = backend.stepwise;
+  if (model === undefined) {
+    const take: Purse["take"] = (_, share, known) => Promise.resolve(pay({ each: 1, ahead: 0, share, known }));
+    return { take, confine, note: () => undefined };
+  }
   const plan = async (own: ImageRequest) => (await model.begin({ ...own, count: 1 }, { signal })).trajectory;
   const first = await plan(request);
   const meter = context.meter ?? new WorkMeter({ ...model.operations(first), scoring: scoringOperations(reward) });
-  const each = ({ sampler, guided }: Trajectory): number =>
-    plainPicture(meter.costs, sampler.timesteps.length * (guided ? 2 : 1));
+  const evaluationsOf = ({ sampler, guided }: Trajectory): number => sampler.timesteps.length * (guided ? 2 : 1);
   const { encoding = 0 } = meter.costs;
-  left = Math.min(total * each(first) + encodings(first) * encoding, budget.operations ?? Infinity);
+  plain = plainPicture(meter.costs, evaluationsOf(first));
+  const pictures = Math.min(total, (budget.evaluations ?? Infinity) / evaluationsOf(first));
+  left = Math.min(pictures * plain + encodings(first) * encoding, budget.operations ?? Infinity);
   let encoded: RgbImage | undefined;
   return {
-    take: async (own, share) => {
+    take: async (own, share, known) => {
       const trajectory = await plan(own);
       // the model keeps what it encoded last
       const fresh = own.init === encoded ? 0 : encodings(trajectory);
-      const count = spend(share, each(trajectory), fresh * encoding);
-      if (count > 0) encoded = own.init;
-      if (count > 0) meter.count("encoding", fresh);
+      const each = plainPicture(meter.costs, evaluationsOf(trajectory));
+      const count = pay({ each, ahead: fresh * encoding, share, known });
+      if (count === 0) return 0;
+      encoded = own.init;
+      meter.count("encoding", fresh);
       return count;
     },
+    confine,
     note: ({ evaluations }) => {
       meter.count("evaluation", evaluations);
       meter.count("decoding", 1);
