@@ -21,6 +21,7 @@ import type {
 } from "../contract.js";
 import { detailsOf, spentOf } from "../drawing.js";
 import { finiteOrNull, rank } from "../rank.js";
+import { pictureJudge, SearchGradients } from "./gradients.js";
 import { plainPicture, WorkMeter } from "./work-meter.js";
 
 /** A picture with what it scored. */
@@ -222,6 +223,13 @@ export class Search {
       });
     }
     return judged;
+  }
+
+  /** Gradients of the reward's scores. @throws UsageError where the reward or the model has none */
+  gradients(): SearchGradients {
+    const judge = pictureJudge(this.#name, this.#reward, this.#prompt);
+    const { trajectory, meter } = this;
+    return new SearchGradients({ model: this.#model, trajectory, judge, meter, signal: this.#context.signal });
   }
 
   /** Tells a found picture: a candidate and its score, unless an interrupted run has it already. */
