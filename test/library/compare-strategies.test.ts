@@ -29,7 +29,7 @@ beforeAll(async () => {
 });
 afterAll(() => device.close());
 
-const watching = { ...createBrightnessReward(), name: "watching", model: { name: "watching" } };
+const watching = { ...createBrightnessReward(), name: "watching", model: { name: "watching", path: undefined } };
 const reward = new WatchedReward(createBrightnessReward(), [watching]);
 
 /** Two prompts at the compute of two and four pictures, in a folder of its own. */

@@ -36,8 +36,8 @@ const KEEPS = [1 / 2, 1 / 3, 1 / 4];
 const SIMULATED_PICTURES = 40_000;
 /** Most pictures that are begun. */
 const MOST = 4096;
-/** A schedule must promise so much, in standard deviations: less is noise. */
-export const LEAST_GAIN = 0.03;
+/** A schedule must promise what this share more of whole pictures would bring: less is not worth trusting a few observed pictures for. */
+const LEAST_WORTH = 1 / 3;
 /** Correlations count as if so many uncorrelated pictures had been observed too. */
 const DOUBT = 3;
 
@@ -77,14 +77,16 @@ export function planHalving(calibration: Calibration, costs: HalvingCosts): Halv
   const final = calibration.grid.length;
   let best: HalvingPlan = whole;
   const schedules = cutsOf(calibration.grid).map((cuts) => ({ cuts, start: mostOf(cuts, costs) }));
-  const largest = Math.max(plain, ...schedules.map(({ start }) => start));
+  const more = Math.ceil(plain * (1 + LEAST_WORTH));
+  const largest = Math.max(more, ...schedules.map(({ start }) => start));
   const totals = new Array<number>(schedules.length).fill(0);
-  let expected = 0;
+  let [expected, wanted] = [0, 0];
   const simulations = Math.min(600, Math.max(40, Math.round(SIMULATED_PICTURES / largest)));
   for (let simulation = 0; simulation < simulations; simulation++) {
     // every schedule meets the same pictures
     const pictures = Array.from({ length: largest }, draw);
     expected += bestOf(pictures.slice(0, plain), final);
+    wanted += bestOf(pictures.slice(0, more), final);
     schedules.forEach(({ cuts, start }, i) => {
       let alive = pictures.slice(0, start);
       const { alive: counts } = scheduleOf(start, cuts, costs);
@@ -97,7 +99,7 @@ export function planHalving(calibration: Calibration, costs: HalvingCosts): Halv
   }
   schedules.forEach(({ cuts, start }, i) => {
     const gain = (totals[i]! - expected) / simulations;
-    if (gain > Math.max(best.gain, LEAST_GAIN)) best = { start, cuts, gain };
+    if (gain > best.gain && totals[i]! >= wanted) best = { start, cuts, gain };
   });
   return best;
 }

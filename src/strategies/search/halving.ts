@@ -9,7 +9,7 @@ import { type Judged, Search } from "./search.js";
 /** Shares of the way at which previews are tried. */
 const TRIED = [0.4, 0.5, 0.6, 0.7, 0.8];
 /** Pictures that have to be observed before previews are believed. */
-const ENOUGH = 24;
+const ENOUGH = 64;
 /** Share of a search's pictures that are observed, while there are not enough. */
 const SLICE = 0.25;
 const [SMALLEST_SLICE, LARGEST_SLICE] = [4, 16];
