@@ -67,6 +67,7 @@ export function resolveRequest(
     warnings.push(`${backend.name}: batch was lowered to its limit ${capabilities.maximumBatch}, got ${open.batch}`);
   }
   checkRequest(backend, request);
+  if (!hasWords(request)) warnings.push(`prompt: expected words, got ${JSON.stringify(request.prompt)}`);
   return { request, warnings };
 }
 
@@ -77,6 +78,11 @@ export function checkRequest({ capabilities }: ImageBackend, request: ImageReque
     throw new UsageError(`prompt: expected some text, got nothing but syntax: ${JSON.stringify(request.prompt)}`);
   }
   checkSettings(request, capabilities);
+}
+
+/** Whether there is a letter, a digit or a picture sign in what a prompt says. */
+function hasWords({ prompt, promptSyntax = "plain" }: ImageRequest): boolean {
+  return /[\p{L}\p{N}\p{Extended_Pictographic}]/u.test(promptMeaning(prompt, promptSyntax));
 }
 
 /** A setting's value as a warning shows it. */

@@ -8,10 +8,20 @@ import {
   type Threshold,
   thresholdTable,
 } from "../evaluation/explain.js";
-import type { MemberRecord, ModelRecord, RunTimings } from "../pipeline/manifest.js";
+import {
+  limitsOf,
+  type MemberRecord,
+  type ModelRecord,
+  type RunConfig,
+  type RunManifest,
+  type RunStatus,
+  type RunTimings,
+} from "../pipeline/manifest.js";
 import { rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
+import { stopInWords } from "../strategies/budget.js";
 import type { ScoreDetails } from "../strategies/contract.js";
+import { printStrategy } from "../strategies/settings.js";
 import { mean } from "../util/statistics.js";
 import { detailColumns, detailsIn, heldOutInWords, sumInWords } from "./details.js";
 import { BETTER_THAN, percentCell } from "./explained.js";
@@ -47,6 +57,13 @@ export interface RunResultJson {
   /** Absolute. */
   readonly directory: string;
   readonly prompt: string;
+  /** As `--strategy` takes it. */
+  readonly strategy: string;
+  /** What might be spent beside the candidates; null for what was not limited. */
+  readonly budget: RunConfig["budget"];
+  readonly status: RunStatus;
+  /** Why the strategy ended before it had drawn all it might; null when it did not. */
+  readonly stop: RunManifest["stop"];
   readonly backend: string;
   readonly reward: string;
   /** Best first. */
@@ -91,6 +108,10 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
     runId: manifest.runId,
     directory: run.directory,
     prompt: manifest.config.prompt,
+    strategy: printStrategy(manifest.config.strategy),
+    budget: manifest.config.budget,
+    status: manifest.status,
+    stop: manifest.stop,
     backend: manifest.models.backend.name,
     reward: manifest.models.reward.name,
     candidates,
@@ -137,7 +158,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
   );
 }
 
-/** Two lines for stderr: what choosing brought, and where the report is. */
+/** Lines for stderr: what choosing brought, why it ended early if it did, and where the report is. */
 export function summary(result: RunResultJson, report: string, terminal: Terminal): string {
   const style = palette(terminal.stderr, terminal.environment);
   const scores = result.candidates.flatMap((one) => one.score ?? []);
@@ -146,7 +167,9 @@ export function summary(result: RunResultJson, report: string, terminal: Termina
     top === undefined
       ? "no candidate has a score"
       : `best ${result.reward} ${style.bold(top.toFixed(3))}${inWords(result)}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
-  return `${gain}, in ${duration(result.timings.totalMs)}\n${sumInWords(result.members)}${heldOutInWords(result.candidates)}report: ${shownPath(report)}\n`;
+  const why = result.stop === null ? null : stopInWords(result.stop, limitsOf(result));
+  const end = why === null ? "" : `ended early: ${why}\n`;
+  return `${gain}, in ${duration(result.timings.totalMs)}\n${end}${sumInWords(result.members)}${heldOutInWords(result.candidates)}report: ${shownPath(report)}\n`;
 }
 
 /** Where the best candidate stands among the reference pictures. */

@@ -1,6 +1,7 @@
 /** @file Runs on disk from start to end: begun, taken up again, repeated, compared. */
 
 import { join, resolve } from "node:path";
+import { type ImageRequest, MAX_SEED } from "../backends/contract.js";
 import { checkRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
 import { rewardPrompt } from "../pipeline/candidate-record.js";
@@ -11,19 +12,30 @@ import type { FileRecord, RunConfig, RunRequest } from "../pipeline/manifest.js"
 import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { createRun, type Run, RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { changedVersions } from "../pipeline/versions.js";
-import type { StrategyName } from "../strategies/names.js";
+import type { Limits } from "../strategies/budget.js";
+import { expectMeans } from "../strategies/check.js";
+import { strategyNeeds } from "../strategies/names.js";
 import { strategyOf } from "../strategies/open.js";
+import type { StrategySettings } from "../strategies/settings.js";
 import { completeRequest, DEFAULT_COUNT, type GenerateRequest } from "./generate.js";
 import { DEFAULT_CHOICE, type RewardChoice } from "./chosen-rewards.js";
 import { expectModels, modelRecords, type Models } from "./models.js";
+import { checkStrategyFiles, openStrategy } from "./open-strategy.js";
 
+/** How a run is drawn that says nothing of it. */
+const DEFAULT_STRATEGY: StrategySettings = { name: "best-of-n" };
 /** Most candidates kept where the request does not say how many. */
 const DEFAULT_KEEP = 4;
 
 /** What a run is asked for. */
 export interface NewRunRequest extends GenerateRequest {
-  /** How the compute of `count` candidates is spent. @default "best-of-n" */
-  readonly strategy?: StrategyName | undefined;
+  /** How the compute of `count` candidates is spent. @default best-of-n */
+  readonly strategy?: StrategySettings | undefined;
+  /**
+   * What may be spent beside the candidates, of which there are as many as it suffices for; at most `count`, which is then 10,000, or 64 for `refine`,
+   * where the request says none. @default no limit
+   */
+  readonly budget?: Limits | undefined;
   /** How many of the best are marked as kept, at most `count`. @default 4 */
   readonly keep?: number | undefined;
   /** What the backend was opened from, so that the run can be taken up with the same. @default the local backend over its folder */
@@ -74,18 +86,19 @@ export async function startRun(
   request: NewRunRequest,
   options: StoreOptions = {},
 ): Promise<Run> {
-  const { count, keep } = checkKeep(request);
-  const resolved = completeRequest(models, request);
-  checkStrategy(request.strategy, models);
+  const count = candidatesFor(request);
+  const keep = keepOf(request, count);
+  const resolved = completeRequest(models, { ...request, count });
   await models.backend.check?.(resolved.request);
   const records = await modelRecords(models);
+  await checkStrategy(models, resolved.request, request);
   const { backend = null, variant = null, prediction = null, choice = DEFAULT_CHOICE } = request;
   const rewards = choice.rewards.map((one) => ({ ...one }));
   const judges = { rewardModel: records.reward.path, rewards, heldOut: [...choice.heldOut] };
   const paths = { backend, model: records.backend.path, variant, prediction, ...judges };
   const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
-  const drawn = settings({ ...resolved.request, strategy: request.strategy });
+  const drawn = settings({ ...resolved.request, strategy: request.strategy, budget: request.budget });
   const meaning = rewardPrompt(drawn.prompt, drawn.promptSyntax);
   const config: RunConfig = { ...drawn, ...paths, keep, seed, batch, rewardPrompt: meaning };
   const { warnings, request: inputs } = resolved;
@@ -133,7 +146,11 @@ export async function finishRun(run: Run, models: Models, options: FinishRunOpti
   try {
     await expectModels(run.directory, run.manifest.models, models);
     await expectNamedFiles(run.directory, run);
-    const generating = generateRun(run, { ...models, ...options, strategy: strategyOf(run.manifest.config.strategy) });
+    const { strategy, close } = await openStrategy(run.manifest.config.strategy, {
+      ...models,
+      directory: run.directory,
+    });
+    const generating = generateRun(run, { ...models, ...options, strategy }).finally(close);
     // loaded while the device is at work and this process waits
     const [{ writeReport }] = await Promise.all([import("../report/report.js"), generating]);
     const { report } = await writeReport(run.snapshot());
@@ -173,28 +190,36 @@ export function compareRuns(before: RunSnapshot, after: RunSnapshot): RunCompari
   };
 }
 
-/** @throws UsageError where the backend cannot be followed as a search needs it */
-function checkStrategy(name: StrategyName | undefined, { backend }: Models): void {
-  if (name === undefined || name === "best-of-n" || backend.stepwise !== undefined) return;
-  throw new UsageError(
-    `strategy: expected best-of-n for the backend ${backend.name}, whose pictures cannot be followed step by step, got ${name}`,
-  );
+/** @throws UsageError where the strategy cannot work with these models, or its budget is too small */
+async function checkStrategy(
+  models: Models,
+  request: ImageRequest,
+  { strategy: settings = DEFAULT_STRATEGY, budget }: NewRunRequest,
+): Promise<void> {
+  expectMeans(settings.name, models, budget);
+  await checkStrategyFiles(settings, models.backend);
+  if (settings.name === "refine") return;
+  await strategyOf(settings).check?.({ ...models, request, budget: { ...budget, candidates: request.count } });
 }
 
-/** How many to draw and keep. @throws UsageError */
-function checkKeep({ count = DEFAULT_COUNT, keep = Math.min(DEFAULT_KEEP, count) }: NewRunRequest): {
-  readonly count: number;
-  readonly keep: number;
-} {
-  if (!Number.isInteger(keep) || keep < 1 || keep > count) {
-    throw new UsageError(`keep: expected a whole number from 1 to the ${count} candidates, got ${keep}`);
-  }
-  return { count, keep };
+/** How many candidates a request comes to, at most: as it says, or as its strategy takes where its budget says something else. */
+export function candidatesFor(request: Pick<NewRunRequest, "count" | "budget" | "strategy" | "seed">): number {
+  const { count, budget = {}, strategy = DEFAULT_STRATEGY, seed = 0 } = request;
+  if (count !== undefined || (budget.evaluations === undefined && budget.seconds === undefined))
+    return count ?? DEFAULT_COUNT;
+  return Math.min(strategyNeeds(strategy.name).most, MAX_SEED - seed + 1);
+}
+
+/** How many to keep. @throws UsageError */
+function keepOf({ keep }: NewRunRequest, count: number): number {
+  const kept = keep ?? Math.min(DEFAULT_KEEP, count);
+  if (Number.isInteger(kept) && kept >= 1 && kept <= count) return kept;
+  throw new UsageError(`keep: expected a whole number from 1 to the ${count} candidates, got ${kept}`);
 }
 
 /** The settings of a request as the manifest has them: null where nothing is said. */
 function settings(
-  request: Pick<NewRunRequest, keyof GenerateRequest | "strategy"> & { readonly count: number },
+  request: Pick<NewRunRequest, keyof GenerateRequest | "strategy" | "budget"> & { readonly count: number },
 ): Omit<
   RunRequest,
   "keep" | "seed" | "backend" | "model" | "variant" | "prediction" | "rewardModel" | "rewards" | "heldOut"
@@ -207,8 +232,13 @@ function settings(
     embeddings: (request.embeddings ?? []).map((path) => resolve(path)),
     loras: (request.loras ?? []).map(({ path, scale = 1 }) => ({ path: resolve(path), scale })),
     loraAnneal: request.loraAnneal ?? null,
-    strategy: request.strategy ?? "best-of-n",
+    strategy: request.strategy ?? DEFAULT_STRATEGY,
     count: request.count,
+    budget: {
+      evaluations: request.budget?.evaluations ?? null,
+      seconds: request.budget?.seconds ?? null,
+      until: request.budget?.until ?? null,
+    },
     steps: request.steps ?? null,
     guidance: request.guidance ?? null,
     sampler: request.sampler ?? null,

@@ -4,13 +4,14 @@ import { join } from "node:path";
 import type { ImageBackend, ImageRequest } from "../backends/contract.js";
 import { CancelledError } from "../errors.js";
 import type { Reward } from "../rewards/contract.js";
-import type { Finished, Strategy } from "../strategies/contract.js";
+import type { Finished, StopReason, Strategy } from "../strategies/contract.js";
 import { rank } from "../strategies/rank.js";
 import { unlessAborted } from "../util/abort.js";
 import type { CandidateLine } from "./candidate-record.js";
 import { readInputs, readPicture, type RunInputs } from "./inputs.js";
-import type { RunConfig, RunStatus, RunTimings } from "./manifest.js";
+import { limitsOf, type RunConfig, type RunStatus, type RunTimings } from "./manifest.js";
 import type { Run } from "./run-store.js";
+import { isSearchEvent } from "./search-trace.js";
 import { withTimings } from "./timed.js";
 
 /** What a run works with. */
@@ -31,6 +32,7 @@ export interface GenerateRunOptions {
 export interface RunProgress {
   /** Candidates stored. */
   readonly finished: number;
+  /** Candidates there will be at most; where something else is limited, as many as that will suffice for at the rate so far. */
   readonly total: number;
   /** Candidates the group in the making stands for so far, a fraction. */
   readonly underway: number;
@@ -46,7 +48,8 @@ export interface RunResult {
 }
 
 /**
- * Runs `strategy` over what `run` still lacks, and leaves the manifest with its final status: `complete`, or `stopped` when the budget ran out,
+ * Runs `strategy` over what `run` still lacks, and leaves the manifest with its final status: `complete`, or `stopped` when the budget ran out (a time,
+ * that of all sessions),
  * `cancelled` when the signal aborted, `failed` on an error. The last two throw. The run stays locked; the caller closes it.
  */
 export async function generateRun(run: Run, options: GenerateRunOptions): Promise<RunResult> {
@@ -62,30 +65,57 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
     programMs: round(before.programMs + (options.programMs?.() ?? 0)),
     totalMs: round(before.totalMs + performance.now() - startedAt),
   });
-  const finish = (status: RunStatus, error: string | null): Promise<void> =>
+  const finish = (status: RunStatus, error: string | null, reason: StopReason = "complete"): Promise<void> =>
     run.update({
       status,
       error,
+      stop: reason === "complete" ? null : reason,
       finishedAt: new Date().toISOString(),
       timings: timings(),
       ranking: rank(run.candidates).map((line) => line.index),
     });
   let best = rank(run.candidates)[0]?.score ?? null;
-  const report = (underway: number): void =>
-    options.onProgress?.({ finished: run.size, total: config.count, underway, best });
+  const limits = limitsOf(config);
+  const workedMs = before.totalMs - before.loadMs;
+  const seconds = limits.seconds === undefined ? undefined : limits.seconds - workedMs / 1000;
+  const begunAt = performance.now();
+  const known = run.size;
+  const report = (underway: number): void => {
+    const drawn = run.size + underway;
+    const evaluated = evaluationsOf(run) / Math.max(1, run.size);
+    const rate = (drawn - known) / (performance.now() - begunAt);
+    const possible = [
+      config.count,
+      ...(limits.evaluations === undefined || evaluated === 0 ? [] : [Math.ceil(limits.evaluations / evaluated)]),
+      ...(seconds === undefined || !(rate > 0) ? [] : [Math.ceil(known + rate * seconds * 1000)]),
+    ];
+    options.onProgress?.({ finished: run.size, total: Math.max(run.size, Math.min(...possible)), underway, best });
+  };
 
-  await run.update({ status: "running", sessions: run.manifest.sessions + 1, finishedAt: null, error: null });
+  await run.update({
+    status: "running",
+    sessions: run.manifest.sessions + 1,
+    finishedAt: null,
+    error: null,
+    stop: null,
+  });
+  // taken up again after its time was over, with all it drew
+  if (seconds !== undefined && seconds <= 0) {
+    await finish("stopped", null, "seconds");
+    return { status: "stopped", ranking: rank(run.candidates) };
+  }
   try {
+    await run.beginSearch();
     const events = strategy.run({
       ...withTimings(options.backend, options.reward, clock),
       request: imageRequest(config, await readInputs(run.directory, run.manifest.inputs)),
-      budget: { candidates: config.count },
+      budget: { ...limits, seconds, candidates: config.count },
       finished: run.candidates.map((line) => finishedOf(run.directory, line)),
       signal,
       onProgress: ({ step, steps, candidates }) => report((candidates * step) / steps),
     });
     report(0);
-    let status: RunStatus = "complete";
+    let reason: StopReason = "complete";
     for (;;) {
       // A native call that cannot be stopped must not hold up a cancellation.
       const { value: event, done } = await unlessAborted(events.next(), signal);
@@ -101,12 +131,15 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
         clock.writeMs += performance.now() - writing;
         if (event.score !== null) best = Math.max(best ?? -Infinity, event.score);
         report(0);
+      } else if (isSearchEvent(event)) {
+        await run.keepSearch(event);
       } else if (event.type === "done") {
-        if (event.reason !== "complete") status = "stopped";
+        reason = event.reason;
       }
     }
-    await run.update({ evaluations: run.candidates.reduce((sum, line) => sum + line.evaluations, 0) });
-    await finish(status, null);
+    const status = reason === "complete" || reason === "reached" ? "complete" : "stopped";
+    await run.update({ evaluations: evaluationsOf(run) });
+    await finish(status, null, reason);
     return { status, ranking: rank(run.candidates) };
   } catch (error) {
     const cancelled = error instanceof CancelledError || signal?.aborted === true;
@@ -117,9 +150,14 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
   }
 }
 
+function evaluationsOf({ candidates }: Run): number {
+  return candidates.reduce((sum, line) => sum + line.evaluations, 0);
+}
+
 /** A stored candidate as strategies know it. */
-function finishedOf(directory: string, { index, seed, score, prompt, lineage, image }: CandidateLine): Finished {
-  return { index, seed, score, prompt, lineage, picture: () => readPicture(join(directory, image)) };
+function finishedOf(directory: string, line: CandidateLine): Finished {
+  const { index, seed, score, prompt, lineage, evaluations, image } = line;
+  return { index, seed, score, prompt, lineage, evaluations, picture: () => readPicture(join(directory, image)) };
 }
 
 /** The request a run's config stands for, with the pictures from its folder. */

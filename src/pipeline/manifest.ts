@@ -6,7 +6,9 @@ import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { UsageError } from "../errors.js";
 import { PROMPT_SYNTAXES } from "../prompts/attention-syntax.js";
 import { PREDICTION_TYPES } from "../samplers/names.js";
+import type { Limits } from "../strategies/budget.js";
 import { STRATEGY_NAMES } from "../strategies/names.js";
+import { type StrategySettings, strategySchema } from "../strategies/settings.js";
 import { parseJson, readText } from "../util/read-file.js";
 
 const count = z.number().int().min(1).max(MAX_CANDIDATES);
@@ -24,6 +26,22 @@ const chosenSchema = z.strictObject({
   std: z.number().optional(),
 });
 
+/** A strategy with its options; earlier runs say its name alone. */
+const chosenStrategySchema = z.union([
+  z.enum(STRATEGY_NAMES).transform((name): StrategySettings => ({ name })),
+  strategySchema,
+]);
+
+/** What may be spent beside the candidates; null for what is not limited. */
+const budgetSchema = z.strictObject({
+  /** Of the denoiser. */
+  evaluations: z.number().int().positive().nullable(),
+  /** Of drawing and scoring, over all sessions. */
+  seconds: z.number().positive().nullable(),
+  /** Enough: so many candidates with at least this score. */
+  until: z.strictObject({ score: z.number(), images: count }).nullable(),
+});
+
 /** What a user asks for; null leaves the choice to the backend, the reward, or (for `seed`) to chance. */
 export const requestSchema = z.strictObject({
   prompt: z.string().refine((text) => text.trim() !== "", "expected some text, got an empty prompt"),
@@ -39,9 +57,10 @@ export const requestSchema = z.strictObject({
   /** From which share of the way on the denoiser's LoRAs have all of their scale; null where they have it throughout. */
   loraAnneal: z.number().nullable().default(null),
   /** How the budget is spent. */
-  strategy: z.enum(STRATEGY_NAMES),
-  /** Candidates to draw, or for a search the compute of so many. */
+  strategy: chosenStrategySchema,
+  /** Candidates to draw, or for a search the compute of so many; the most where something else is limited. */
   count,
+  budget: budgetSchema.default({ evaluations: null, seconds: null, until: null }),
   /** How many of the best are marked as kept. */
   keep: count,
   seed: seed.nullable(),
@@ -166,6 +185,8 @@ export const manifestSchema = z.strictObject({
   timings: timingsSchema,
   /** Evaluations of the denoiser, over all sessions; guidance counts twice. */
   evaluations: z.number().int().nonnegative(),
+  /** Why the strategy ended before it had drawn all it might; null while it did not. */
+  stop: z.enum(["evaluations", "seconds", "reached"]).nullable().default(null),
   /** Indices of all candidates, best first; empty until the run ends. */
   ranking: z.array(z.number().int().nonnegative()),
   warnings: z.array(z.string()),
@@ -194,6 +215,11 @@ export type RunTimings = z.infer<typeof timingsSchema>;
 export type RunManifest = z.infer<typeof manifestSchema>;
 /** How a run stands; `running` is also what a killed run says. */
 export type RunStatus = RunManifest["status"];
+
+/** What may be spent, as a strategy takes it. */
+export function limitsOf({ budget: { evaluations, seconds, until } }: Pick<RunConfig, "budget">): Limits {
+  return { evaluations: evaluations ?? undefined, seconds: seconds ?? undefined, until: until ?? undefined };
+}
 
 /** Timings of a run that has not begun. */
 export const NO_TIME: RunTimings = { loadMs: 0, generateMs: 0, scoreMs: 0, writeMs: 0, programMs: 0, totalMs: 0 };

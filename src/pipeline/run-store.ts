@@ -2,7 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import type { Candidate, ScoreDetails } from "../strategies/contract.js";
+import type { Candidate, ScoreDetails, SearchEvent } from "../strategies/contract.js";
 import { writeFileAtomic } from "../util/files.js";
 import { type CandidateLine, candidateLineSchema, candidateRecord, sourcesOf } from "./candidate-record.js";
 import { CANDIDATES_FILE, CandidateStore, type StoreOptions } from "./candidate-store.js";
@@ -12,12 +12,14 @@ import type { FileRecord, ModelRecords, RunConfig, RunManifest, RunRequest } fro
 import { NO_TIME, readManifest } from "./manifest.js";
 import { type CandidateList, readCandidates, recoverCandidates, removeTemporaryFiles } from "./recover.js";
 import { makeRunDirectory } from "./run-directory.js";
+import { SEARCH_FILE, SearchTrace } from "./search-trace.js";
 import { changedVersions, runtimeVersions } from "./versions.js";
 
 /** Names of the files in a run's folder. */
 export const RUN_FILES = {
   manifest: "run.json",
   candidates: CANDIDATES_FILE,
+  search: SEARCH_FILE,
   images: "images",
   grid: "grid.png",
   report: "report.html",
@@ -69,6 +71,7 @@ export async function createRun(parent: string, run: NewRun, options: StoreOptio
     versions: runtimeVersions(),
     timings: NO_TIME,
     evaluations: 0,
+    stop: null,
     ranking: [],
     warnings: [...new Set(run.warnings)],
     error: null,
@@ -112,7 +115,7 @@ function listOf(directory: string, { count, seed, strategy }: RunConfig): Candid
     file: RUN_FILES.candidates,
     schema: candidateLineSchema,
     // a search begins more pictures than it finishes, and makes pictures of pictures
-    accepts: (line) => strategy !== "best-of-n" || (line.index < count && line.seed === seed + line.index),
+    accepts: (line) => strategy.name !== "best-of-n" || (line.index < count && line.seed === seed + line.index),
   };
 }
 
@@ -137,6 +140,7 @@ export class Run {
     private readonly durable: boolean,
     private readonly lock: RunLock,
     private readonly store: CandidateStore,
+    private readonly trace: SearchTrace,
   ) {
     for (const line of candidates) this.#candidates.set(line.index, line);
   }
@@ -150,7 +154,8 @@ export class Run {
     lock: RunLock,
   ): Promise<Run> {
     const store = await CandidateStore.open(directory, options);
-    return new Run(directory, manifest, candidates, options.durable ?? false, lock, store);
+    const trace = new SearchTrace(directory, options);
+    return new Run(directory, manifest, candidates, options.durable ?? false, lock, store, trace);
   }
 
   /** The manifest as last written. */
@@ -176,6 +181,16 @@ export class Run {
     return line;
   }
 
+  /** Begins to keep what a search does, in place of what an earlier session kept. */
+  beginSearch(): Promise<void> {
+    return this.trace.begin();
+  }
+
+  /** Keeps what a search did. */
+  keepSearch(event: SearchEvent): Promise<void> {
+    return this.trace.append(event);
+  }
+
   /** Changes the manifest; readers see the old one or the new one. */
   async update(change: Partial<RunManifest>): Promise<void> {
     this.current = { ...this.current, ...change };
@@ -193,6 +208,7 @@ export class Run {
     if (this.#closed) return;
     this.#closed = true;
     await this.store.close();
+    await this.trace.close();
     await this.lock.release();
   }
 }

@@ -1,8 +1,11 @@
 /** @file report.html: one self-contained page about a run. Images are embedded, nothing is fetched. */
 
 import type { ReferenceScores } from "../evaluation/explain.js";
+import { limitsOf, type RunConfig } from "../pipeline/manifest.js";
 import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
+import { limitsInWords, stopInWords } from "../strategies/budget.js";
+import { printStrategy } from "../strategies/settings.js";
 import { mean } from "../util/statistics.js";
 import { distributionChart, format } from "./distribution.js";
 import type { EmbeddedImage } from "./embed.js";
@@ -142,8 +145,9 @@ function tables(run: RunSnapshot): Html {
   return html`<h2>Settings</h2>
     <div class="tables">
       ${table("Request", [
-        ["Strategy", config.strategy],
-        ["Candidates", `${config.count}, best ${Math.min(config.keep, config.count)} kept`],
+        ["Strategy", printStrategy(config.strategy)],
+        ["Budget", limitsInWords(limitsOf(config))],
+        ["Candidates", `${mostOf(config)}, best ${Math.min(config.keep, config.count)} kept`],
         ["Seeds", seeds.first === seeds.last ? String(seeds.first) : `${seeds.first} to ${seeds.last}`],
         ["Sampler", config.sampler],
         ["Steps", config.steps],
@@ -188,8 +192,17 @@ function tables(run: RunSnapshot): Html {
 }
 
 function statusText(run: RunSnapshot): string {
-  const { status, config } = run.manifest;
-  return status === "complete" ? "complete" : `${status}, ${run.candidates.length} of ${config.count}`;
+  const { status, config, stop } = run.manifest;
+  const drawn = `${run.candidates.length} of ${mostOf(config)}`;
+  const why = stop === null ? null : stopInWords(stop, limitsOf(config));
+  if (why !== null) return `${status}, ${drawn}: ${why}`;
+  return status === "complete" ? "complete" : `${status}, ${drawn}`;
+}
+
+/** Candidates that were asked for; the most where something else is limited. */
+function mostOf(config: RunConfig): string {
+  const { evaluations, seconds } = config.budget;
+  return `${evaluations === null && seconds === null ? "" : "at most "}${config.count}`;
 }
 
 function signed(value: number): string {

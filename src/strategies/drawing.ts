@@ -65,7 +65,7 @@ export class Drawing {
     const goal = budget.until !== undefined;
     const finished = { has: (place: number) => this.scored.has(first + place) && spares(first + place) };
     for (const { start, count } of unfinishedStretches(request.count, request.batch, finished, goal)) {
-      if ((this.reason = this.#spent()) !== "complete" || this.used >= share) return;
+      if ((this.reason = this.#spent()) !== "complete" || (share < 1 && this.used >= share)) return;
       const groups = backend.generate({ ...request, seed: request.seed + start, count }, { signal, onProgress });
       try {
         let next = ahead(groups);
@@ -76,7 +76,7 @@ export class Drawing {
           this.#count(group, part);
           this.reason = this.#spent();
           // the next group is drawn while this one is scored and stored
-          const more = this.reason === "complete" && this.used < share;
+          const more = this.reason === "complete" && (share >= 1 || this.used < share);
           if (more && !goal) next = ahead(groups);
           yield* this.#judge(group, part);
           if (goal) this.reason = this.#spent();

@@ -26,9 +26,21 @@ export interface StrategyNeeds {
   readonly imageToImage: boolean;
   /** How far indices of its candidates may go, as a multiple of the candidates of its budget: pictures that are left on the way have indices too. */
   readonly indices: number;
+  /** Most candidates where evaluations or time are limited, and nothing is said of candidates. */
+  readonly most: number;
 }
 
-const PLAIN: StrategyNeeds = { stepwise: false, gradients: false, reward: true, imageToImage: false, indices: 1 };
+/** As many as a request may have. */
+const MOST = 10_000;
+
+const PLAIN: StrategyNeeds = {
+  stepwise: false,
+  gradients: false,
+  reward: true,
+  imageToImage: false,
+  indices: 1,
+  most: MOST,
+};
 
 const NEEDS: Readonly<Record<StrategyName, StrategyNeeds>> = {
   "best-of-n": { ...PLAIN, reward: false },
@@ -39,7 +51,8 @@ const NEEDS: Readonly<Record<StrategyName, StrategyNeeds>> = {
   "noise-gradient": { ...PLAIN, stepwise: true, gradients: true },
   // a picture that starts from another takes a part of the steps
   "img2img-loop": { ...PLAIN, imageToImage: true, indices: 4 },
-  refine: PLAIN,
+  // its rounds are laid out for so many
+  refine: { ...PLAIN, most: 64 },
 };
 
 /** What the strategy of a name needs. */

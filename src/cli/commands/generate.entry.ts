@@ -1,8 +1,8 @@
 /** @file What `laurel generate` takes. */
 
-import { choice, decimal, declare, file, type FlagsOf, otherwise, several, short, textual, whole } from "../declare.js";
+import { choice, decimal, declare, file, type FlagsOf, several, short, textual, whole } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
-import { STRATEGY_NAMES } from "../../strategies/names.js";
+import { strategiesAnywhere, STRATEGY_NAMES } from "../../strategies/names.js";
 import {
   BACKEND_OPTION,
   DRAWING_SESSION_OPTIONS,
@@ -19,12 +19,20 @@ export const GENERATE = declare({
   summary: "generate candidates for a prompt, score them, rank them",
   arguments: [{ name: "prompt", help: "what to draw", what: "a prompt", completion: "nothing" }],
   options: {
-    count: short("n", otherwise(16, whole("candidates to draw", 1, 10_000))),
-    strategy: choice(
-      `how their compute is spent: ${STRATEGY_NAMES.join(", ")} (default: best-of-n)`,
-      "name",
+    count: short("n", whole("candidates to draw (default: 16)", 1, 10_000)),
+    strategy: textual(
+      `how their compute is spent: ${STRATEGY_NAMES.join(", ")}, with options as in particles:lambda=3 (default: best-of-n)`,
+      "name[:key=value]...",
+      "a strategy",
       STRATEGY_NAMES,
     ),
+    budget: textual(
+      "what may be spent: candidates as by -n (64), evaluations of the denoiser (evals=1280) or time (60s, 5m, 1h), which end the run before -n candidates (default then: 10000, for refine 64)",
+      "n|evals=n|time",
+      "a budget",
+    ),
+    untilScore: decimal("stop once a candidate has this score", -1e6, 1e6),
+    untilImages: whole("how many must have the score of --until-score (default: 1)", 1, 10_000),
     keep: whole("how many of the best to mark as kept (default: 4)", 1, 10_000),
     seed: whole("seed of the first candidate; the others follow (default: random)", 0, 2 ** 32 - 2),
     negative: { ...textual("what not to draw", "text", "a text"), parse: (text: string) => text },
@@ -51,6 +59,7 @@ export const GENERATE = declare({
     'laurel generate "a red circle above a blue square"',
     'laurel generate "a small green triangle" -n 64 --keep 8 --seed 7',
     'laurel generate "a small green triangle" -n 32 --strategy halving',
+    'laurel generate "a small green triangle" --strategy particles:lambda=3 --budget 60s --until-score 1.5',
     'laurel generate "a yellow square on a black background" --steps 30 --guidance 4 --json | jq .best.path',
     'laurel generate "a red circle and a green triangle" --init picture.png --strength 0.6',
     'laurel generate "a green triangle" --init picture.png --mask mask.png',
@@ -59,6 +68,7 @@ export const GENERATE = declare({
     'laurel generate "a red circle above a blue square" --lora tuned.safetensors:0.8 --lora-anneal 0.5',
     'laurel generate "a lighthouse at dusk" --backend webui --steps 25',
   ],
+  notes: `Strategies that any backend can follow: ${strategiesAnywhere().join(", ")}. The others look at pictures on their way, which the local backend allows; noise-gradient needs a reward with a gradient, too.`,
 });
 
 /** Options of `laurel generate`. */

@@ -1,11 +1,13 @@
-/** @file `laurel generate`: best of n candidates for a prompt. */
+/** @file `laurel generate`: candidates for a prompt, drawn by a strategy. */
 
-import { MAX_SEED } from "../../backends/contract.js";
+import { MAX_CANDIDATES, MAX_SEED } from "../../backends/contract.js";
 import { UsageError } from "../../errors.js";
 import { isTransparent, toRgb } from "../../image/convert.js";
 import { decodeImageFile } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
-import { startRun } from "../../library/runs.js";
+import { candidatesFor, type NewRunRequest, startRun } from "../../library/runs.js";
+import { parseBudget } from "../../strategies/budget.js";
+import { parseStrategy } from "../../strategies/settings.js";
 import { parseLora } from "../../weights/lora/spec.js";
 import type { Action } from "../context.js";
 import { judgesOf } from "../judges.js";
@@ -15,38 +17,14 @@ import { printResult, withModels, workOn } from "./run-command.js";
 
 /** @throws UsageError before any model is opened, as far as the options alone tell. */
 export const generate: Action<GenerateFlags> = async (context, [prompt = ""], flags) => {
-  checkFlags(flags);
+  const spending = spendingOf(flags);
+  checkFlags(flags, candidatesFor({ ...spending, seed: flags.seed }));
   const sources = { ...(await generatorOf(flags)), ...judgesOf(flags) };
   const init = await readPicture(flags.init);
   const mask = await readPicture(flags.mask);
   return withModels(context, sources, async (models) => {
-    const {
-      count,
-      keep,
-      strategy,
-      seed,
-      negative: negativePrompt,
-      steps,
-      guidance,
-      sampler,
-      width,
-      height,
-      batch,
-    } = flags;
-    const request = {
-      prompt,
-      negativePrompt,
-      count,
-      keep,
-      strategy,
-      seed,
-      steps,
-      guidance,
-      sampler,
-      width,
-      height,
-      batch,
-    };
+    const { keep, seed, negative: negativePrompt, steps, guidance, sampler, width, height, batch } = flags;
+    const request = { prompt, negativePrompt, keep, seed, steps, guidance, sampler, width, height, batch, ...spending };
     const { strength, promptSyntax, clipSkip, embedding: embeddings } = flags;
     const reading = { promptSyntax, clipSkip, embeddings };
     const tuning = { loras: flags.lora?.map(parseLora), loraAnneal: flags.loraAnneal };
@@ -72,7 +50,26 @@ async function readPicture(
   return { image: toRgb(source), warnings: [...source.warnings, ...transparent] };
 }
 
-function checkFlags({ count, keep, seed, init, mask, strength, loraAnneal }: GenerateFlags): void {
+/** How much is drawn, and how. @throws UsageError for options that do not go together, or a strategy or a budget that is none */
+function spendingOf(flags: GenerateFlags): Required<Pick<NewRunRequest, "count" | "strategy" | "budget">> {
+  const { count, strategy, budget: text, untilScore, untilImages } = flags;
+  const { candidates, ...limits } = text === undefined ? {} : parseBudget(text, "--budget");
+  if (count !== undefined && candidates !== undefined && count !== candidates)
+    throw new UsageError(`--budget: expected the ${count} candidates of -n, or none beside it, got ${candidates}`);
+  if (candidates !== undefined && candidates > MAX_CANDIDATES)
+    throw new UsageError(`--budget: expected at most ${MAX_CANDIDATES} candidates, got ${candidates}`);
+  if (untilImages !== undefined && untilScore === undefined)
+    throw new UsageError("--until-images: expected together with --until-score, got it alone");
+  const until = untilScore === undefined ? undefined : { score: untilScore, images: untilImages ?? 1 };
+  return {
+    count: count ?? candidates,
+    strategy: strategy === undefined ? undefined : parseStrategy(strategy, "--strategy"),
+    budget: { ...limits, until },
+  };
+}
+
+function checkFlags(flags: GenerateFlags, count: number): void {
+  const { keep, seed, init, mask, strength, loraAnneal, untilImages } = flags;
   if (loraAnneal === 0) throw new UsageError("--lora-anneal: expected a number above 0, up to 1, got 0");
   for (const [name, value] of Object.entries({ mask, strength })) {
     if (value !== undefined && init === undefined) {
@@ -82,6 +79,9 @@ function checkFlags({ count, keep, seed, init, mask, strength, loraAnneal }: Gen
   if (strength === 0) throw new UsageError("--strength: expected a number above 0, up to 1, got 0");
   if (keep !== undefined && keep > count) {
     throw new UsageError(`--keep: expected at most the ${count} candidates of -n, got ${keep}`);
+  }
+  if (untilImages !== undefined && untilImages > count) {
+    throw new UsageError(`--until-images: expected at most the ${count} candidates of -n, got ${untilImages}`);
   }
   if (seed !== undefined && seed + count - 1 > MAX_SEED) {
     throw new UsageError(

@@ -5,6 +5,9 @@ import { EXIT } from "../../errors.js";
 import { describeRun, findRun, type RunEntry } from "../../library/run-folder.js";
 import { isTrainRun, readTrainManifest, TRAINING_FILES, type TrainRunManifest } from "../../library/train-run.js";
 import { type AnyRun, readAnyRun } from "../../pipeline/any-run.js";
+import { limitsOf } from "../../pipeline/manifest.js";
+import { limitsInWords, stopInWords } from "../../strategies/budget.js";
+import { printStrategy } from "../../strategies/settings.js";
 import { ItemLines } from "../../pipeline/execute/recover.js";
 import { readRun } from "../../pipeline/run-store.js";
 import { referenceScores } from "../../pipeline/score-references.js";
@@ -69,7 +72,7 @@ function factLines(entry: RunEntry, run: AnyRun, terminal: Terminal): string {
   const { models, versions, error, createdAt, sessions, evaluations } = run.manifest;
   const facts: (readonly [string, string | null])[] = [
     ["run", entry.id],
-    ["status", error === null ? entry.status : `${entry.status}: ${error}`],
+    ["status", [entry.status, ...(error === null ? stopOf(run) : [error])].join(": ")],
     ...(run.kind === "generate" ? asked(run.manifest) : planned(run)),
     ["candidates", `${entry.candidates}, ${evaluations} evaluations of the denoiser`],
     ["best", entry.best === null ? null : entry.best.toFixed(4)],
@@ -105,12 +108,22 @@ function trainingFacts(entry: RunEntry, manifest: TrainRunManifest, terminal: Te
     .join("");
 }
 
+/** Why a run ended early, if it did. */
+function stopOf(run: AnyRun): string[] {
+  if (run.kind === "pipeline" || run.manifest.stop === null) return [];
+  const why = stopInWords(run.manifest.stop, limitsOf(run.manifest.config));
+  return why === null ? [] : [why];
+}
+
 function asked({ config, seeds }: Extract<AnyRun, { kind: "generate" }>["manifest"]): (readonly [string, string])[] {
   const shown = ["steps", "guidance", "sampler", "width", "height", "strength", "batch"] as const;
+  const budget = limitsInWords(limitsOf(config));
   const settings = shown.flatMap((name) => (config[name] === null ? [] : [`${name} ${config[name]}`]));
   return [
     ["prompt", config.prompt],
     ...(config.negativePrompt === null ? [] : [["without", config.negativePrompt] as const]),
+    ["strategy", printStrategy(config.strategy)],
+    ...(budget === null ? [] : [["budget", budget] as const]),
     ["settings", settings.join(", ")],
     ...config.loras.map(({ path, scale }) => ["LoRA", `${path} at ${scale}`] as const),
     ["seeds", `${seeds.first} to ${seeds.last}`],

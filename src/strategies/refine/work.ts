@@ -39,6 +39,8 @@ export class RefinementWork {
   /** Candidates that jobs have been given. */
   drawn = 0;
   evaluations = 0;
+  /** Evaluations of the candidates, each counted once: those of a killed run when a job takes them. */
+  #evaluated = 0;
   reason: StopReason = "complete";
   readonly #context: StrategyContext;
   readonly #finished: ReadonlyMap<number, Finished>;
@@ -95,7 +97,10 @@ export class RefinementWork {
       for (;;) {
         const { value, done } = await next;
         if (done === true) break;
-        for (const { evaluations } of value.group.images) this.evaluations += evaluations;
+        for (const { seed, evaluations } of value.group.images) {
+          this.evaluations += evaluations;
+          if (!this.#finished.has(value.index + seed - value.request.seed)) this.#evaluated += evaluations;
+        }
         this.reason = this.#spent();
         // the next group is drawn while this one is scored and stored; with a goal, only once this one did not reach it
         if (this.reason === "complete" && !goal) next = ahead(groups);
@@ -112,7 +117,7 @@ export class RefinementWork {
 
   #spent(): StopReason {
     const milliseconds = this.#now() - this.#startedAt;
-    return spentOf(this.#context.budget, { evaluations: this.evaluations, milliseconds, scored: this.draws });
+    return spentOf(this.#context.budget, { evaluations: this.#evaluated, milliseconds, scored: this.draws });
   }
 
   async *#groups(jobs: readonly Job[]): AsyncGenerator<JobGroup, void> {
@@ -137,13 +142,14 @@ export class RefinementWork {
   }
 
   /** @throws UsageError for a candidate that this refinement would not have drawn */
-  #take({ index, seed, score, prompt, lineage }: Finished, job: Job): void {
+  #take({ index, seed, score, prompt, lineage, evaluations = 0 }: Finished, job: Job): void {
     if (prompt !== job.prompt || lineage?.refinement === undefined) {
       const [expected, actual] = [job.prompt, prompt ?? ""].map((text) => JSON.stringify(text));
       throw new UsageError(
         `candidate ${index}: expected one of ${expected}, got one of ${actual}: it is of another run`,
       );
     }
+    this.#evaluated += evaluations;
     this.draws.push({ index, seed, prompt, score, refinement: lineage.refinement });
   }
 
