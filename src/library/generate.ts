@@ -5,8 +5,9 @@ import type { GenerationProgress, ImageRequest } from "../backends/contract.js";
 import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { type OpenRequest, resolveRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
+import { isSearchEvent } from "../pipeline/search-trace.js";
 import { bestOfN } from "../strategies/best-of-n.js";
-import type { Budget, Candidate, ScoreDetails, StopReason, Strategy } from "../strategies/contract.js";
+import type { Budget, Candidate, ScoreDetails, SearchEvent, StopReason, Strategy } from "../strategies/contract.js";
 import { unlessAborted } from "../util/abort.js";
 import type { Models } from "./models.js";
 
@@ -54,6 +55,8 @@ export interface Generation {
   /** The request as carried out, with every choice made. */
   readonly request: ImageRequest;
   readonly reason: StopReason;
+  /** What a search inside trajectories did, in its order; empty for other strategies. */
+  readonly search: readonly SearchEvent[];
   /** Evaluations of the denoiser; guidance counts twice. */
   readonly evaluations: number;
   /** Settings that were not honoured, prompts that were cut, ... */
@@ -74,6 +77,7 @@ export async function generate(
   const resolved = completeRequest(models, request);
   const warnings = new Set(resolved.warnings);
   const found = new Map<number, Candidate & ScoreDetails>();
+  const search: SearchEvent[] = [];
   const events = strategy.run({
     ...models,
     request: resolved.request,
@@ -87,6 +91,7 @@ export async function generate(
       const { value: event, done } = await unlessAborted(events.next(), signal);
       if (done === true) throw new UsageError(`strategy ${strategy.name}: expected a last event "done", got none`);
       if (event.type === "warning") warnings.add(event.message);
+      if (isSearchEvent(event)) search.push(event);
       if (event.type === "scored") {
         found.set(event.candidate.index, { ...event.candidate, ...event.details });
         onCandidate?.(event.candidate, event.score);
@@ -98,6 +103,7 @@ export async function generate(
         best: candidates[0],
         request: resolved.request,
         reason: event.reason,
+        search,
         evaluations: event.evaluations,
         warnings: [...warnings],
       };

@@ -26,7 +26,10 @@ const lineageSchema = z.strictObject({
   /** Seed of the noise it began with, where a strategy copies pictures on their way. */
   origin: z.number().int().nonnegative().optional(),
   /** Where it went on as a copy of another, first to last. */
-  path: z.array(z.strictObject({ step: index, from: index })).readonly().optional(),
+  path: z
+    .array(z.strictObject({ step: index, from: index }))
+    .readonly()
+    .optional(),
 });
 
 /** All that determined a candidate, and its score. Nothing volatile: no time, run, path or rank, so equal requests give equal bytes. */
