@@ -7,7 +7,7 @@ import { type Complete, type Judged, Search } from "./search.js";
 
 /** Settings of {@link neighbours}. */
 export interface NeighbourOptions {
-  /** Noises drawn anew before the search narrows, as a share of the budget. @default 0.5 */
+  /** Noises drawn anew before the search narrows, as a share of the budget; 6 or more where the budget has more. @default 0.5 */
   readonly explore?: number | undefined;
   /** Pictures of a round around the best. @default 4 */
   readonly perRound?: number | undefined;
@@ -34,6 +34,9 @@ export function neighbours({ explore = 0.5, perRound = 4, radius = 0.25 }: Neigh
   };
 }
 
+/** Pictures from seeds, where the budget has more: the best of fewer is seldom worth staying near. */
+const LEAST_EXPLORED = 6;
+
 function expectBudget(search: Search): void {
   search.expectBudget(2 * search.plainCost, "two pictures");
 }
@@ -52,7 +55,8 @@ async function* run(
   const measured = yield* search.firstBatch();
   search.start(0, measured.length).forEach((noise, i) => consider(measured[i]!, noise, i));
   let begun = measured.length;
-  const exploring = Math.max(1, Math.round(explore * (begun + search.affordable)));
+  const total = begun + search.affordable;
+  const exploring = Math.max(1, Math.round(explore * total), Math.min(LEAST_EXPLORED, total - 1));
   for (let round = 0; search.affordable > 0 && search.spent() === "complete"; round++) {
     const centre = round === 0 ? undefined : best;
     const wanted = Math.min(round === 0 ? Math.max(0, exploring - begun) : perRound, search.affordable);

@@ -89,7 +89,7 @@ describe("halving", () => {
   test("drops the pictures whose previews score least, where earlier searches have shown that previews tell the end", async () => {
     const calibration = new Calibration(previewGrid(STEPS));
     // previews that tell the end from the first look on
-    for (let group = 0; group < 4; group++)
+    for (let group = 0; group < 8; group++)
       calibration.add(Array.from({ length: 8 }, (_, i) => new Array(calibration.grid.length + 1).fill((i * 5) % 8)));
     const given = context({ candidates: 8 });
     const events = await collect(halving({ calibration }), given);
@@ -165,18 +165,26 @@ describe("particles", () => {
 
 describe("neighbours", () => {
   test("are drawn around the best noise so far, and say whose they are", async () => {
-    const events = await collect(neighbours({ explore: 0.4, perRound: 3 }), context({ candidates: 10 }));
+    const events = await collect(neighbours({ explore: 0.5, perRound: 3 }), context({ candidates: 13 }));
     const found = candidates(events);
-    expect(found.map(({ lineage }) => lineage.round)).toEqual([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]);
+    expect(found.map(({ lineage }) => lineage.round)).toEqual([0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2]);
     const scores = events.flatMap((event) => (event.type === "scored" ? [event.score!] : []));
     const best = (count: number): number => scores.indexOf(Math.max(...scores.slice(0, count)));
     expect(found.map(({ lineage }) => lineage.parent)).toEqual([
-      ...[null, null, null, null],
-      ...new Array(3).fill(best(4)),
+      ...new Array(7).fill(null),
       ...new Array(3).fill(best(7)),
+      ...new Array(3).fill(best(10)),
     ]);
-    const plain = await plainly(SEED, 10);
-    found.forEach((one, i) => expect(bytes(one) === plain.get(one.seed)).toBe(i < 4));
+    const plain = await plainly(SEED, 13);
+    found.forEach((one, i) => expect(bytes(one) === plain.get(one.seed)).toBe(i < 7));
+  });
+
+  test("explore with six pictures at least, but leave one to stay near", async () => {
+    const explored = async (count: number): Promise<number> => {
+      const found = candidates(await collect(neighbours({ explore: 0.1 }), context({ candidates: count })));
+      return found.filter(({ lineage }) => lineage.round === 0).length;
+    };
+    expect([await explored(4), await explored(9)]).toEqual([3, 6]);
   });
 
   test("with all of the noise fresh are pictures of their seeds", async () => {
