@@ -1,7 +1,6 @@
 /** @file Runs on disk from start to end: begun, taken up again, repeated, compared. */
 
 import { join, resolve } from "node:path";
-import { type ImageRequest, MAX_SEED } from "../backends/contract.js";
 import { checkRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
 import { rewardPrompt } from "../pipeline/candidate-record.js";
@@ -13,17 +12,13 @@ import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { createRun, type Run, RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { changedVersions } from "../pipeline/versions.js";
 import type { Limits } from "../strategies/budget.js";
-import { expectMeans } from "../strategies/check.js";
-import { strategyNeeds } from "../strategies/names.js";
-import { strategyOf } from "../strategies/open.js";
 import type { StrategySettings } from "../strategies/settings.js";
-import { completeRequest, DEFAULT_COUNT, type GenerateRequest } from "./generate.js";
+import { completeRequest, type GenerateRequest } from "./generate.js";
 import { DEFAULT_CHOICE, type RewardChoice } from "./chosen-rewards.js";
 import { expectModels, modelRecords, type Models } from "./models.js";
-import { checkStrategyFiles, openStrategy } from "./open-strategy.js";
+import { openStrategy } from "./open-strategy.js";
+import { candidatesFor, candidatesWithin, checkSpending, DEFAULT_STRATEGY } from "./run-budget.js";
 
-/** How a run is drawn that says nothing of it. */
-const DEFAULT_STRATEGY: StrategySettings = { name: "best-of-n" };
 /** Most candidates kept where the request does not say how many. */
 const DEFAULT_KEEP = 4;
 
@@ -38,6 +33,8 @@ export interface NewRunRequest extends GenerateRequest {
   readonly budget?: Limits | undefined;
   /** How many of the best are marked as kept, at most `count`. @default 4 */
   readonly keep?: number | undefined;
+  /** Keeps good candidates that differ, rather than the best. @default false */
+  readonly diverse?: boolean | undefined;
   /** What the backend was opened from, so that the run can be taken up with the same. @default the local backend over its folder */
   readonly backend?: RunConfig["backend"] | undefined;
   /** Variant of the model's weights it was opened with. @default none */
@@ -86,22 +83,23 @@ export async function startRun(
   request: NewRunRequest,
   options: StoreOptions = {},
 ): Promise<Run> {
-  const count = candidatesFor(request);
-  const keep = keepOf(request, count);
-  const resolved = completeRequest(models, { ...request, count });
+  const resolved = completeRequest(models, { ...request, count: candidatesFor(request) });
   await models.backend.check?.(resolved.request);
+  const count = await candidatesWithin(models, resolved.request, request);
+  const keep = keepOf(request, count);
+  await checkSpending(models, { ...resolved.request, count }, request);
   const records = await modelRecords(models);
-  await checkStrategy(models, resolved.request, request);
-  const { backend = null, variant = null, prediction = null, choice = DEFAULT_CHOICE } = request;
+  const { backend = null, variant = null, prediction = null, choice = DEFAULT_CHOICE, diverse = false } = request;
   const rewards = choice.rewards.map((one) => ({ ...one }));
   const judges = { rewardModel: records.reward.path, rewards, heldOut: [...choice.heldOut] };
   const paths = { backend, model: records.backend.path, variant, prediction, ...judges };
-  const asked: RunRequest = { ...settings({ ...request, count }), ...paths, keep, seed: request.seed ?? null };
+  const asked: RunRequest = { ...settings({ ...request, count: request.count ?? count }), ...paths, keep, diverse, seed: request.seed ?? null };
   const { seed, batch } = resolved.request;
-  const drawn = settings({ ...resolved.request, strategy: request.strategy, budget: request.budget });
+  const drawn = settings({ ...resolved.request, count, strategy: request.strategy, budget: request.budget });
   const meaning = rewardPrompt(drawn.prompt, drawn.promptSyntax);
-  const config: RunConfig = { ...drawn, ...paths, keep, seed, batch, rewardPrompt: meaning };
-  const { warnings, request: inputs } = resolved;
+  const config: RunConfig = { ...drawn, ...paths, keep, diverse, seed, batch, rewardPrompt: meaning };
+  const { request: inputs } = resolved;
+  const warnings = [...resolved.warnings, ...loweredCount(request, count)];
   const files = await namedFiles(config);
   return createRun(parent, { request: asked, config, inputs, ...files, models: records, warnings }, options);
 }
@@ -190,24 +188,10 @@ export function compareRuns(before: RunSnapshot, after: RunSnapshot): RunCompari
   };
 }
 
-/** @throws UsageError where the strategy cannot work with these models, or its budget is too small */
-async function checkStrategy(
-  models: Models,
-  request: ImageRequest,
-  { strategy: settings = DEFAULT_STRATEGY, budget }: NewRunRequest,
-): Promise<void> {
-  expectMeans(settings.name, models, budget);
-  await checkStrategyFiles(settings, models.backend);
-  if (settings.name === "refine") return;
-  await strategyOf(settings).check?.({ ...models, request, budget: { ...budget, candidates: request.count } });
-}
-
-/** How many candidates a request comes to, at most: as it says, or as its strategy takes where its budget says something else. */
-export function candidatesFor(request: Pick<NewRunRequest, "count" | "budget" | "strategy" | "seed">): number {
-  const { count, budget = {}, strategy = DEFAULT_STRATEGY, seed = 0 } = request;
-  if (count !== undefined || (budget.evaluations === undefined && budget.seconds === undefined))
-    return count ?? DEFAULT_COUNT;
-  return Math.min(strategyNeeds(strategy.name).most, MAX_SEED - seed + 1);
+/** What is to be told where the budget draws fewer candidates than the request asks for. */
+function loweredCount({ count, budget }: NewRunRequest, possible: number): string[] {
+  if (count === undefined || count <= possible) return [];
+  return [`candidates: expected ${count}, got ${possible}, which ${budget?.evaluations ?? 0} evaluations draw`];
 }
 
 /** How many to keep. @throws UsageError */
@@ -222,7 +206,7 @@ function settings(
   request: Pick<NewRunRequest, keyof GenerateRequest | "strategy" | "budget"> & { readonly count: number },
 ): Omit<
   RunRequest,
-  "keep" | "seed" | "backend" | "model" | "variant" | "prediction" | "rewardModel" | "rewards" | "heldOut"
+  "keep" | "diverse" | "seed" | "backend" | "model" | "variant" | "prediction" | "rewardModel" | "rewards" | "heldOut"
 > {
   return {
     prompt: request.prompt,

@@ -9,6 +9,7 @@ import { rank } from "../strategies/rank.js";
 import { unlessAborted } from "../util/abort.js";
 import type { CandidateLine } from "./candidate-record.js";
 import { readInputs, readPicture, type RunInputs } from "./inputs.js";
+import { keptCandidates } from "./kept.js";
 import { limitsOf, type RunConfig, type RunStatus, type RunTimings } from "./manifest.js";
 import type { Run } from "./run-store.js";
 import { isSearchEvent } from "./search-trace.js";
@@ -98,6 +99,7 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
     finishedAt: null,
     error: null,
     stop: null,
+    kept: null,
   });
   // taken up again after its time was over, with all it drew
   if (seconds !== undefined && seconds <= 0) {
@@ -138,7 +140,8 @@ export async function generateRun(run: Run, options: GenerateRunOptions): Promis
       }
     }
     const status = reason === "complete" || reason === "reached" ? "complete" : "stopped";
-    await run.update({ evaluations: evaluationsOf(run) });
+    const kept = await keptCandidates(run.directory, run.candidates, config, options.reward, signal);
+    await run.update({ evaluations: evaluationsOf(run), kept: kept.map(({ index }) => index) });
     await finish(status, null, reason);
     return { status, ranking: rank(run.candidates) };
   } catch (error) {

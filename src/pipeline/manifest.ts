@@ -63,6 +63,8 @@ export const requestSchema = z.strictObject({
   budget: budgetSchema.default({ evaluations: null, seconds: null, until: null }),
   /** How many of the best are marked as kept. */
   keep: count,
+  /** Kept are good candidates that differ, rather than the best. */
+  diverse: z.boolean().default(false),
   seed: seed.nullable(),
   steps: steps.nullable(),
   guidance: z.number().nullable(),
@@ -189,6 +191,8 @@ export const manifestSchema = z.strictObject({
   stop: z.enum(["evaluations", "seconds", "reached"]).nullable().default(null),
   /** Indices of all candidates, best first; empty until the run ends. */
   ranking: z.array(z.number().int().nonnegative()),
+  /** Indices of the candidates that are kept, best first; null until the run ends. */
+  kept: z.array(z.number().int().nonnegative()).nullable().default(null),
   warnings: z.array(z.string()),
   error: z.string().nullable(),
 });

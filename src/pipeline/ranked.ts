@@ -8,12 +8,17 @@ import type { RunSnapshot } from "./run-store.js";
 export interface RankedCandidate extends CandidateLine {
   /** 1 is best. */
   readonly rank: number;
-  /** One of the `keep` best; a candidate without a score is never kept. */
+  /** One of the `keep` best, or of those that differ; a candidate without a score is never kept. */
   readonly kept: boolean;
 }
 
 /** Best first. */
 export function rankedCandidates(run: RunSnapshot): RankedCandidate[] {
-  const { keep } = run.manifest.config;
-  return rank(run.candidates).map((line, i) => ({ ...line, rank: i + 1, kept: i < keep && line.score !== null }));
+  const { config, kept } = run.manifest;
+  const isKept = (index: number, place: number): boolean => kept?.includes(index) ?? place < config.keep;
+  return rank(run.candidates).map((line, i) => ({
+    ...line,
+    rank: i + 1,
+    kept: line.score !== null && isKept(line.index, i),
+  }));
 }

@@ -73,6 +73,7 @@ export async function createRun(parent: string, run: NewRun, options: StoreOptio
     evaluations: 0,
     stop: null,
     ranking: [],
+    kept: null,
     warnings: [...new Set(run.warnings)],
     error: null,
   };

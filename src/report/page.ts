@@ -6,12 +6,16 @@ import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
 import { limitsInWords, stopInWords } from "../strategies/budget.js";
 import { printStrategy } from "../strategies/settings.js";
+import type { SearchEvent } from "../strategies/contract.js";
 import { mean } from "../util/statistics.js";
 import { distributionChart, format } from "./distribution.js";
 import type { EmbeddedImage } from "./embed.js";
 import { Html, html } from "./html.js";
 import { judges } from "./judges.js";
 import { bestInWords, keptByThreshold } from "./meaning.js";
+import { roundsSection } from "./rounds-section.js";
+import { searchSection } from "./search-section.js";
+import { WAYS_STYLE } from "./ways.js";
 import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
 
 /** The pictures the run started from; undefined for one that there is none of. */
@@ -22,13 +26,14 @@ export interface EmbeddedInputs {
 
 /**
  * The page, from the run and the embedded images of its best candidates (by index). Candidates without an image are only counted. `reference` is what the
- * scores are compared with.
+ * scores are compared with, `search` what a search inside trajectories did; empty for other strategies.
  */
 export function reportPage(
   run: RunSnapshot,
   images: ReadonlyMap<number, EmbeddedImage>,
   inputs: EmbeddedInputs,
   reference: ReferenceScores | undefined,
+  search: readonly SearchEvent[],
 ): string {
   const { manifest } = run;
   const ranking = rankedCandidates(run);
@@ -36,9 +41,10 @@ export function reportPage(
   const { runId, warnings: messages, config } = manifest;
   const first = best === undefined ? undefined : images.get(best.index);
   return documentPage(
-    { title: config.prompt, runId, status: statusText(run), pictures: "data:" },
+    { title: config.prompt, runId, status: statusText(run), pictures: "data:", style: WAYS_STYLE },
     html`${hero(run, ranking, first)} ${warnings(messages)} ${startedFrom(inputs)} ${distribution(ranking, reference)}
-    ${judges(manifest, ranking)} ${grid(ranking, images)} ${tables(run)}`,
+    ${searchSection(manifest, ranking, search)} ${roundsSection(manifest, ranking)} ${judges(manifest, ranking)}
+    ${grid(ranking, images)} ${tables(run)}`,
   );
 }
 
@@ -99,13 +105,24 @@ function distribution(ranking: readonly RankedCandidate[], reference: ReferenceS
 }
 
 /** What is known of where a candidate comes from, for the pointer that rests on it. */
-function originOf({ seed, reportedSeed, revisedPrompt, source }: RankedCandidate): string {
+function originOf({ seed, reportedSeed, revisedPrompt, source, lineage }: RankedCandidate): string {
   return [
     `seed ${seed}`,
     ...(reportedSeed === null || reportedSeed === seed ? [] : [`the server reported seed ${reportedSeed}`]),
+    ...bornOf(lineage),
     ...(revisedPrompt === null ? [] : [`drawn from: ${revisedPrompt}`]),
     ...(source === null ? [] : [source]),
   ].join("\n");
+}
+
+/** What a candidate was made from, where it was made from anything but its seed. */
+function bornOf({ parent, refinement, origin, path = [] }: RankedCandidate["lineage"]): string[] {
+  return [
+    ...(parent === null ? [] : [`made from candidate ${parent}`]),
+    ...path.map(({ step, from }) => `parted from particle ${from} after step ${step}`),
+    ...(path.length === 0 ? [] : [`began from seed ${origin}`]),
+    ...((refinement?.edit ?? null) !== null ? [`${refinement.edit}, from: ${refinement.from}`] : []),
+  ];
 }
 
 function grid(ranking: readonly RankedCandidate[], images: ReadonlyMap<number, EmbeddedImage>): Html | null {
@@ -147,7 +164,10 @@ function tables(run: RunSnapshot): Html {
       ${table("Request", [
         ["Strategy", printStrategy(config.strategy)],
         ["Budget", limitsInWords(limitsOf(config))],
-        ["Candidates", `${mostOf(config)}, best ${Math.min(config.keep, config.count)} kept`],
+        [
+          "Candidates",
+          `${mostOf(config)}, ${config.diverse ? `${config.keep} good ones that differ` : `best ${Math.min(config.keep, config.count)}`} kept`,
+        ],
         ["Seeds", seeds.first === seeds.last ? String(seeds.first) : `${seeds.first} to ${seeds.last}`],
         ["Sampler", config.sampler],
         ["Steps", config.steps],

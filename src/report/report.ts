@@ -10,6 +10,7 @@ import type { InputRecord } from "../pipeline/manifest.js";
 import { type RankedCandidate, rankedCandidates } from "../pipeline/ranked.js";
 import { RUN_FILES, type RunSnapshot } from "../pipeline/run-store.js";
 import { referenceScores } from "../pipeline/score-references.js";
+import { readSearch } from "../pipeline/search-trace.js";
 import { writeFileAtomic } from "../util/files.js";
 import { format } from "./distribution.js";
 import { embed, type EmbeddedImage } from "./embed.js";
@@ -26,15 +27,26 @@ export async function writeReport(
   const ranking = rankedCandidates(run);
   const report = join(run.directory, RUN_FILES.report);
   const grid = ranking.length === 0 ? undefined : join(run.directory, RUN_FILES.grid);
-  if (grid !== undefined) await writeFileAtomic(grid, await sheet(run, ranking.slice(0, MOST_ON_SHEET)));
-  const shown = ranking.slice(0, MOST_ON_PAGE);
+  if (grid !== undefined) await writeFileAtomic(grid, await sheet(run, ranking.filter(shownAmong(MOST_ON_SHEET))));
+  const shown = ranking.filter(shownAmong(MOST_ON_PAGE));
   const embedded = await Promise.all(shown.map((line) => embed(join(run.directory, line.image), line, line.rank > 1)));
   const images = new Map(shown.map((line, position) => [line.index, embedded[position] as EmbeddedImage]));
   await writeFileAtomic(
     report,
-    reportPage(run, images, await embedInputs(run), await referenceScores(run.manifest.models.reward)),
+    reportPage(
+      run,
+      images,
+      await embedInputs(run),
+      await referenceScores(run.manifest.models.reward),
+      await readSearch(run.directory),
+    ),
   );
   return { report, grid };
+}
+
+/** The best so many, and what is kept beside them. */
+function shownAmong(most: number): (line: RankedCandidate) => boolean {
+  return ({ rank, kept }) => rank <= most || kept;
 }
 
 async function sheet(run: RunSnapshot, ranking: readonly RankedCandidate[]): Promise<Uint8Array> {

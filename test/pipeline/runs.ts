@@ -28,6 +28,7 @@ export function newRun(change: Partial<RunConfig> = {}): NewRun {
     count: 10,
     budget: { evaluations: null, seconds: null, until: null },
     keep: 3,
+    diverse: false,
     seed: null,
     steps: 4,
     guidance: null,

@@ -34,7 +34,7 @@ afterAll(() => device.close());
 function setUp(
   backend: ImageBackend,
   asked: Partial<OpenRequest> = {},
-  change: Partial<StrategyContext> = {},
+  change: Omit<Partial<StrategyContext>, "meter"> = {},
 ): StrategyContext & { readonly requests: ImageRequest[]; readonly meter: WorkMeter } {
   const requests: ImageRequest[] = [];
   const watched: ImageBackend = {
@@ -50,9 +50,9 @@ function setUp(
   return { backend: watched, reward: createBrightnessReward(), request, budget, requests, meter: new WorkMeter(COSTS), ...change }; // prettier-ignore
 }
 
-const onTiny = (change: Partial<StrategyContext> = {}, asked: Partial<OpenRequest> = {}) =>
+const onTiny = (change: Omit<Partial<StrategyContext>, "meter"> = {}, asked: Partial<OpenRequest> = {}) =>
   setUp(local, { guidance: 1, sampler: "ddim", width: 32, height: 32, ...asked }, change);
-const onServer = (change: Partial<StrategyContext> = {}, asked: Partial<OpenRequest> = {}) =>
+const onServer = (change: Omit<Partial<StrategyContext>, "meter"> = {}, asked: Partial<OpenRequest> = {}) =>
   setUp(createProceduralBackend({ pictures: true }), asked, change);
 
 async function collect(given: StrategyContext, options?: Img2ImgLoopOptions): Promise<StrategyEvent[]> {
@@ -173,7 +173,7 @@ describe.each([
 
   test("where time is limited, it leaves time for the rounds, and takes up what it had", async () => {
     // a clock that goes by the work where it is counted, or by the pictures
-    const timed = (change: Partial<StrategyContext> = {}) => {
+    const timed = (change: Omit<Partial<StrategyContext>, "meter"> = {}) => {
       const reward = createBrightnessReward();
       const given = on({ reward, budget: { candidates: 1000, seconds: 18 }, ...change }, { count: 1000 });
       const drawn = (): number => 1000 * reward.calls.reduce((sum, pictures) => sum + pictures, 0);

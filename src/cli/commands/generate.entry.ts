@@ -1,6 +1,6 @@
 /** @file What `laurel generate` takes. */
 
-import { choice, decimal, declare, file, type FlagsOf, several, short, textual, whole } from "../declare.js";
+import { choice, decimal, declare, file, type FlagsOf, several, short, textual, toggle, whole } from "../declare.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { strategiesAnywhere, STRATEGY_NAMES } from "../../strategies/names.js";
 import {
@@ -34,6 +34,7 @@ export const GENERATE = declare({
     untilScore: decimal("stop once a candidate has this score", -1e6, 1e6),
     untilImages: whole("how many must have the score of --until-score (default: 1)", 1, 10_000),
     keep: whole("how many of the best to mark as kept (default: 4)", 1, 10_000),
+    diverse: toggle("keep good candidates that differ, rather than the best"),
     seed: whole("seed of the first candidate; the others follow (default: random)", 0, 2 ** 32 - 2),
     negative: { ...textual("what not to draw", "text", "a text"), parse: (text: string) => text },
     promptSyntax: choice("how prompts are read: plain or a1111, with (weights:1.3) and BREAK", "name", PROMPT_SYNTAXES),

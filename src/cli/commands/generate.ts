@@ -5,7 +5,8 @@ import { UsageError } from "../../errors.js";
 import { isTransparent, toRgb } from "../../image/convert.js";
 import { decodeImageFile } from "../../image/decode.js";
 import type { RgbImage } from "../../image/types.js";
-import { candidatesFor, type NewRunRequest, startRun } from "../../library/runs.js";
+import { candidatesFor, type Spending } from "../../library/run-budget.js";
+import { startRun } from "../../library/runs.js";
 import { parseBudget } from "../../strategies/budget.js";
 import { parseStrategy } from "../../strategies/settings.js";
 import { parseLora } from "../../weights/lora/spec.js";
@@ -23,8 +24,21 @@ export const generate: Action<GenerateFlags> = async (context, [prompt = ""], fl
   const init = await readPicture(flags.init);
   const mask = await readPicture(flags.mask);
   return withModels(context, sources, async (models) => {
-    const { keep, seed, negative: negativePrompt, steps, guidance, sampler, width, height, batch } = flags;
-    const request = { prompt, negativePrompt, keep, seed, steps, guidance, sampler, width, height, batch, ...spending };
+    const { keep, diverse, seed, negative: negativePrompt, steps, guidance, sampler, width, height, batch } = flags;
+    const request = {
+      prompt,
+      negativePrompt,
+      keep,
+      diverse,
+      seed,
+      steps,
+      guidance,
+      sampler,
+      width,
+      height,
+      batch,
+      ...spending,
+    };
     const { strength, promptSyntax, clipSkip, embedding: embeddings } = flags;
     const reading = { promptSyntax, clipSkip, embeddings };
     const tuning = { loras: flags.lora?.map(parseLora), loraAnneal: flags.loraAnneal };
@@ -51,7 +65,7 @@ async function readPicture(
 }
 
 /** How much is drawn, and how. @throws UsageError for options that do not go together, or a strategy or a budget that is none */
-function spendingOf(flags: GenerateFlags): Required<Pick<NewRunRequest, "count" | "strategy" | "budget">> {
+function spendingOf(flags: GenerateFlags): Spending {
   const { count, strategy, budget: text, untilScore, untilImages } = flags;
   const { candidates, ...limits } = text === undefined ? {} : parseBudget(text, "--budget");
   if (count !== undefined && candidates !== undefined && count !== candidates)

@@ -41,6 +41,8 @@ export function checkSteps(steps: readonly PlanStep[], matrix: object, at: Fault
         break;
       case "select":
         if (!scored) fail("expected score before select");
+        if (step.diverse && step.per === "run")
+          fail("expected it beside per: item, whose pictures are of one prompt, got per: run", "select", "diverse");
         break;
       case "refine":
         if (step.refiner === "llm" && step.chat === undefined)

@@ -242,8 +242,8 @@ class Loader {
       return { kind: "generate", count, until, ...pictures, settings: withPaths("generate", settings) };
     }
     if (step.select !== undefined) {
-      const { keep, minimum, per } = STEP_SCHEMAS.select.parse(step.select ?? {});
-      return { kind: "select", keep, minimum, per };
+      const { keep, diverse, minimum, per } = STEP_SCHEMAS.select.parse(step.select ?? {});
+      return { kind: "select", keep, diverse, minimum, per };
     }
     if (step.refine !== undefined) {
       const { refiner, budget, vocabulary, chat, tokens, ...settings } = STEP_SCHEMAS.refine.parse(step.refine ?? {});

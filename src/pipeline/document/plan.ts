@@ -55,6 +55,8 @@ export type PlanStep =
   | {
       readonly kind: "select";
       readonly keep: number;
+      /** Good candidates that differ, rather than the best. */
+      readonly diverse: boolean;
       readonly minimum: number | undefined;
       readonly per: "item" | "run";
     }

@@ -106,6 +106,7 @@ const scoreSchema = z.strictObject({}).describe("score against the original prom
 const selectSchema = z
   .strictObject({
     keep: count.default(1).describe("how many of the best to select"),
+    diverse: z.boolean().default(false).describe("select good candidates that differ, rather than the best"),
     minimum: z.number().optional().describe("lowest score that may be selected"),
     per: z.enum(["item", "run"]).default("item").describe("the best of each item, or of the whole run"),
   })

@@ -12,6 +12,7 @@ import { unlessAborted } from "../../util/abort.js";
 import { promptMeaning } from "../../prompts/attention-syntax.js";
 import type { MadeFrom } from "../candidate-record.js";
 import { readPicture } from "../inputs.js";
+import { keptCandidates } from "../kept.js";
 import {
   IMG2IMG_STRENGTH,
   type OpenSettings,
@@ -122,10 +123,9 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
       }
       case "select":
         if (step.per === "item") {
-          const { keep, minimum = -Infinity } = step;
-          state.selected = rank(state.current)
-            .filter(({ score }) => score !== null && score >= minimum)
-            .slice(0, keep);
+          const { minimum = -Infinity } = step;
+          const good = state.current.filter(({ score }) => score !== null && score >= minimum);
+          state.selected = await keptCandidates(run.directory, good, step, context.reward, context.signal);
         }
         break;
       case "score": // together with the step before it
