@@ -64,17 +64,19 @@ function head(
   about: ComparisonAbout,
 ): Html {
   // prettier-ignore
-  const trials = Math.max(0, ...arms.map((arm) => arm.trials));
   const drawn = `${about.generator}, chosen by ${about.guide} · ${about.sampler}, ${about.steps} steps, guidance ${about.guidance}`;
-  const seeds = prompts === 0 ? 0 : Math.round(trials / prompts);
+  const seeds = budgets.map((budget) => {
+    const trials = arms.find((arm) => arm.strategy === baseline && arm.budget === budget)?.trials ?? 0;
+    return Math.round(trials / Math.max(1, prompts));
+  });
   return html`<header>
     <h1>${about.title}</h1>
     <p class="negative">${drawn}</p>
     ${factList([
       ["strategies", String(strategies.length)],
       ["prompts", descriptions === prompts ? String(prompts) : `${prompts}, ${descriptions} distinct`],
-      ["seeds of each", String(seeds)],
       ["budgets, in pictures", budgets.join(", ")],
+      ["seeds of a prompt", new Set(seeds).size === 1 ? String(seeds[0]) : seeds.join(", ")],
       ["searches", String(arms.reduce((sum, arm) => sum + arm.trials, 0))],
     ])}
     <p class="note">
@@ -240,7 +242,7 @@ function method(
           <b>The same compute.</b> A budget of ${budgets[0] ?? "n"} is what as many plainly drawn pictures take, counted
           in floating-point operations of the networks: evaluations of the denoiser, decoding, scoring, encoding and
           gradients, previews and discarded pictures included. Text encoding, once for each prompt, and the time outside
-          of programs are not counted.
+          of programs are not counted. Of a generator that cannot be followed step by step, pictures are counted.
         </li>
         <li>
           <b>The same prompts and seeds.</b> Each search has a partner of ${baseline} on its prompt and first seed;
