@@ -93,7 +93,13 @@ export async function startRun(
   const rewards = choice.rewards.map((one) => ({ ...one }));
   const judges = { rewardModel: records.reward.path, rewards, heldOut: [...choice.heldOut] };
   const paths = { backend, model: records.backend.path, variant, prediction, ...judges };
-  const asked: RunRequest = { ...settings({ ...request, count: request.count ?? count }), ...paths, keep, diverse, seed: request.seed ?? null };
+  const asked: RunRequest = {
+    ...settings({ ...request, count: request.count ?? count }),
+    ...paths,
+    keep,
+    diverse,
+    seed: request.seed ?? null,
+  };
   const { seed, batch } = resolved.request;
   const drawn = settings({ ...resolved.request, count, strategy: request.strategy, budget: request.budget });
   const meaning = rewardPrompt(drawn.prompt, drawn.promptSyntax);

@@ -139,9 +139,8 @@ export class Search {
     const { candidates, evaluations } = this.#context.budget;
     const { complete, evaluations: drawn } = this.#limits();
     if (Math.min(complete, drawn) >= operations * (1 - 1e-9)) return;
-    const pictures = operations / this.plainCost;
-    const evaluated = Math.ceil(pictures * this.entries * this.passes - 1e-9);
-    const least = `${Math.ceil(pictures - 1e-9)} candidates or ${evaluated} evaluations`;
+    const pictures = Math.ceil(operations / this.plainCost - 1e-9);
+    const least = `${pictures} candidates or ${pictures * this.entries * this.passes} evaluations`;
     const actual =
       drawn < complete ? `${evaluations} evaluations` : `${candidates} candidate${candidates === 1 ? "" : "s"}`;
     throw new UsageError(`strategy ${this.#name}: expected a budget for ${what}, at least ${least}, got ${actual}`);

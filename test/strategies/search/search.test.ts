@@ -159,7 +159,7 @@ describe("particles", () => {
 
   test("tell which setting is wrong, and that one particle is none", async () => {
     expect(() => particles({ lambda: 0, eta: 2 })).toThrow("particles: lambda: expected a number above 0, got 0; eta: expected a share above 0, up to 1, got 2"); // prettier-ignore
-    await expect(collect(particles(), context({ candidates: 1 }))).rejects.toThrow("strategy particles: expected a budget for two particles, at least 3 candidates or 28 evaluations, got 1 candidate"); // prettier-ignore
+    await expect(collect(particles(), context({ candidates: 1 }))).rejects.toThrow("strategy particles: expected a budget for two particles, at least 3 candidates or 36 evaluations, got 1 candidate"); // prettier-ignore
   });
 });
 
