@@ -8,6 +8,7 @@ import {
   type Threshold,
   thresholdTable,
 } from "../evaluation/explain.js";
+import { runRefinement } from "../library/refine.js";
 import {
   limitsOf,
   type MemberRecord,
@@ -17,15 +18,17 @@ import {
   type RunStatus,
   type RunTimings,
 } from "../pipeline/manifest.js";
+import type { CandidateLine } from "../pipeline/candidate-record.js";
 import { rankedCandidates } from "../pipeline/ranked.js";
 import type { RunSnapshot } from "../pipeline/run-store.js";
 import { stopInWords } from "../strategies/budget.js";
-import type { ScoreDetails } from "../strategies/contract.js";
+import { verdict } from "../strategies/refine/conclusion.js";
+import type { ScoreDetails, SearchPlan } from "../strategies/contract.js";
 import { printStrategy } from "../strategies/settings.js";
 import { mean } from "../util/statistics.js";
 import { detailColumns, detailsIn, heldOutInWords, sumInWords } from "./details.js";
 import { BETTER_THAN, percentCell } from "./explained.js";
-import { duration, palette, shownPath, table, type Terminal } from "./output.js";
+import { duration, palette, printable, shownPath, table, type Terminal } from "./output.js";
 
 /** A candidate in the JSON output. */
 export interface CandidateResult extends ScoreDetails {
@@ -38,6 +41,10 @@ export interface CandidateResult extends ScoreDetails {
   /** 1 is best. */
   readonly rank: number;
   readonly kept: boolean;
+  /** What it was drawn from: the run's prompt, or one that a search for prompts tried. */
+  readonly prompt: string;
+  /** How it came about. */
+  readonly lineage: CandidateLine["lineage"];
   /** The seed a server says it used; null where it did not say, or seeds are Laurel's own. */
   readonly reportedSeed: number | null;
   /** The prompt as a server rewrote it before drawing; null where it did not. */
@@ -74,18 +81,26 @@ export interface RunResultJson {
   readonly reference: Pick<ReferenceScores, "pictures" | "source"> | null;
   /** What round thresholds keep. */
   readonly thresholds: readonly Threshold[];
+  /** Where prompts were searched for: the one that won, on fresh seeds, and the outcome in words. */
+  readonly refinement?: { readonly winner: string; readonly improved: boolean; readonly verdict: string };
   /** Of an ensemble: how each reward enters the sum. */
   readonly members?: readonly MemberRecord[];
   /** Rewards that were asked and chose nothing. */
   readonly heldOut?: readonly ModelRecord[];
+  /** How a search inside trajectories went on, and what halving found previews to be worth. */
+  readonly plan?: SearchPlan;
   readonly warnings: readonly string[];
   readonly timings: RunTimings;
   /** Evaluations of the denoiser; guidance counts twice. */
   readonly evaluations: number;
 }
 
-/** The result of a run, its scores explained by `reference`. */
-export function runResult(run: RunSnapshot, reference: ReferenceScores | undefined): RunResultJson {
+/** The result of a run, its scores explained by `reference`; `plan` is that of a search inside trajectories. */
+export function runResult(
+  run: RunSnapshot,
+  reference: ReferenceScores | undefined,
+  plan: SearchPlan | undefined,
+): RunResultJson {
   const { manifest } = run;
   const ranking = rankedCandidates(run);
   const scores = ranking.map(({ score }) => score);
@@ -97,6 +112,8 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
     score: line.score,
     rank: line.rank,
     kept: line.kept,
+    prompt: line.prompt,
+    lineage: line.lineage,
     reportedSeed: line.reportedSeed,
     revisedPrompt: line.revisedPrompt,
     source: line.source,
@@ -118,12 +135,21 @@ export function runResult(run: RunSnapshot, reference: ReferenceScores | undefin
     best: candidates[0] ?? null,
     reference: reference === undefined ? null : { pictures: reference.pictures, source: reference.source },
     thresholds: thresholdTable(scores, reference),
+    ...refinementIn(run),
+    ...(plan === undefined ? {} : { plan }),
     ...(manifest.models.members === undefined ? {} : { members: manifest.models.members }),
     ...(manifest.models.heldOut === undefined ? {} : { heldOut: manifest.models.heldOut }),
     warnings: manifest.warnings,
     timings: manifest.timings,
     evaluations: manifest.evaluations,
   };
+}
+
+function refinementIn(run: RunSnapshot): Pick<RunResultJson, "refinement"> {
+  const found = runRefinement(run);
+  if (found === undefined) return {};
+  const { winner } = found;
+  return { refinement: { winner, improved: winner !== run.manifest.config.prompt, verdict: verdict(found) } };
 }
 
 /** The ranked table; the kept candidates are marked. */
@@ -137,6 +163,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
     ...(result.reference === null ? [] : [percentCell(one.referencePercentile)]),
     String(one.seed),
     one.kept ? "kept" : "",
+    ...(result.refinement === undefined ? [] : [printable(one.prompt)]),
     shownPath(one.path),
   ]);
   return table(
@@ -147,6 +174,7 @@ export function resultTable(result: RunResultJson, terminal: Terminal): string {
       ...(result.reference === null ? [] : [BETTER_THAN]),
       { title: "seed", align: "right" },
       { title: "" },
+      ...(result.refinement === undefined ? [] : [{ title: "prompt" }]),
       { title: "image" },
     ],
     rows,
@@ -169,7 +197,8 @@ export function summary(result: RunResultJson, report: string, terminal: Termina
       : `best ${result.reward} ${style.bold(top.toFixed(3))}${inWords(result)}, average ${mean(scores).toFixed(3)} of ${result.candidates.length}`;
   const why = result.stop === null ? null : stopInWords(result.stop, limitsOf(result));
   const end = why === null ? "" : `ended early: ${why}\n`;
-  return `${gain}, in ${duration(result.timings.totalMs)}\n${end}${sumInWords(result.members)}${heldOutInWords(result.candidates)}report: ${shownPath(report)}\n`;
+  const prompts = result.refinement === undefined ? "" : `${printable(result.refinement.verdict)}\n`;
+  return `${gain}, in ${duration(result.timings.totalMs)}\n${end}${prompts}${sumInWords(result.members)}${heldOutInWords(result.candidates)}report: ${shownPath(report)}\n`;
 }
 
 /** Where the best candidate stands among the reference pictures. */

@@ -285,7 +285,7 @@ function pooled(run: AnyRun, line: CandidateLine, score: number, path: string, i
 
 /** The prompt as the reward read it: that of the item where a template or a refiner wrote another to draw. */
 function scoredPrompt(run: AnyRun, line: CandidateLine): string {
-  if (run.kind === "generate") return line.rewardPrompt ?? line.prompt;
+  if (run.kind === "generate") return run.manifest.config.rewardPrompt ?? run.manifest.config.prompt;
   const item = run.plan.items[Math.floor(line.index / run.plan.candidatesPerItem)];
   return promptMeaning(item?.prompt ?? line.prompt, line.settings.promptSyntax);
 }

@@ -5,7 +5,8 @@ import { UsageError } from "../errors.js";
 import { planOf } from "../pipeline/document/load.js";
 import type { OpenSettings, PipelinePlan } from "../pipeline/document/plan.js";
 import type { PipelineDocument } from "../pipeline/document/schema.js";
-import type { PipelineCandidate } from "../pipeline/execute/manifest.js";
+import type { CandidateLine } from "../pipeline/candidate-record.js";
+import type { RunSnapshot } from "../pipeline/run-store.js";
 import { readPipelineCandidates } from "../pipeline/execute/recover.js";
 import { rewardLocation } from "../weights/hub/location.js";
 import { conclude, type Conclusion, type Draw } from "../strategies/refine/conclusion.js";
@@ -89,7 +90,13 @@ export async function readRefinement(directory: string, plan: PipelinePlan): Pro
   return conclude(draws, original);
 }
 
-function drawOf({ index, seed, prompt, score, image, lineage }: PipelineCandidate): RefinementCandidate[] {
+/** What a run with the strategy `refine` found, from its candidates; undefined for a run with another. */
+export function runRefinement({ manifest, candidates }: RunSnapshot): Conclusion<RefinementCandidate> | undefined {
+  const draws = candidates.flatMap(drawOf);
+  return draws.length === 0 ? undefined : conclude(draws, manifest.config.prompt);
+}
+
+function drawOf({ index, seed, prompt, score, image, lineage }: CandidateLine): RefinementCandidate[] {
   const { refinement } = lineage;
   return refinement === undefined ? [] : [{ index, seed, prompt, score, image, refinement }];
 }
