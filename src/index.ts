@@ -177,6 +177,7 @@ export type { ExportStage } from "./export/reward/write-bundle.js";
 export type { BytePairDescription, TokenizerDescription, WordPieceDescription } from "./tokenizers/description.js";
 export type { BasicTextOptions } from "./tokenizers/basic-text.js";
 export type { DescribedTokenizer, Encoding, Tokenizer } from "./tokenizers/types.js";
+export { embedderOf, embedPictures, type ImageEmbedder, isImageEmbedder } from "./rewards/image-embedder.js";
 export { inferenceRank } from "./rewards/rank.js";
 export type { ModelIdentity } from "./weights/identity.js";
 
@@ -239,6 +240,9 @@ export type {
   StrategyContext,
   StrategyEvent,
 } from "./strategies/contract.js";
+export { diverseBest, type DiverseOptions } from "./strategies/diverse.js";
+export { img2imgLoop, type Img2ImgLoopOptions } from "./strategies/img2img-loop.js";
+export { type OpenedStrategy, openStrategy, type StrategyPlace } from "./library/open-strategy.js";
 export { STRATEGY_NAMES, type StrategyName } from "./strategies/names.js";
 export { strategyOf } from "./strategies/open.js";
 export { rank } from "./strategies/rank.js";
