@@ -10,6 +10,7 @@ export const ACTIONS: {
 } = {
   generate: async () => (await import("./commands/generate.js")).generate,
   refine: async () => (await import("./commands/refine.js")).refine,
+  compare: async () => (await import("./commands/compare.js")).compare,
   score: async () => (await import("./commands/score.js")).score,
   run: async () => (await import("./commands/run.js")).run,
   check: async () => (await import("./commands/check.js")).check,

@@ -1,6 +1,7 @@
 /** @file The commands by name, as data. What each does is in actions.ts. */
 
 import { CHECK } from "./commands/check.entry.js";
+import { COMPARE } from "./commands/compare.entry.js";
 import { COMPLETION } from "./commands/completion.entry.js";
 import { DEMO_EVALUATE } from "./commands/demo-evaluate.entry.js";
 import { DEMO_FINETUNE } from "./commands/demo-finetune.entry.js";
@@ -40,6 +41,7 @@ import type { GroupDeclaration } from "./declare.js";
 export const COMMANDS = {
   generate: GENERATE,
   refine: REFINE,
+  compare: COMPARE,
   score: SCORE,
   run: RUN,
   check: CHECK,

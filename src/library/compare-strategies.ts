@@ -7,7 +7,7 @@ import type { ImageSettings } from "../backends/contract.js";
 import { requireDescription } from "../demo/grammar.js";
 import { judge } from "../demo/oracle.js";
 import { UsageError } from "../errors.js";
-import type { MetricDescription, StrategyTrial } from "../evaluation/strategy-comparison.js";
+import type { MetricDescription } from "../evaluation/strategy-comparison.js";
 import { encodePng } from "../image/png.js";
 import type { RgbImage } from "../image/types.js";
 import { WatchedReward } from "../rewards/held-out.js";
@@ -97,8 +97,11 @@ const trialSchema = z.object({
   warnings: z.array(z.string()),
   /** What the search learned of previews: for the calibration of later ones. */
   observed: z.array(z.array(z.number())).optional(),
+  /** Of the chosen picture in pixels, where it is kept as an example. */
+  size: z.object({ width: z.number(), height: z.number() }).optional(),
 });
-type KeptTrial = z.infer<typeof trialSchema>;
+/** A trial as its line has it. */
+export type MeasuredTrial = z.infer<typeof trialSchema>;
 
 /** A search to be made. */
 interface Task {
@@ -118,8 +121,8 @@ export function comparedMetrics({
   return [
     ...(oracle
       ? [
-          { key: "holds", title: "pictures of which all stated facts hold", kind: "truth" as const },
-          { key: "facts", title: "share of stated facts that hold", kind: "truth" as const },
+          { key: "holds", title: "all stated facts hold", kind: "truth" as const },
+          { key: "facts", title: "stated facts that hold", kind: "truth" as const },
         ]
       : []),
     { key: "guide", title: `${guide.name}, which chose`, kind: "guide" },
@@ -133,18 +136,18 @@ export function comparedMetrics({
  * denoiser, decoder, encoder and reward, gradients included; of a backend that cannot be followed step by step, pictures are counted.
  * @throws UsageError for budgets or prompts that cannot be, or when the file holds something else; CancelledError; what strategies throw
  */
-export async function measureStrategies(measurement: StrategyMeasurement): Promise<StrategyTrial[]> {
+export async function measureStrategies(measurement: StrategyMeasurement): Promise<MeasuredTrial[]> {
   checkMeasurement(measurement);
   const { directory, strategies } = measurement;
   await mkdir(join(directory, COMPARISON_FILES.pictures), { recursive: true });
   const file = join(directory, COMPARISON_FILES.trials);
-  const known = new Map<string, KeptTrial>();
+  const known = new Map<string, MeasuredTrial>();
   const setting = await fingerprintOf(measurement);
   for (const one of await readKeptLines(file, trialSchema, "a trial of a comparison")) {
     if (one.fingerprint === setting) known.set(keyOf(one.strategy, one), one);
   }
   const tasks = tasksOf(measurement);
-  const trials: KeptTrial[] = [];
+  const trials: MeasuredTrial[] = [];
   for (const strategy of strategies) {
     const bench = await Bench.open(measurement, strategy);
     try {
@@ -246,7 +249,7 @@ class Bench {
     return new Bench(measurement, compared, await compared.open(calibration), picture, calibration);
   }
 
-  async run(task: Task): Promise<Omit<KeptTrial, "fingerprint">> {
+  async run(task: Task): Promise<Omit<MeasuredTrial, "fingerprint">> {
     const { models, settings, signal, programMs } = this.measurement;
     const { costs, unit, own } = this.picture;
     const { guide } = judgesOf(models.reward);
@@ -285,11 +288,9 @@ class Bench {
     const programs = programMs === undefined ? null : (programMs() - inside!) / 1000;
     const ranking = rank(found.map(({ candidate, score }, i) => ({ index: i, seed: candidate.seed, score })));
     const chosen = ranking.slice(0, DIVERSE).map((one) => found[one.index]!);
-    if (index < EXAMPLES && repeat === 0 && chosen[0] !== undefined)
-      await writeFileAtomic(
-        examplePath(this.measurement.directory, this.compared.name, task),
-        await encodePng(chosen[0].candidate.image),
-      );
+    const kept = index < EXAMPLES && repeat === 0 ? chosen[0]?.candidate.image : undefined;
+    if (kept !== undefined)
+      await writeFileAtomic(examplePath(this.measurement.directory, this.compared.name, task), await encodePng(kept));
     return {
       strategy: this.compared.name,
       ...{ budget, index, prompt, repeat, seed },
@@ -303,6 +304,7 @@ class Bench {
       curve,
       warnings: [...warnings],
       observed: this.calibration.size === before ? undefined : this.calibration.last.map((scores) => [...scores]),
+      size: kept === undefined ? undefined : { width: kept.width, height: kept.height },
     };
   }
 
