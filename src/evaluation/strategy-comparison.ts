@@ -1,7 +1,7 @@
 /** @file Strategies against each other at the same compute: from single trials to figures with intervals that are corrected for several comparisons. */
 
 import { UsageError } from "../errors.js";
-import { type Interval, mean, quantile, smallRandom } from "../util/statistics.js";
+import { type Interval, mean, smallRandom } from "../util/statistics.js";
 
 /** One search: one strategy on one prompt from one seed, at one budget. */
 export interface StrategyTrial {
@@ -123,7 +123,8 @@ export function compareStrategies(
       trials: trials.filter((one) => one.strategy === strategy && one.budget === budget),
     })),
   );
-  const compared = new Map(metrics.map(({ key }) => [key, compareMetric(key, arms, baseline)]));
+  const resamples = resampler();
+  const compared = new Map(metrics.map(({ key }) => [key, compareMetric(key, arms, baseline, resamples)]));
   return {
     prompts: new Set(trials.map(({ index }) => index)).size,
     descriptions: new Set(trials.map(({ prompt }) => prompt)).size,
@@ -148,11 +149,16 @@ interface Arm {
   readonly trials: readonly StrategyTrial[];
 }
 
-function compareMetric(key: string, arms: readonly Arm[], baseline: string): ComparedMetric[] {
-  const values = arms.map(({ trials }) => bootstrapMean(trials.map((one) => [one.prompt, valueOf(one, key)])));
+function compareMetric(key: string, arms: readonly Arm[], baseline: string, resamples: Resampler): ComparedMetric[] {
+  const values = arms.map(({ trials }) =>
+    bootstrapMean(
+      trials.map((one) => [one.prompt, valueOf(one, key)]),
+      resamples,
+    ),
+  );
   const differences = arms.map((arm) => {
     const base = arms.find(({ strategy, budget }) => strategy === baseline && budget === arm.budget)!;
-    return arm === base ? null : bootstrapMean(paired(arm, base, key));
+    return arm === base ? null : bootstrapMean(paired(arm, base, key), resamples);
   });
   const corrected = holm(differences.flatMap((one) => one ?? []));
   let next = 0;
@@ -188,33 +194,56 @@ interface BootstrapMean {
   readonly draws: Float64Array;
 }
 
-function bootstrapMean(values: readonly (readonly [group: string, value: number])[]): BootstrapMean {
-  const groups = new Map<string, { sum: number; count: number }>();
-  for (const [name, value] of values) {
-    if (Number.isNaN(value)) continue;
-    const { sum, count } = groups.get(name) ?? { sum: 0, count: 0 };
-    groups.set(name, { sum: sum + value, count: count + 1 });
+/** Places of `count` groups in every resample, one resample after the other: the same for all that have as many groups. */
+type Resampler = (count: number) => Uint32Array;
+
+function resampler(): Resampler {
+  const known = new Map<number, Uint32Array>();
+  return (count) => {
+    const random = smallRandom(1);
+    const places = known.get(count) ?? new Uint32Array(RESAMPLES * count).map(() => Math.floor(random() * count));
+    known.set(count, places);
+    return places;
+  };
+}
+
+function bootstrapMean(
+  values: readonly (readonly [group: string, value: number])[],
+  resamples: Resampler,
+): BootstrapMean {
+  const known = values.filter(([, value]) => !Number.isNaN(value));
+  const units = [...new Set(known.map(([group]) => group))];
+  const place = new Map(units.map((group, i) => [group, i]));
+  const [sums, counts] = [new Float64Array(units.length), new Float64Array(units.length)];
+  for (const [group, value] of known) {
+    sums[place.get(group)!]! += value;
+    counts[place.get(group)!]! += 1;
   }
-  const units = [...groups.values()];
-  const random = smallRandom(1);
+  const places = resamples(units.length);
   const draws = new Float64Array(units.length === 0 ? 0 : RESAMPLES);
-  for (let draw = 0; draw < draws.length; draw++) {
+  for (let draw = 0, at = 0; draw < draws.length; draw++) {
     let [sum, count] = [0, 0];
-    for (let i = 0; i < units.length; i++) {
-      const unit = units[Math.floor(random() * units.length)]!;
-      sum += unit.sum;
-      count += unit.count;
+    for (const end = at + units.length; at < end; at++) {
+      sum += sums[places[at]!]!;
+      count += counts[places[at]!]!;
     }
     draws[draw] = sum / count;
   }
-  const total = units.reduce((all, { sum, count }) => ({ sum: all.sum + sum, count: all.count + count }), { sum: 0, count: 0 }); // prettier-ignore
-  return { groups: units.length, estimate: total.sum / total.count, draws: draws.sort() };
+  const total = sums.reduce((sum, one) => sum + one, 0);
+  return { groups: units.length, estimate: total / known.length, draws: draws.sort() };
 }
 
 function interval({ estimate, draws }: BootstrapMean, confidence: number): Interval {
   const tail = (1 - confidence) / 2;
-  const sorted = [...draws];
-  return { estimate, low: quantile(sorted, tail), high: quantile(sorted, 1 - tail) };
+  return { estimate, low: sortedQuantile(draws, tail), high: sortedQuantile(draws, 1 - tail) };
+}
+
+/** By linear interpolation between values in rising order; NaN for none. */
+function sortedQuantile(sorted: Float64Array, q: number): number {
+  const position = q * (sorted.length - 1);
+  const below = sorted[Math.floor(position)] ?? Number.NaN;
+  const above = sorted[Math.ceil(position)] ?? Number.NaN;
+  return below + (above - below) * (position - Math.floor(position));
 }
 
 /** The lowest two-sided p that a number of groups can show: that of a sign test where all agree. Resamples of few groups are too much alike to tell it. */
