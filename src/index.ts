@@ -252,6 +252,16 @@ export type { Cut } from "./strategies/search/halving-plan.js";
 export { neighbours, type NeighbourOptions } from "./strategies/search/neighbours.js";
 export { type ParticleOptions, particles, type Potential } from "./strategies/search/particles.js";
 export { plainPicture, type WorkCosts, WorkMeter } from "./strategies/search/work-meter.js";
+export {
+  type ComparedArm,
+  type ComparedDifference,
+  type ComparedMetric,
+  compareStrategies,
+  type MetricDescription,
+  type StrategyComparison,
+  type StrategyTrial,
+} from "./evaluation/strategy-comparison.js";
+export { verdictOf } from "./evaluation/strategy-verdict.js";
 
 // Stable Diffusion, step by step.
 export { type DiffusionModelOptions, openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
