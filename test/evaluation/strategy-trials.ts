@@ -26,7 +26,12 @@ export function inventTrial(change: Partial<StrategyTrial> = {}): StrategyTrial 
 }
 
 /** A trial for every value, each on a prompt of its own. */
-export function inventTrials(strategy: string, values: readonly (number | null)[], change: Partial<StrategyTrial> = {}): StrategyTrial[] { // prettier-ignore
+export function inventTrials(
+  strategy: string,
+  values: readonly (number | null)[],
+  change: Partial<StrategyTrial> = {},
+): StrategyTrial[] {
+  // prettier-ignore
   return values.map((guide, index) => inventTrial({ ...change, strategy, index, metrics: { guide } }));
 }
 
