@@ -4,7 +4,7 @@ import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { UsageError } from "../errors.js";
-import type { SearchEvent, StrategyEvent } from "../strategies/contract.js";
+import type { SearchEvent, SearchPlan, StrategyEvent } from "../strategies/contract.js";
 import type { StoreOptions } from "./candidate-store.js";
 import { readRecords } from "./recover.js";
 
@@ -43,6 +43,14 @@ export async function readSearch(directory: string): Promise<SearchEvent[]> {
   const events: SearchEvent[] = [];
   for await (const { record } of readRecords(join(directory, SEARCH_FILE), searchEventSchema)) events.push(record);
   return events;
+}
+
+/** How the search of the run in `directory` went on; undefined where there was none, or it had not come so far. */
+export async function readPlan(directory: string): Promise<SearchPlan | undefined> {
+  const found = (await readSearch(directory)).find((event) => event.type === "plan");
+  if (found === undefined) return undefined;
+  const { steps, begun, cuts, previews } = found;
+  return { steps, begun, cuts, ...(previews === undefined ? {} : { previews }) };
 }
 
 /**

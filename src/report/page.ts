@@ -121,7 +121,7 @@ function bornOf({ parent, refinement, origin, path = [] }: RankedCandidate["line
     ...(parent === null ? [] : [`made from candidate ${parent}`]),
     ...path.map(({ step, from }) => `parted from particle ${from} after step ${step}`),
     ...(path.length === 0 ? [] : [`began from seed ${origin}`]),
-    ...((refinement?.edit ?? null) !== null ? [`${refinement.edit}, from: ${refinement.from}`] : []),
+    ...(refinement === undefined || refinement.edit === null ? [] : [`${refinement.edit}, from: ${refinement.from}`]),
   ];
 }
 

@@ -7,6 +7,7 @@ import { finishRun } from "../../library/runs.js";
 import type { RunConfig } from "../../pipeline/manifest.js";
 import type { Run } from "../../pipeline/run-store.js";
 import { referenceScores } from "../../pipeline/score-references.js";
+import { readPlan } from "../../pipeline/search-trace.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { CommandContext, ModelReading, ModelSession } from "../context.js";
 import { printJson, shownPath, warningLine } from "../output.js";
@@ -89,7 +90,8 @@ export async function workOn(
     });
     progress.stop();
     const reference = await referenceScores(finished.manifest.models.reward);
-    return { result: runResult(finished, reference), report: finished.report };
+    const plan = await readPlan(finished.directory);
+    return { result: runResult(finished, reference, plan), report: finished.report };
   } catch (error) {
     progress.stop();
     const kept = `${run.size} of ${run.manifest.config.count} candidates`;

@@ -11,6 +11,7 @@ import { printStrategy } from "../../strategies/settings.js";
 import { ItemLines } from "../../pipeline/execute/recover.js";
 import { readRun } from "../../pipeline/run-store.js";
 import { referenceScores } from "../../pipeline/score-references.js";
+import { readPlan } from "../../pipeline/search-trace.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action } from "../context.js";
 import { printItems } from "../items.js";
@@ -41,7 +42,7 @@ export const runsShow: Action<RunsShowFlags> = async ({ terminal, signal }, [nam
   if (flags.json === true) {
     const results =
       run.kind === "generate"
-        ? { candidates: (await resultOf(directory)).candidates }
+        ? shownOf(await resultOf(directory))
         : { document: run.plan.document, itemLines: await itemLines(directory) };
     printJson(terminal, { schemaVersion: 1, ...entry, manifest: run.manifest, ...results });
     return EXIT.ok;
@@ -56,7 +57,12 @@ export const runsShow: Action<RunsShowFlags> = async ({ terminal, signal }, [nam
 
 async function resultOf(directory: string): Promise<RunResultJson> {
   const run = await readRun(directory);
-  return runResult(run, await referenceScores(run.manifest.models.reward));
+  return runResult(run, await referenceScores(run.manifest.models.reward), await readPlan(directory));
+}
+
+/** What JSON has of a result beside the manifest. */
+function shownOf({ candidates, plan }: RunResultJson): Pick<RunResultJson, "candidates" | "plan"> {
+  return { candidates, ...(plan === undefined ? {} : { plan }) };
 }
 
 async function itemLines(directory: string): Promise<unknown[]> {
