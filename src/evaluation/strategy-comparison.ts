@@ -90,7 +90,7 @@ export interface StrategyComparison {
   readonly baseline: string;
   readonly budgets: readonly number[];
   readonly metrics: readonly MetricDescription[];
-  /** By strategy, then by budget, in the order of `strategies` and `budgets`. */
+  /** By strategy, then by budget, in the order of `strategies` and `budgets`; without budgets that a strategy has no trials at. */
   readonly arms: readonly ComparedArm[];
 }
 
@@ -116,13 +116,16 @@ export function compareStrategies(
   if (!strategies.includes(baseline))
     throw new UsageError(`comparison: expected trials of the baseline ${baseline}, got ${strategies.join(", ") || "none"}`); // prettier-ignore
   const budgets = [...new Set(trials.map(({ budget }) => budget))].sort((a, b) => a - b);
-  const arms = strategies.flatMap((strategy) =>
-    budgets.map((budget) => ({
-      strategy,
-      budget,
-      trials: trials.filter((one) => one.strategy === strategy && one.budget === budget),
-    })),
-  );
+  // a budget may be too small for a strategy
+  const arms = strategies
+    .flatMap((strategy) =>
+      budgets.map((budget) => ({
+        strategy,
+        budget,
+        trials: trials.filter((one) => one.strategy === strategy && one.budget === budget),
+      })),
+    )
+    .filter((arm) => arm.trials.length > 0);
   const resamples = resampler();
   const compared = new Map(metrics.map(({ key }) => [key, compareMetric(key, arms, baseline, resamples)]));
   return {

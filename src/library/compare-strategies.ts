@@ -13,7 +13,7 @@ import type { RgbImage } from "../image/types.js";
 import { WatchedReward } from "../rewards/held-out.js";
 import type { Reward } from "../rewards/contract.js";
 import { scoringOperations } from "../rewards/operations.js";
-import type { Candidate } from "../strategies/contract.js";
+import type { Candidate, StrategyContext } from "../strategies/contract.js";
 import { rank } from "../strategies/rank.js";
 import { Calibration } from "../strategies/search/calibration.js";
 import { previewGrid } from "../strategies/search/halving.js";
@@ -59,6 +59,8 @@ export interface StrategyMeasurement {
   readonly programMs?: (() => number) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((finished: number, total: number, strategy: string) => void) | undefined;
+  /** Told of budgets that a strategy cannot work with; it is left out there. */
+  readonly onWarning?: ((message: string) => void) | undefined;
 }
 
 /** Files of a comparison's folder. */
@@ -148,17 +150,20 @@ export async function measureStrategies(measurement: StrategyMeasurement): Promi
   }
   const tasks = tasksOf(measurement);
   const trials: MeasuredTrial[] = [];
-  for (const strategy of strategies) {
+  for (const [place, strategy] of strategies.entries()) {
     const bench = await Bench.open(measurement, strategy);
+    const tooSmall = await bench.tooSmall();
+    let finished = place * tasks.length;
     try {
       for (const task of tasks) {
+        measurement.onProgress?.(finished++, tasks.length * strategies.length, strategy.name);
+        if (tooSmall.has(task.budget)) continue;
         let trial = known.get(keyOf(strategy.name, task));
         if (trial?.prompt !== task.prompt || trial.seed !== task.seed) {
           trial = { fingerprint: setting, ...(await bench.run(task)) };
           await appendFile(file, `${JSON.stringify(trial)}\n`);
         } else if (trial.observed !== undefined) bench.calibration.add(trial.observed);
         trials.push(trial);
-        measurement.onProgress?.(trials.length, tasks.length * strategies.length, strategy.name);
       }
     } finally {
       await bench.close();
@@ -249,40 +254,40 @@ class Bench {
     return new Bench(measurement, compared, await compared.open(calibration), picture, calibration);
   }
 
+  /** Budgets that the strategy cannot work with, each told once. */
+  async tooSmall(): Promise<ReadonlySet<number>> {
+    const { budgets, prompts, onWarning } = this.measurement;
+    const found = new Set<number>();
+    for (const budget of budgets) {
+      try {
+        await this.opened.strategy.check?.(this.#context({ budget, prompt: prompts[0]!, seed: 0 }).context);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        found.add(budget);
+        onWarning?.(`${this.compared.name} at ${budget}: ${error.message}; left out there`);
+      }
+    }
+    return found;
+  }
+
   async run(task: Task): Promise<Omit<MeasuredTrial, "fingerprint">> {
-    const { models, settings, signal, programMs } = this.measurement;
-    const { costs, unit, own } = this.picture;
-    const { guide } = judgesOf(models.reward);
-    const meter = new WorkMeter(costs);
-    const given = metered({ backend: models.backend, reward: guide }, meter);
-    const operations = task.budget * unit;
-    const count = Math.max(1, Math.floor(operations / own + 1e-9));
+    const { programMs } = this.measurement;
+    const { unit } = this.picture;
     const { prompt, seed, budget, index, repeat } = task;
-    const { request } = completeRequest(models, { ...settings, ...this.compared.settings, prompt, seed, count });
+    const { context, meter } = this.#context(task);
     const found: { readonly candidate: Candidate; readonly score: number | null }[] = [];
     const curve: { compute: number; guide: number }[] = [];
     const warnings = new Set<string>();
     const before = this.calibration.size;
     const [startedAt, inside] = [performance.now(), programMs?.()];
     let best = -Infinity;
-    try {
-      for await (const event of this.opened.strategy.run({
-        ...given,
-        request,
-        budget: { candidates: count, operations },
-        signal,
-      })) {
-        if (event.type === "warning") warnings.add(event.message);
-        if (event.type !== "scored") continue;
-        found.push({ candidate: event.candidate, score: event.score });
-        if (event.score === null || event.score <= best) continue;
-        best = event.score;
-        curve.push({ compute: meter.operations / unit, guide: best });
-      }
-    } catch (error) {
-      if (error instanceof UsageError)
-        throw new UsageError(`${this.compared.name} at ${budget}, "${prompt}": ${error.message}`, { cause: error });
-      throw error;
+    for await (const event of this.opened.strategy.run(context)) {
+      if (event.type === "warning") warnings.add(event.message);
+      if (event.type !== "scored") continue;
+      found.push({ candidate: event.candidate, score: event.score });
+      if (event.score === null || event.score <= best) continue;
+      best = event.score;
+      curve.push({ compute: meter.operations / unit, guide: best });
     }
     const seconds = (performance.now() - startedAt) / 1000;
     const programs = programMs === undefined ? null : (programMs() - inside!) / 1000;
@@ -306,6 +311,19 @@ class Bench {
       observed: this.calibration.size === before ? undefined : this.calibration.last.map((scores) => [...scores]),
       size: kept === undefined ? undefined : { width: kept.width, height: kept.height },
     };
+  }
+
+  /** What the strategy gets for a search, and what counts its work from outside. */
+  #context({ budget, prompt, seed }: Pick<Task, "budget" | "prompt" | "seed">) {
+    const { models, settings, signal } = this.measurement;
+    const { costs, unit, own } = this.picture;
+    const meter = new WorkMeter(costs);
+    const given = metered({ backend: models.backend, reward: judgesOf(models.reward).guide }, meter);
+    const operations = budget * unit;
+    const count = Math.max(1, Math.floor(operations / own + 1e-9));
+    const { request } = completeRequest(models, { ...settings, ...this.compared.settings, prompt, seed, count });
+    const context: StrategyContext = { ...given, request, budget: { candidates: count, operations }, signal };
+    return { context, meter };
   }
 
   close(): Promise<void> {

@@ -154,8 +154,16 @@ describe("what cannot be compared is refused", () => {
     expect(() => parseCompared(["best-of-n:steps=few"], { backend, reward })).toThrow(/expected a number for steps, got "few"/); // prettier-ignore
   });
 
-  test("a budget that is too small, with the strategy and the prompt", async () => {
-    const given = await measurement(["best-of-n", "neighbours"], { budgets: [1] });
-    await expect(measureStrategies(given)).rejects.toThrow(/neighbours at 1, "a cat": /);
+  test("a budget that is too small for a strategy, which is left out there", async () => {
+    const told: string[] = [];
+    const some = { budgets: [1, 2], prompts: ["a cat"], onWarning: (message: string) => told.push(message) };
+    const trials = await measureStrategies(await measurement(["best-of-n", "neighbours"], some));
+    expect(trials.map(({ strategy, budget }) => [strategy, budget])).toEqual([
+      ...[["best-of-n", 1], ["best-of-n", 1], ["best-of-n", 2]],
+      ["neighbours", 2],
+    ]); // prettier-ignore
+    expect(told).toEqual([
+      expect.stringMatching(/^neighbours at 1: strategy neighbours: expected .*; left out there$/),
+    ]);
   });
 });

@@ -6,12 +6,14 @@ import { EXIT, UsageError } from "../../errors.js";
 import { parseCompared } from "../../library/compared-strategies.js";
 import { type StrategyMeasurement } from "../../library/compare-strategies.js";
 import { writeComparison } from "../../library/comparison-files.js";
+import type { Models } from "../../library/models.js";
 import { readPrompts } from "../../prompts/prompt-file.js";
+import { expectMeans } from "../../strategies/check.js";
 import { STRATEGY_NAMES } from "../../strategies/names.js";
 import type { Action } from "../context.js";
 import { comparisonMarkdown, comparisonText } from "../comparison.js";
 import { type JudgeSources, judgesOf } from "../judges.js";
-import { printJson, shownPath } from "../output.js";
+import { printJson, shownPath, warningLine } from "../output.js";
 import { openProgress } from "../progress.js";
 import type { CompareFlags } from "./compare.entry.js";
 import { generatorOf } from "./generator.js";
@@ -27,7 +29,7 @@ export const compare: Action<CompareFlags> = async (context, _, flags) => {
   const settings = { steps: flags.steps, guidance: flags.guidance, sampler: flags.sampler };
   return withModels(context, sources, async ({ backend, reward, session }) => {
     const names = flags.strategies === undefined ? undefined : separated(flags.strategies);
-    const strategies = parseCompared(names ?? defaultStrategies(backend.stepwise !== undefined), { backend, reward });
+    const strategies = parseCompared(names ?? defaultStrategies({ backend, reward }), { backend, reward });
     const baseline = parseCompared([flags.baseline ?? "best-of-n"], { backend, reward })[0]!.name;
     const measurement: StrategyMeasurement = {
       models: { backend, reward },
@@ -48,6 +50,7 @@ export const compare: Action<CompareFlags> = async (context, _, flags) => {
       {
         ...measurement,
         onProgress: (finished, total, strategy) => progress.update({ finished, total, note: strategy }),
+        onWarning: (message) => progress.log(warningLine(terminal, `warning: ${message}`)),
       },
       { baseline, command: commandLine(flags, measurement) },
     ).finally(() => progress.stop());
@@ -82,9 +85,18 @@ function commandLine(flags: CompareFlags, { strategies, budgets, seeds }: Strate
   return ["laurel compare", ...said].join(" ");
 }
 
-/** All that the backend allows. Prompts are refined by `laurel refine` and its own measurement. */
-function defaultStrategies(stepwise: boolean): string[] {
-  return STRATEGY_NAMES.filter((name) => name !== "refine" && (stepwise || name === "best-of-n" || name === "img2img-loop")); // prettier-ignore
+/** All that backend and reward allow. Prompts are refined by `laurel refine` and its own measurement. */
+function defaultStrategies(models: Models): string[] {
+  return STRATEGY_NAMES.filter((name) => {
+    if (name === "refine") return false;
+    try {
+      expectMeans(name, models);
+      return true;
+    } catch (error) {
+      if (error instanceof UsageError) return false;
+      throw error;
+    }
+  });
 }
 
 function separated(texts: readonly string[]): string[] {
