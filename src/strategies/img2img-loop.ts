@@ -17,7 +17,7 @@ export interface Img2ImgLoopOptions {
   readonly explore?: number | undefined;
   /** Rounds that the rest of the budget is spread over. @default 3 */
   readonly rounds?: number | undefined;
-  /** How far the first and the last round go from the picture they start from, above 0 to 1; those between lie on a line. @default from 0.7 to 0.4 */
+  /** How far the first and the last round go from the picture they start from, above 0 to 1; those between lie on a line. @default from 0.8 to 0.4 */
   readonly strength?: { readonly from?: number | undefined; readonly to?: number | undefined } | undefined;
 }
 
@@ -40,7 +40,7 @@ interface Settings {
  * @throws UsageError for settings out of range
  */
 export function img2imgLoop({ explore = 0.5, rounds = 3, strength = {} }: Img2ImgLoopOptions = {}): Strategy {
-  const { from = 0.7, to = Math.min(0.4, from) } = strength;
+  const { from = 0.8, to = Math.min(0.4, from) } = strength;
   const isStrength = (value: number): boolean => value > 0 && value <= 1;
   const problems = [
     ...(explore > 0 && explore < 1 ? [] : [`explore: expected a share above 0, below 1, got ${explore}`]),
