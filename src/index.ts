@@ -243,7 +243,9 @@ export type {
 export { diverseBest, type DiverseOptions } from "./strategies/diverse.js";
 export { img2imgLoop, type Img2ImgLoopOptions } from "./strategies/img2img-loop.js";
 export { type OpenedStrategy, openStrategy, type StrategyPlace } from "./library/open-strategy.js";
-export { STRATEGY_NAMES, type StrategyName } from "./strategies/names.js";
+export { type Limits, parseBudget } from "./strategies/budget.js";
+export { STRATEGY_NAMES, type StrategyName, type StrategyNeeds, strategyNeeds } from "./strategies/names.js";
+export { parseStrategy, printStrategy, type StrategySettings } from "./strategies/settings.js";
 export { strategyOf } from "./strategies/open.js";
 export { rank } from "./strategies/rank.js";
 export { Calibration, type PreviewFidelity } from "./strategies/search/calibration.js";

@@ -7,7 +7,7 @@ import type { AnyRun } from "../pipeline/any-run.js";
 import type { StoreOptions } from "../pipeline/candidate-store.js";
 import { expectPlanFiles } from "../pipeline/document/files.js";
 import { itemsOf } from "../pipeline/document/load.js";
-import { candidatesPerItem, type PipelinePlan } from "../pipeline/document/plan.js";
+import { candidatesPerItem, placesOf, type PipelinePlan } from "../pipeline/document/plan.js";
 import type { PromptEntry } from "../prompts/prompt-file.js";
 import { checkPlan } from "../pipeline/execute/check-plan.js";
 import { PIPELINE_FILES, type PipelineManifest } from "../pipeline/execute/manifest.js";
@@ -33,7 +33,8 @@ export interface PipelineEstimate {
 /** What `plan` takes if every step draws all it may. */
 export function estimatePipeline(plan: PipelinePlan): PipelineEstimate {
   const items = plan.items.length;
-  const most = items * candidatesPerItem(plan.steps);
+  // what is followed step by step is counted in operations, not in pictures
+  const most = items * candidatesPerItem(plan.steps, plan.backend.backend === "local" ? placesOf : undefined);
   const candidates = Math.min(most, plan.budget.candidates ?? most);
   const { backend } = plan;
   const price = "price" in backend ? backend.price : undefined;
@@ -56,7 +57,7 @@ export async function startPipeline(
   options: StoreOptions = {},
 ): Promise<PipelineRun> {
   const filled = plan.promptsFromBackend ? { ...plan, items: await itemsOfBackend(plan, models.backend) } : plan;
-  checkPlan(filled, models.backend);
+  await checkPlan(filled, models);
   await checkRefiners(filled);
   return createPipelineRun(parent, filled, await modelRecords(models), options);
 }

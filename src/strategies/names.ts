@@ -24,7 +24,7 @@ export interface StrategyNeeds {
   readonly reward: boolean;
   /** A backend that starts from pictures. */
   readonly imageToImage: boolean;
-  /** How far indices of its candidates may go, as a multiple of the candidates of its budget: pictures that are left on the way have indices too. */
+  /** How far indices of its candidates may go, as a multiple of the candidates of its budget: pictures left on the way have some, others cost less than whole ones. */
   readonly indices: number;
   /** Most candidates where evaluations or time are limited, and nothing is said of candidates. */
   readonly most: number;
@@ -48,7 +48,8 @@ const NEEDS: Readonly<Record<StrategyName, StrategyNeeds>> = {
   halving: { ...PLAIN, stepwise: true, indices: 3 },
   particles: { ...PLAIN, stepwise: true },
   neighbours: { ...PLAIN, stepwise: true },
-  "noise-gradient": { ...PLAIN, stepwise: true, gradients: true },
+  // the gradient may pass a part of the steps
+  "noise-gradient": { ...PLAIN, stepwise: true, gradients: true, indices: 4 },
   // a picture that starts from another takes a part of the steps
   "img2img-loop": { ...PLAIN, imageToImage: true, indices: 4 },
   // its rounds are laid out for so many

@@ -23,7 +23,10 @@ const schedule = z
     to: part.optional().describe("last share of the way"),
     times: times.max(1000).optional().describe("how many times"),
   })
-  .refine(({ from, to }) => from === undefined || to === undefined || from <= to, "expected from <= to")
+  .refine(({ from, to }) => from === undefined || to === undefined || from <= to, {
+    message: "expected at least from",
+    path: ["to"],
+  })
   .optional();
 
 const strengths = z
@@ -31,7 +34,10 @@ const strengths = z
     from: strength.optional().describe("how far the first round goes from its picture"),
     to: strength.optional().describe("how far the last round goes"),
   })
-  .refine(({ from, to }) => from === undefined || to === undefined || to <= from, "expected to <= from")
+  .refine(({ from, to }) => from === undefined || to === undefined || to <= from, {
+    message: "expected at most from",
+    path: ["to"],
+  })
   .optional();
 
 /** The schema of each strategy, by its name. */

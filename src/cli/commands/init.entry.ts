@@ -7,6 +7,7 @@ import { OUTPUT_OPTIONS } from "../options.js";
 export const STARTERS = {
   "best-of-n": "draw n candidates for every prompt, keep the best",
   threshold: "draw until enough pictures pass a score",
+  search: "spend the compute of n candidates in a search, by previews or by gradients",
   "prompt-sweep": "compare settings and wordings on the same seeds",
   "prompt-refinement": "search for a wording that the model draws better",
   "score-folder": "score pictures that exist already",

@@ -2,6 +2,7 @@
 
 import { isAbsolute, normalize } from "node:path";
 import { isSamplerName, SAMPLER_NAMES } from "../../samplers/names.js";
+import { strategyNeeds } from "../../strategies/names.js";
 import { closest } from "../../util/closest.js";
 import { fromValue } from "../../util/yaml/from-value.js";
 import { DocumentError, type Fault } from "../../util/yaml/located.js";
@@ -27,6 +28,8 @@ export function checkSteps(steps: readonly PlanStep[], matrix: object, at: Fault
           fail("expected score right after generate with until, since it stops by scores");
         if (step.until !== undefined && step.until.images > step.count)
           fail(`expected at most the ${step.count} of count, got ${step.until.images}`, "generate", "until", "images");
+        if (step.strategy !== undefined && strategyNeeds(step.strategy.name).reward && steps[i + 1]?.kind !== "score")
+          fail(`expected score right after generate with the strategy ${step.strategy.name}, which goes by scores`);
         if (step.mask !== undefined && step.init === undefined)
           fail("expected init beside it, the picture it is a mask of, got it alone", "generate", "mask");
         drawn = true;

@@ -18,13 +18,22 @@ import {
 import { fromValue } from "../../util/yaml/from-value.js";
 import { readLocated } from "../../util/yaml/parse.js";
 import { validateLocated } from "../../util/yaml/validate.js";
+import { strategyOf } from "../../strategies/open.js";
+import { parseStrategy, type StrategySettings } from "../../strategies/settings.js";
 import { rewardLocation } from "../../weights/hub/location.js";
 import { formatLora, parseLora } from "../../weights/lora/spec.js";
 import { checkMatrix, checkSamplers, checkSteps, checkStrength } from "./checks.js";
 import { planFiles } from "./files.js";
 import { includeFragments } from "./fragments.js";
 import { type FaultAt, itemsFor } from "./items.js";
-import { candidatesPerItem, type OpenSettings, type PipelinePlan, type PlanItem, type PlanStep } from "./plan.js";
+import {
+  candidatesPerItem,
+  placesOf,
+  type OpenSettings,
+  type PipelinePlan,
+  type PlanItem,
+  type PlanStep,
+} from "./plan.js";
 import { type PromptEntry, promptFault, readPrompts } from "../../prompts/prompt-file.js";
 import { documentSchema, exportDocumentSchema, type PipelineDocument, STEP_SCHEMAS } from "./schema.js";
 import { substitute } from "./variables.js";
@@ -83,6 +92,7 @@ class Loader {
   readonly #file: string;
   readonly #located: Located;
   readonly #document: PipelineDocument;
+  readonly #strategyFaults: Fault[] = [];
   readonly #at: FaultAt = (keys, message) => ({
     place: placeAt(this.#located, keys),
     message: `${keys.join(".")}: ${message}`,
@@ -99,6 +109,7 @@ class Loader {
     const document = this.#document;
     const steps = document.steps.map((step, i) => this.#step(step, i));
     const faults: Fault[] = [
+      ...this.#strategyFaults,
       ...checkSteps(steps, document.matrix ?? {}, this.#at),
       ...checkMatrix(document, steps, this.#at),
       ...checkStrength(document, steps, this.#at),
@@ -143,7 +154,7 @@ class Loader {
       reward: this.#reward(),
       concurrency: document.concurrency?.items,
       budget: document.budget ?? {},
-      candidatesPerItem: candidatesPerItem(steps),
+      candidatesPerItem: candidatesPerItem(steps, placesOf),
       out: document.out === undefined ? undefined : this.#path(["out"], document.out),
     };
   }
@@ -235,11 +246,12 @@ class Loader {
   #step(step: PipelineDocument["steps"][number], i: number): PlanStep {
     const withPaths = <T extends object>(kind: string, settings: T): T => this.#withPaths(settings, ["steps", i, kind]);
     if (step.generate !== undefined) {
-      const { count, until, init, mask, ...settings } = STEP_SCHEMAS.generate.parse(step.generate ?? {});
+      const { count, until, strategy, init, mask, ...settings } = STEP_SCHEMAS.generate.parse(step.generate ?? {});
       const path = (name: string, value: string | undefined): string | undefined =>
         value === undefined ? undefined : this.#path(["steps", i, "generate", name], value);
       const pictures = { init: path("init", init), mask: path("mask", mask) };
-      return { kind: "generate", count, until, ...pictures, settings: withPaths("generate", settings) };
+      const way = strategy === undefined ? undefined : this.#strategy(strategy, i);
+      return { kind: "generate", count, until, strategy: way, ...pictures, settings: withPaths("generate", settings) };
     }
     if (step.select !== undefined) {
       const { keep, diverse, minimum, per } = STEP_SCHEMAS.select.parse(step.select ?? {});
@@ -259,6 +271,22 @@ class Loader {
     }
     if (step.export !== undefined) return { kind: "export", ...STEP_SCHEMAS.export.parse(step.export ?? {}) };
     return { kind: "score" };
+  }
+
+  /** The strategy of a step; what is wrong with it is kept with the other faults. */
+  #strategy(said: string | StrategySettings, i: number): StrategySettings | undefined {
+    const keys = ["steps", i, "generate", "strategy"];
+    try {
+      const settings = typeof said === "string" ? parseStrategy(said) : said;
+      if (settings.name === "refine")
+        throw new UsageError("expected a strategy that draws one prompt, got refine, which is a step of its own");
+      strategyOf(settings);
+      return settings;
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      this.#strategyFaults.push(this.#at(keys, error.message.replace(/^strategy: /, "")));
+      return undefined;
+    }
   }
 
   /** Settings with absolute paths. */

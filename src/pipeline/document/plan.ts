@@ -3,6 +3,8 @@
 import type { z } from "zod";
 import type { BackendConfig } from "../../backends/config.js";
 import type { OpenRequest } from "../../backends/resolve.js";
+import { strategyNeeds } from "../../strategies/names.js";
+import type { StrategySettings } from "../../strategies/settings.js";
 import { parseLora } from "../../weights/lora/spec.js";
 import type { PipelineDocument, settingsSchema } from "./schema.js";
 
@@ -46,6 +48,8 @@ export type PlanStep =
       /** Candidates per item, at most. */
       readonly count: number;
       readonly until: { readonly score: number; readonly images: number } | undefined;
+      /** How the compute of so many is spent; undefined for best-of-n. */
+      readonly strategy: StrategySettings | undefined;
       /** Pictures to start from: absolute paths, among the plan's {@link PipelinePlan.files}. */
       readonly init: string | undefined;
       readonly mask: string | undefined;
@@ -137,19 +141,33 @@ export interface PipelinePlan {
     readonly evaluations?: number | undefined;
     readonly seconds?: number | undefined;
   };
-  /** Candidates of one item over all steps, at most: item i owns the indices `[i * candidatesPerItem, (i + 1) * candidatesPerItem)`. */
+  /**
+   * Places for the candidates of one item, over all steps: item i owns the indices `[i * candidatesPerItem, (i + 1) * candidatesPerItem)`. As many as there may
+   * be candidates, but for strategies that number pictures which they leave on the way.
+   */
   readonly candidatesPerItem: number;
   /** Folder that holds the runs; undefined leaves it to the caller. */
   readonly out: string | undefined;
 }
 
-/** Candidates one item may take, over all steps. */
-export function candidatesPerItem(steps: readonly PlanStep[]): number {
+/** Places that the candidates of a generate step may take. */
+export function placesOf({ strategy, count }: Extract<PlanStep, { kind: "generate" }>): number {
+  return strategy === undefined ? count : strategyNeeds(strategy.name).indices * count;
+}
+
+/**
+ * Candidates one item may take, over all steps.
+ * @param of candidates of a generate step @default its count
+ */
+export function candidatesPerItem(
+  steps: readonly PlanStep[],
+  of: (step: Extract<PlanStep, { kind: "generate" }>) => number = ({ count }) => count,
+): number {
   let total = 0;
   let selected = 0;
   for (const step of steps) {
     if (step.kind === "generate") {
-      total += step.count;
+      total += of(step);
       selected = step.count;
     } else if (step.kind === "select") selected = Math.min(selected, step.keep);
     else if (step.kind === "refine") {

@@ -5,6 +5,7 @@ import { backendConfigSchema, BACKEND_KINDS } from "../../backends/config.js";
 import { PROMPT_SYNTAXES } from "../../prompts/attention-syntax.js";
 import { MAXIMUM_ID, MAXIMUM_PROMPT } from "../../prompts/prompt-file.js";
 import { SAMPLER_NAMES } from "../../samplers/names.js";
+import { strategySchema } from "../../strategies/settings.js";
 import { finetuneSchema } from "../../training/finetune/settings.js";
 import type { MemoryMode } from "../../training/gradient-program.js";
 import { isSecretName } from "../../util/secret.js";
@@ -95,6 +96,10 @@ const generateSchema = z
         images: count.default(1).describe("stop when this many pass"),
       })
       .optional(),
+    strategy: z
+      .union([text, strategySchema])
+      .optional()
+      .describe("how the compute of count pictures is spent: particles:lambda=3 or { name: particles, lambda: 3 }"),
     init: text.optional().describe("picture to start from, instead of from noise"),
     mask: text.optional().describe("picture that says where init is repainted: white is, black is not"),
     ...settings,

@@ -7,6 +7,7 @@ import type { RgbImage } from "../../image/types.js";
 import type { Reward } from "../../rewards/contract.js";
 import { bestOfN } from "../../strategies/best-of-n.js";
 import type { Budget, Candidate, Lineage, Strategy, StrategyContext } from "../../strategies/contract.js";
+import { strategyOf } from "../../strategies/open.js";
 import { rank } from "../../strategies/rank.js";
 import { unlessAborted } from "../../util/abort.js";
 import { promptMeaning } from "../../prompts/attention-syntax.js";
@@ -19,6 +20,7 @@ import {
   type PlanFile,
   type PlanItem,
   type PlanStep,
+  placesOf,
   requestSettings,
 } from "../document/plan.js";
 import type { ItemLine, PlacedCandidate } from "./manifest.js";
@@ -61,6 +63,8 @@ interface Drawing {
   readonly scored: boolean;
   readonly stepIndex: number;
   readonly count: number;
+  /** Indices that its candidates may have. @default as many as there are candidates */
+  readonly places?: number | undefined;
   readonly settings: OpenSettings;
   readonly until: Budget["until"];
   readonly start: Start | undefined;
@@ -89,7 +93,9 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
       case "generate":
         state.current = await draw(context, state, {
           ...plain,
+          strategy: step.strategy === undefined ? bestOfN : strategyOf(step.strategy),
           count: step.count,
+          places: placesOf(step),
           settings: step.settings,
           until: step.until,
           start: await startOf(context, step),
@@ -153,7 +159,7 @@ export async function executeItem(context: ItemContext): Promise<ItemLine> {
 /** Draws with a strategy into the next free places of the item; returns all that is there then, what was recorded before included. */
 async function draw(context: ItemContext, state: ItemState, drawing: Drawing): Promise<PlacedCandidate[]> {
   const { run, item, backend, signal } = context;
-  const { strategy, stepIndex, start } = drawing;
+  const { strategy, stepIndex, start, places = drawing.count } = drawing;
   const offset = item.index * run.plan.candidatesPerItem + state.position;
   const { strength, ...settings } = requestSettings({ ...item.settings, ...drawing.settings });
   const open: OpenRequest = {
@@ -165,7 +171,7 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
   };
   const resolved = resolveRequest(backend, open);
   for (const message of resolved.warnings) context.onWarning(message);
-  const recorded = run.recorded(item.index).filter(({ index }) => index >= offset && index < offset + drawing.count);
+  const recorded = run.recorded(item.index).filter(({ index }) => index >= offset && index < offset + places);
   const placed = new Map(
     recorded.map(({ index, seed, score, image, evaluations }): [number, PlacedCandidate] => [
       index,
@@ -204,6 +210,12 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
       if (event.type === "warning") context.onWarning(event.message);
       else if (event.type === "refined") state.drawn = event.prompt;
       else if (event.type === "scored") {
+        if (event.candidate.index >= places) {
+          context.onWarning(
+            `${strategy.name}: expected at most ${places} candidates of an item, got more; it ends there`,
+          );
+          break;
+        }
         const candidate: Candidate = {
           ...event.candidate,
           index: offset + event.candidate.index,
@@ -219,7 +231,7 @@ async function draw(context: ItemContext, state: ItemState, drawing: Drawing): P
   } finally {
     context.onLeave(events.return(undefined).catch(() => undefined));
   }
-  state.position += drawing.count;
+  state.position += places;
   const result = [...placed.values()].sort((a, b) => a.index - b.index);
   state.all.push(...result);
   return result;

@@ -1,9 +1,10 @@
 /** @file Sharing a backend and a reward between items: at most so many groups at once, the earlier item first. */
 
 import PQueue from "p-queue";
-import type { GeneratedGroup, ImageBackend } from "../../backends/contract.js";
+import type { GeneratedGroup, ImageBackend, StepwiseModel } from "../../backends/contract.js";
 import { drawGroups } from "../../backends/groups.js";
 import type { Reward } from "../../rewards/contract.js";
+import { intercept } from "../../util/intercept.js";
 
 /** Backend and reward as the items of a run see them. */
 export interface SharedModels {
@@ -27,29 +28,43 @@ export function shareModels(backend: ImageBackend, reward: Reward): SharedModels
           model: backend.model,
           capabilities: backend.capabilities,
           defaults: backend.defaults,
+          stepwise:
+            backend.stepwise === undefined
+              ? undefined
+              : stepInTurn(backend.stepwise, (task) => drawing.add(task, { priority })),
           dispose: () => backend.dispose(),
           generate: (request, options) =>
             generate(backend, (task) => drawing.add(task, { priority }), concurrency, request, options),
         },
-        reward: {
-          name: reward.name,
-          model: reward.model,
-          range: reward.range,
+        // what else it shows, such as its network, stays to be seen
+        reward: intercept(reward, {
           score: (prompt, images, options) => scoring.add(() => reward.score(prompt, images, options), { priority }),
-          dispose: () => reward.dispose(),
-        },
+        }),
       };
     },
   };
 }
 
 type Generate = ImageBackend["generate"];
+type Queued = <T>(task: () => Promise<T>) => Promise<T>;
 type GenerateQueued = (
   backend: ImageBackend,
-  queued: <T>(task: () => Promise<T>) => Promise<T>,
+  queued: Queued,
   concurrency: number,
   ...given: Parameters<Generate>
 ) => ReturnType<Generate>;
+
+/** The same model, which waits for its turn before each piece of work. */
+function stepInTurn(model: StepwiseModel, queued: Queued): StepwiseModel {
+  return intercept(model, {
+    begin: (...given) => queued(() => model.begin(...given)),
+    step: (...given) => queued(() => model.step(...given)),
+    preview: (...given) => queued(() => model.preview(...given)),
+    decode: (...given) => queued(() => model.decode(...given)),
+    scoreGradient: (...given) => queued(() => model.scoreGradient(...given)),
+    pullBack: (...given) => queued(() => model.pullBack(...given)),
+  });
+}
 
 /** For a backend that draws one group after the other, each when it is asked for it: the request stays one. */
 const generateInTurn: GenerateQueued = async function* (backend, queued, _, request, options) {

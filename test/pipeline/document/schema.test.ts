@@ -34,7 +34,7 @@ it.each(["pipeline", "backend", "training"] as const)(
 
 it("every shipped pipeline loads, meets the JSON Schema, and names it", async () => {
   const names = await yamls("pipelines");
-  expect(names).toHaveLength(7);
+  expect(names).toHaveLength(8);
   for (const name of names) {
     const text = await read("pipelines", name);
     expect(text.split("\n")[0]).toBe("# yaml-language-server: $schema=../schema/pipeline-v1.json");
