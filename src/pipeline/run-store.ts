@@ -176,7 +176,10 @@ export class Run {
 
   /** Stores a scored candidate: the image under a temporary name, renamed, then its line. Returns the line. */
   async append(candidate: Candidate, score: number | null, details?: ScoreDetails): Promise<CandidateLine> {
-    const record = candidateRecord(candidate, { score, ...details }, sourcesOf(this.current), this.current);
+    const { prompt, rewardPrompt } = this.current.config;
+    const made = candidateRecord(candidate, { score, ...details }, sourcesOf(this.current), this.current);
+    // a strategy may draw other prompts; scores are against the one that was asked for
+    const record = candidate.prompt === prompt ? made : { ...made, rewardPrompt: rewardPrompt ?? prompt };
     const line = await this.store.append(record, candidate.image);
     this.#candidates.set(line.index, line);
     return line;
