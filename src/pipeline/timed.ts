@@ -2,6 +2,7 @@
 
 import type { ImageBackend, StepwiseModel } from "../backends/contract.js";
 import type { Reward } from "../rewards/contract.js";
+import { intercept } from "../util/intercept.js";
 
 /** Milliseconds, added to while the run goes on. */
 export interface Clock {
@@ -15,21 +16,15 @@ export function withTimings(
   reward: Reward,
   clock: Clock,
 ): { backend: ImageBackend; reward: Reward } {
+  const { stepwise } = backend;
   return {
-    backend: {
-      name: backend.name,
-      model: backend.model,
-      capabilities: backend.capabilities,
-      defaults: backend.defaults,
-      stepwise: backend.stepwise === undefined ? undefined : timedSteps(backend.stepwise, clock),
-      dispose: () => backend.dispose(),
+    backend: intercept(backend, {
+      stepwise: stepwise === undefined ? undefined : timedSteps(stepwise, clock),
       async *generate(request, options) {
         const groups = backend.generate(request, options);
         try {
           for (;;) {
-            const startedAt = performance.now();
-            const { value, done } = await groups.next();
-            clock.generateMs += performance.now() - startedAt;
+            const { value, done } = await timed(groups.next(), clock, "generateMs");
             if (done === true) return;
             yield value;
           }
@@ -37,51 +32,29 @@ export function withTimings(
           await groups.return(undefined);
         }
       },
-    },
-    reward: {
-      name: reward.name,
-      model: reward.model,
-      range: reward.range,
-      ...("network" in reward
-        ? {
-            get network() {
-              return reward.network;
-            },
-          }
-        : {}),
-      dispose: () => reward.dispose(),
-      async score(prompt, images, options) {
-        const startedAt = performance.now();
-        try {
-          return await reward.score(prompt, images, options);
-        } finally {
-          clock.scoreMs += performance.now() - startedAt;
-        }
-      },
-    },
+    }),
+    reward: intercept(reward, { score: (...given) => timed(reward.score(...given), clock, "scoreMs") }),
   };
 }
 
-/** The same model; time spent stepping and decoding is added to `clock`. */
+/** The same model; time spent stepping, decoding and differentiating is added to `clock`. */
 function timedSteps(model: StepwiseModel, clock: Clock): StepwiseModel {
-  const timed = async <T>(work: Promise<T>): Promise<T> => {
-    const startedAt = performance.now();
-    try {
-      return await work;
-    } finally {
-      clock.generateMs += performance.now() - startedAt;
-    }
-  };
-  return {
-    begin: (...given) => timed(model.begin(...given)),
-    start: (...given) => model.start(...given),
-    step: (...given) => timed(model.step(...given)),
-    preview: (...given) => timed(model.preview(...given)),
-    fork: (...given) => model.fork(...given),
-    decode: (...given) => timed(model.decode(...given)),
-    operations: (trajectory) => model.operations(trajectory),
-    scoreGradient: (...given) => timed(model.scoreGradient(...given)),
-    pullBack: (...given) => timed(model.pullBack(...given)),
-    gradientOperations: (...given) => model.gradientOperations(...given),
-  };
+  const generating = <T>(work: Promise<T>): Promise<T> => timed(work, clock, "generateMs");
+  return intercept(model, {
+    begin: (...given) => generating(model.begin(...given)),
+    step: (...given) => generating(model.step(...given)),
+    preview: (...given) => generating(model.preview(...given)),
+    decode: (...given) => generating(model.decode(...given)),
+    scoreGradient: (...given) => generating(model.scoreGradient(...given)),
+    pullBack: (...given) => generating(model.pullBack(...given)),
+  });
+}
+
+async function timed<T>(work: Promise<T>, clock: Clock, kind: keyof Clock): Promise<T> {
+  const startedAt = performance.now();
+  try {
+    return await work;
+  } finally {
+    clock[kind] += performance.now() - startedAt;
+  }
 }
