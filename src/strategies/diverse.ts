@@ -4,12 +4,12 @@ import { mean } from "../util/statistics.js";
 import { cosine } from "../rewards/image-embedder.js";
 import { rank } from "./rank.js";
 
-/** How far below the best a candidate may be, in standard deviations of all scores. */
-const MARGIN = 1;
+/** How far below the `keep` best a candidate may be, in standard deviations of all scores. */
+const MARGIN = 0.75;
 
 /** How {@link diverseBest} chooses. */
 export interface DiverseOptions {
-  /** How far below the best score a candidate may be, in standard deviations of all scores; 0 or more. @default 1 */
+  /** How far below the mean score of the `keep` best a candidate may be, in standard deviations of all scores; 0 or more. @default 0.75 */
   readonly margin?: number | undefined;
 }
 
@@ -20,8 +20,8 @@ interface Ranked {
 }
 
 /**
- * Candidates that may be kept, best first: those whose score is at most `margin` standard deviations of all scores below the best, and at least the
- * `keep` best. Candidates without a score are not among them.
+ * Candidates that may be kept, best first: those whose score is at most `margin` standard deviations of all scores below the mean of the `keep` best, and
+ * at least these. Candidates without a score are not among them.
  */
 export function goodEnough<T extends Ranked>(
   candidates: readonly T[],
@@ -32,7 +32,7 @@ export function goodEnough<T extends Ranked>(
   const scores = ranked.flatMap(({ score }) => score ?? []);
   const center = mean(scores);
   const deviation = Math.sqrt(mean(scores.map((score) => (score - center) ** 2)));
-  const least = (scores[0] ?? 0) - margin * deviation;
+  const least = mean(scores.slice(0, keep)) - margin * deviation;
   return ranked.slice(0, scores.length).filter(({ score }, place) => place < keep || score! >= least);
 }
 

@@ -40,9 +40,13 @@ describe("good enough", () => {
   const scores = [1, -1, 1, -1, 1, -1];
   const candidates = scores.map((score, index) => ({ index, score }));
 
-  test("is what is within the margin of the best", () => {
+  test("is what is within the margin of the mean of those that would be kept otherwise", () => {
     expect(goodEnough(candidates, 1).map(({ index }) => index)).toEqual([0, 2, 4]);
     expect(goodEnough(candidates, 1, { margin: 2 }).map(({ index }) => index)).toEqual([0, 2, 4, 1, 3, 5]);
+    const falling = [10, 7, 5, 4, 0].map((score, index) => ({ index, score }));
+    // the standard deviation is 3.3, the mean of the two best 8.5
+    expect(goodEnough(falling, 2, { margin: 1 }).map(({ index }) => index)).toEqual([0, 1]);
+    expect(goodEnough(falling, 2, { margin: 1.1 }).map(({ index }) => index)).toEqual([0, 1, 2]);
   });
 
   test("is as many as are kept, where so many have a score", () => {
