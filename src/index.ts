@@ -252,6 +252,7 @@ export { Calibration, type PreviewFidelity } from "./strategies/search/calibrati
 export { halving, type HalvingOptions, type HalvingReport, previewGrid } from "./strategies/search/halving.js";
 export type { Cut } from "./strategies/search/halving-plan.js";
 export { neighbours, type NeighbourOptions } from "./strategies/search/neighbours.js";
+export { noiseGradient, type NoiseGradientOptions } from "./strategies/search/noise-gradient.js";
 export { type ParticleOptions, particles, type Potential } from "./strategies/search/particles.js";
 export { plainPicture, type WorkCosts, WorkMeter } from "./strategies/search/work-meter.js";
 export {
@@ -289,6 +290,9 @@ export type {
 } from "./diffusion/trajectory.js";
 export type { NetworkLora, RequestLoras, ScaledLora } from "./diffusion/lora.js";
 export type { LinearForm, NoisingWeights, Sampler, StepCoefficients } from "./samplers/contract.js";
+export type { StepCotangents } from "./samplers/pull-back.js";
+export type { TakenStep } from "./diffusion/pull-back.js";
+export type { PictureJudge, ScoreGradient } from "./diffusion/score-gradient.js";
 export { SAMPLER_NAMES, type SamplerMethod, type SamplerName } from "./samplers/names.js";
 
 // Images.

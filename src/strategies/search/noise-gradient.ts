@@ -9,7 +9,7 @@ import { type Complete, type Judged, Search } from "./search.js";
 
 /** Settings of {@link noiseGradient}. */
 export interface NoiseGradientOptions {
-  /** Share of the budget that is drawn plainly from seeds first; the ascent begins at the best of them. 0 begins at the first seed, as published. @default 0.5 */
+  /** Least share of the budget that is drawn plainly from seeds first; the ascent begins at the best of them. 0 may begin at the first seed, as published. @default 0.75 */
   readonly explore?: number | undefined;
   /**
    * Share of the way, 0 to below 1, after which the latents are moved: 0 is the noise itself, as published. Later ones take less to draw anew, and change
@@ -18,10 +18,10 @@ export interface NoiseGradientOptions {
   readonly from?: number | undefined;
   /**
    * The last entries of the sampler that the gradient passes through the denoiser in; through those before it passes by the sampler's coefficients alone.
-   * @default 3
+   * @default 1
    */
   readonly through?: number | undefined;
-  /** Length of a step along a gradient that is clipped, as a share of the length of what is moved. Published: 0.004 for 64x64 latents. @default 0.15 */
+  /** Length of a step along a gradient that is clipped, as a share of the length of what is moved. Published: 0.004 for 64x64 latents. @default 0.1 */
   readonly learningRate?: number | undefined;
   /** Largest norm of the gradient; a larger one is scaled down to it. Published: 0.1. @default 0.01 */
   readonly clip?: number | undefined;
@@ -29,8 +29,10 @@ export interface NoiseGradientOptions {
   readonly momentum?: number | undefined;
   /** Weight of the log density of the noise's norm beside the reward; only where the noise itself is moved. @default 0.01 */
   readonly regulariser?: number | undefined;
-  /** After a picture that scores less, goes on from the best so far with half the learning rate. Published: false. @default true */
-  readonly backtrack?: boolean | undefined;
+  /** Steps in a row that may score less before the ascent goes back to the best, with half the learning rate. Published: no limit. @default 0 */
+  readonly patience?: number | undefined;
+  /** Most steps of the ascent; what they do not take of the budget is drawn plainly before it. Published: 50. @default 3 */
+  readonly steps?: number | undefined;
 }
 
 /**
@@ -39,24 +41,28 @@ export interface NoiseGradientOptions {
  * @throws UsageError for settings out of range
  */
 export function noiseGradient(options: NoiseGradientOptions = {}): Strategy {
-  const { explore = 0.5, from = 0.7, through = 3, learningRate = 0.15, clip = 0.01 } = options;
-  const { momentum = 0, regulariser = 0.01, backtrack = true } = options;
+  const { explore = 0.75, from = 0.7, through = 1, learningRate = 0.1, clip = 0.01 } = options;
+  const { momentum = 0, regulariser = 0.01, patience = 0, steps = 3 } = options;
   const expected = (name: string, what: string, value: number): string => `${name}: expected ${what}, got ${value}`;
   const share = (name: string, value: number): string[] =>
     value >= 0 && value < 1 ? [] : [expected(name, "a share from 0, below 1", value)];
   const above = (name: string, value: number): string[] =>
     value > 0 && value < Infinity ? [] : [expected(name, "a number above 0", value)];
+  const whole = (name: string, value: number, least: number): string[] =>
+    Number.isInteger(value) && value >= least ? [] : [expected(name, `a whole number from ${least} on`, value)];
   const problems = [
     ...share("explore", explore),
     ...share("from", from),
-    ...(Number.isInteger(through) && through >= 0 ? [] : [expected("through", "a whole number from 0 on", through)]),
+    ...whole("through", through, 0),
     ...above("learningRate", learningRate),
     ...above("clip", clip),
     ...share("momentum", momentum),
     ...(regulariser >= 0 && regulariser < Infinity ? [] : [expected("regulariser", "a number from 0 on", regulariser)]),
+    ...whole("patience", patience, 0),
+    ...whole("steps", steps, 1),
   ];
   if (problems.length > 0) throw new UsageError(`noise-gradient: ${problems.join("; ")}`);
-  const settings = { explore, from, through, learningRate, clip, momentum, regulariser, backtrack };
+  const settings = { explore, from, through, learningRate, clip, momentum, regulariser, patience, steps };
   return {
     name: "noise-gradient",
     check: async (context) => void openAscent(await Search.open("noise-gradient", context), settings),
@@ -87,7 +93,7 @@ function openAscent(search: Search, settings: Complete<NoiseGradientOptions>): A
 
 /** A picture that an ascent can go on from. */
 interface Point {
-  /** Before the moved entry and each after it, and at the end. */
+  /** Before the moved entry and each after it, and at the end; the start alone where the others were not kept. */
   readonly states: readonly LatentState[];
   readonly index: number;
   readonly score: number | null;
@@ -103,10 +109,8 @@ async function* run(
   yield* search.warn(search.trajectory.warnings);
   const ascent = openAscent(search, settings);
   const climber = new Climber(context, search, ascent, settings);
-  const { redraw, slope } = ascent;
-  const plainly = Math.round((settings.explore * search.left) / search.plainCost);
-  const payable = Math.floor((search.left - redraw - slope) / search.plainCost + 1e-9);
-  yield* climber.drawPlainly(Math.max(1, Math.min(plainly, payable)));
+  yield* climber.measureTime();
+  yield* climber.explore();
   yield* climber.ascend();
   yield* climber.drawPlainly(search.affordable);
   yield search.done(search.spent());
@@ -128,6 +132,25 @@ class Climber {
     private readonly settings: Complete<NoiseGradientOptions>,
   ) {}
 
+  /** Where time is limited, a first batch that tells what there is time for. */
+  async *measureTime(): AsyncGenerator<StrategyEvent, void> {
+    const judged = yield* this.search.firstBatch();
+    const starts = this.search.start(0, judged.length);
+    for (const [i, { score }] of judged.entries())
+      if (score !== null && score > (this.#best?.score ?? -Infinity))
+        this.#best = { states: [starts[i]!], index: i, score, gradient: undefined };
+    this.#told = this.#seeds = judged.length;
+  }
+
+  /** Pictures of seeds, as many as the settings want and leave a step of the ascent; at least one. */
+  async *explore(): AsyncGenerator<StrategyEvent, void> {
+    const { search, ascent, settings } = this;
+    const besides = (steps: number): number =>
+      Math.floor((search.left - steps * (ascent.redraw + ascent.slope)) / search.plainCost + 1e-9);
+    const wanted = Math.max(Math.round((settings.explore * search.left) / search.plainCost), besides(settings.steps));
+    yield* this.drawPlainly(Math.max(this.#seeds === 0 ? 1 : 0, Math.min(wanted, besides(1))));
+  }
+
   /** Pictures of the next seeds, in groups so that a limit of time or a goal ends the search between them. */
   async *drawPlainly(count: number): AsyncGenerator<StrategyEvent, void> {
     const { search, context } = this;
@@ -141,10 +164,12 @@ class Climber {
   /** From the best picture uphill, as long as the budget pays for a step and its picture. */
   async *ascend(): AsyncGenerator<StrategyEvent, void> {
     const { search, ascent, settings } = this;
-    const { learningRate, backtrack } = settings;
+    const { learningRate, patience, steps } = settings;
     let [point, rate, velocity] = [this.#best, learningRate, undefined as Float64Array | undefined];
-    for (let round = 1; point !== undefined && rate >= SHORTEST * learningRate; round++) {
-      const cost = ascent.redraw + (point.gradient === undefined ? ascent.slope : 0);
+    let below = 0;
+    for (let round = 1; point !== undefined && round <= steps && rate >= SHORTEST * learningRate; round++) {
+      const again = point.states.length === 1 ? search.entries * search.entryCost : 0;
+      const cost = again + ascent.redraw + (point.gradient === undefined ? ascent.slope : 0);
       if (search.left < cost * (1 - 1e-9) || search.spent() !== "complete") return;
       point = await this.#withGradient(point);
       const lost = point.gradient!.some((value) => !Number.isFinite(value));
@@ -155,12 +180,13 @@ class Climber {
         velocity = moved.velocity;
         const before = this.#best!;
         const drawn = (yield* this.#draw([moved.state], { parent: point.index, round }))[0]!;
-        if (this.#best !== before || (!backtrack && drawn.score !== null)) {
+        below = this.#best === before ? below + 1 : 0;
+        if (below === 0 || (below <= patience && drawn.score !== null)) {
           point = drawn;
           continue;
         }
       }
-      [point, rate, velocity] = [this.#best, rate / 2, undefined];
+      [point, rate, velocity, below] = [this.#best, rate / 2, undefined, 0];
     }
   }
 
@@ -169,15 +195,13 @@ class Climber {
     starts: readonly LatentState[],
     lineage: { readonly parent: number | null; readonly round: number },
   ): AsyncGenerator<StrategyEvent, Point[]> {
-    const { search, ascent } = this;
-    const passed = [starts];
-    for (let states = starts; states[0]!.stepIndex < search.entries; passed.push(states))
-      states = await search.advance(states, 1);
+    const { search } = this;
+    const passed = await this.#follow(starts);
     const judged: readonly Judged[] = await search.judge(passed.at(-1)!);
     const points: Point[] = [];
     for (const [i, one] of judged.entries()) {
-      const states = passed.map((all) => all[i]!).filter(({ stepIndex }) => stepIndex >= ascent.entry);
-      const point: Point = { states, index: this.#told++, score: one.score, gradient: undefined };
+      const states = passed.map((all) => all[i]!);
+      const point: Point = { states: this.#kept(states), index: this.#told++, score: one.score, gradient: undefined };
       yield* search.tell(one, point.index, lineage);
       if (one.score !== null && one.score > (this.#best?.score ?? -Infinity)) this.#best = point;
       points.push(point);
@@ -185,10 +209,24 @@ class Climber {
     return points;
   }
 
+  /** The states before each entry and at the end. */
+  async #follow(starts: readonly LatentState[]): Promise<(readonly LatentState[])[]> {
+    const passed = [starts];
+    for (let states = starts; states[0]!.stepIndex < this.search.entries; passed.push(states))
+      states = await this.search.advance(states, 1);
+    return passed;
+  }
+
+  #kept(states: readonly LatentState[]): readonly LatentState[] {
+    return states.filter(({ stepIndex }) => stepIndex >= this.ascent.entry);
+  }
+
   async #withGradient(point: Point): Promise<Point> {
     if (point.gradient !== undefined) return point;
-    const { gradient } = await this.ascent.gradients.slope(point.states, this.settings.through);
-    const known = { ...point, gradient };
+    const states =
+      point.states.length > 1 ? point.states : this.#kept((await this.#follow(point.states)).map(([one]) => one!));
+    const { gradient } = await this.ascent.gradients.slope(states, this.settings.through);
+    const known = { ...point, states, gradient };
     // it is asked again where a step from the best leads down
     if (this.#best?.index === point.index) this.#best = known;
     return known;

@@ -7,6 +7,7 @@ import { resolveRequest } from "#laurel/backends/resolve";
 import type { LatentState } from "#laurel/diffusion/latents";
 import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
 import { mul, reduceMean, sub } from "#laurel/graph/builder";
+import { CLIP_PREPROCESSING } from "#laurel/image/preprocess";
 import type { Reward, RewardNetwork } from "#laurel/rewards/contract";
 import { WatchedReward } from "#laurel/rewards/held-out";
 import { type Device, openDevice } from "#laurel/runtime/device";
@@ -30,7 +31,7 @@ afterAll(() => device.close());
 /** What the brightness reward computes, of pixels. */
 const NETWORK: RewardNetwork = {
   imageSize: 32,
-  preprocessing: { mean: [0, 0, 0], std: [1, 1, 1], fit: "crop" } as RewardNetwork["preprocessing"],
+  preprocessing: { ...CLIP_PREPROCESSING, mean: [0, 0, 0], std: [1, 1, 1] },
   tokenizer: undefined,
   weights: new Map(),
   build: (_, pixels) => mul(sub(reduceMean(pixels, [1, 2, 3], { keepDims: false }), 0.5), 4),
@@ -110,7 +111,15 @@ describe("the ascent", () => {
   });
 
   test("as published follows its path up and down, from the first seed", async () => {
-    const published = { explore: 0, from: 0, momentum: 0.9, learningRate: 0.01, through: STEPS, backtrack: false };
+    const published = {
+      explore: 0,
+      from: 0,
+      momentum: 0.9,
+      learningRate: 0.01,
+      through: STEPS,
+      patience: 50,
+      steps: 50,
+    };
     const events = await collect(noiseGradient(published), context({ candidates: 6 }));
     const climbed = candidates(events).filter(({ lineage }) => lineage.round > 0);
     expect(climbed.length).toBeGreaterThan(2);
@@ -173,6 +182,30 @@ describe("the ascent", () => {
     expect(events.at(-1)!.type).toBe("done");
   });
 
+  test("takes no more steps than it is told, and draws plainly before them instead", async () => {
+    const events = await collect(noiseGradient({ explore: 0.1, steps: 1 }), context({ candidates: 8 }));
+    const found = candidates(events);
+    expect(found.filter(({ lineage }) => lineage.round > 0)).toHaveLength(1);
+    expect(found.findIndex(({ lineage }) => lineage.round > 0)).toBeGreaterThan(4);
+  });
+
+  test("of a limited time begins at a batch that tells how much there is", async () => {
+    let now = 0;
+    const slow = withSteps((model) => ({
+      step: (...given) => {
+        now += 25;
+        return model.step(...given);
+      },
+    }));
+    const given = context({ candidates: 100, seconds: 1 }, { backend: slow, now: () => now });
+    const events = await collect(noiseGradient({ steps: 100 }), given);
+    const found = candidates(events);
+    expect(found.slice(0, 2).map(({ seed }) => seed)).toEqual([40, 41]);
+    expect(found.length).toBeLessThan(100);
+    expect(new Set(found.map(({ index }) => index)).size).toBe(found.length);
+    expect(found.some(({ lineage }) => lineage.round > 0)).toBe(true);
+  });
+
   test("is made again when it is resumed, and tells only what is new", async () => {
     const settings = { explore: 0.4, from: 0.5 };
     const whole = await collect(noiseGradient(settings), context({ candidates: 5 }));
@@ -196,7 +229,9 @@ describe("needs", () => {
   test("a budget for a picture and a step", async () => {
     await expect(collect(noiseGradient(), context({ candidates: 1 }))).rejects.toThrow("strategy noise-gradient: expected a budget for a picture and a step of the ascent, at least 2 candidates or"); // prettier-ignore
     await expect(noiseGradient().check!(context({ candidates: 1 }))).rejects.toThrow("at least 2 candidates or");
-    expect(candidates(await collect(noiseGradient({ explore: 0.9 }), context({ candidates: 2 })))).toHaveLength(2);
+    expect(
+      candidates(await collect(noiseGradient({ explore: 0.9, steps: 1 }), context({ candidates: 2 }))),
+    ).toHaveLength(2);
   });
 
   test("settings in their ranges", () => {
