@@ -33,6 +33,7 @@ export function roundsSection({ config, models }: RunManifest, ranking: readonly
         axis: roundAxis(
           last,
           draws.some(({ refinement }) => refinement.phase === "confirm"),
+          prompts ? "round; a dot is the mean score of a prompt's pictures so far" : "round",
         ),
         spoken: `${prompts ? "Mean scores of prompts" : "Scores of pictures"} by ${models.reward.name} over the rounds of the search. ${words}`,
         legend: prompts
@@ -96,7 +97,7 @@ export function promptPoints(draws: readonly RoundDraw[], original: string): Way
       const place = points.push({
         x: spread(round, position, own.size),
         y: mean(all),
-        before: before.get(prompt) ?? (from === null ? undefined : before.get(from)),
+        before: before.get(prompt) ?? (from === null ? undefined : (before.get(from) ?? last.get(from))),
         line: `${round}/${prompt}`,
         end: prompt === winner ? "best" : "other",
         title: `${prompt}${said}\nmean ${format(mean(all))} of ${all.length} ${phase === "confirm" ? "fresh " : ""}pictures`,
@@ -123,10 +124,10 @@ function spread(round: number, position: number, size: number): number {
   return round + (size === 1 ? 0 : SPREAD * (position / (size - 1) - 0.5));
 }
 
-function roundAxis(last: number, confirms: boolean) {
+function roundAxis(last: number, confirms: boolean, title: string) {
   const ticks = niceScale(0, Math.max(1, last), 12).ticks.filter((tick) => Number.isInteger(tick) && tick >= 0 && tick <= last); // prettier-ignore
   const label = (round: number): string => (confirms && round === last ? "fresh seeds" : String(round));
-  return { low: -0.5, high: last + 0.5, ticks: ticks.map((x) => ({ x, label: label(x) })), title: "round" };
+  return { low: -0.5, high: last + 0.5, ticks: ticks.map((x) => ({ x, label: label(x) })), title };
 }
 
 /** What the rounds of a search brought. @param ranking best first */

@@ -71,7 +71,8 @@ export function searchPoints(
       else last.set(event.index, source);
     } else if (type === "pruned") {
       const place = last.get(event.index);
-      if (place === undefined || points[place]!.line !== lineOf(event.index)) continue;
+      // a preview without a score has no point
+      if (place === undefined || points[place]!.x !== event.step) continue;
       points[place] = { ...points[place]!, end: "dropped", title: `candidate ${event.index}: ${event.reason}` };
     }
   }
@@ -137,7 +138,7 @@ export function searchInWords(
   const more = plain !== undefined && begun > plain ? `, ${begun - plain} more than best-of-n draws` : "";
   const beginning = `${counted(begun, "picture")} ${begun === 1 ? "was" : "were"} begun${compute}${more}`;
   if (cuts.length === 0)
-    return `${beginning}, ${counted(looks, "look")} on the way included; none was dropped, since previews did not tell enough of the end.`;
+    return `${beginning}, ${counted(looks, "look")} on the way included; none was dropped, for too little was to be gained by it.`;
   return `${beginning}; ${listed(cuts)} were dropped by their previews, ${ranking.length} finished.`;
 }
 
@@ -152,7 +153,7 @@ function previewTable(plan: SearchPlan | undefined, steps: number): Html | null 
   return html`<details class="note" open>
     <summary>
       What previews are worth, measured on ${counted(observed, "picture")} drawn to the
-      end${plan.cuts.length === 0 ? ": not enough to drop pictures by them" : ""}
+      end${plan.cuts.length === 0 ? ": too little to drop pictures by them" : ""}
     </summary>
     <div class="scroll">
       <table class="sweep">
