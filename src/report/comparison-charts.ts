@@ -12,20 +12,21 @@ import { type Html, html } from "./html.js";
 import { type Curve, type HorizontalAxis, lineChart } from "./line-chart.js";
 import { niceScale, type Scale } from "./scale.js";
 
-/** Factor by which neighbouring strategies stand apart at the same budget, so that their bars do not cover each other. */
-const APART = 1.035;
+/** Part of the axis by which neighbouring strategies stand apart at the same budget, so that their bars do not cover each other. */
+const APART = 0.016;
 
 /** A chart for every metric: its mean against the budget, a line for each strategy. Empty for one budget, which makes no line. */
 export function budgetCharts(comparison: StrategyComparison, series: readonly StrategySeries[]): Html[] {
   const { budgets, metrics } = comparison;
   const [low, high] = [budgets[0], budgets.at(-1)];
   if (low === undefined || high === undefined || low === high) return [];
-  const margin = APART ** (series.length / 2 + 1);
+  const apart = (high / low) ** APART;
+  const margin = apart ** (series.length / 2 + 1);
   const axis: HorizontalAxis = { low: low / margin, high: high * margin, ticks: budgets, logarithmic: true };
   return metrics.flatMap((metric) => {
     const digits = metricDigits(comparison, metric.key);
     const curves = series.map((one, i): Curve => {
-      const shift = APART ** (i - (series.length - 1) / 2);
+      const shift = apart ** (i - (series.length - 1) / 2);
       const points = armsOf(comparison, one).flatMap((arm) => {
         const value = arm.metrics[metric.key]?.value;
         if (value === undefined || !Number.isFinite(value.estimate)) return [];
@@ -34,7 +35,10 @@ export function budgetCharts(comparison: StrategyComparison, series: readonly St
       });
       return { name: one.strategy, tone: one.tone, marker: one.marker, points, dots: true, bars: true };
     });
-    return lineChart({ title: metric.title, note: kindInWords(metric.kind), curves, last: axis, legend: false }) ?? [];
+    const values = curves.flatMap(({ points }) => points.flatMap(({ y, high = y, low = y }) => [y, high, low]));
+    const isShare = metric.kind === "truth" && values.every((value) => value >= 0 && value <= 1);
+    const chart = { title: metric.title, note: kindInWords(metric.kind), curves, last: axis, legend: false };
+    return lineChart(isShare ? { ...chart, limits: [0, 1] } : chart) ?? [];
   });
 }
 

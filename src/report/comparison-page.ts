@@ -63,7 +63,6 @@ function head(
   { prompts, descriptions, budgets, strategies, baseline, arms }: StrategyComparison,
   about: ComparisonAbout,
 ): Html {
-  // prettier-ignore
   const drawn = `${about.generator}, chosen by ${about.guide} · ${about.sampler}, ${about.steps} steps, guidance ${about.guidance}`;
   const seeds = budgets.map((budget) => {
     const trials = arms.find((arm) => arm.strategy === baseline && arm.budget === budget)?.trials ?? 0;
@@ -145,21 +144,22 @@ function tables(comparison: StrategyComparison, series: readonly StrategySeries[
     ${costTable(comparison, series)}`;
 }
 
-function warningsOf({ arms }: StrategyComparison, series: readonly StrategySeries[]): Html | null {
-  const warned = series.map((one) => ({ one, told: sharedByBudgets(arms.filter(({ strategy }) => strategy === one.strategy)) })); // prettier-ignore
-  if (warned.every(({ told }) => told.length === 0)) return null;
+function warningsOf({ arms, budgets }: StrategyComparison, series: readonly StrategySeries[]): Html | null {
+  const warned = series.flatMap((one) => {
+    const own = arms.filter(({ strategy }) => strategy === one.strategy);
+    const missing = budgets.filter((budget) => !own.some((arm) => arm.budget === budget));
+    const told = sharedByBudgets(own).map(({ message, shares }) => `${shares}: ${withoutName(message, one.strategy)}`);
+    const left = missing.length === 0 ? [] : [`no searches at ${missing.join(", ")}`];
+    return [...left, ...told].map((text) => html`<li>${seriesName(one)}, ${text}</li>`);
+  });
+  if (warned.length === 0) return null;
   return html`<h2>Warnings</h2>
     <p class="lead">
       What strategies said of their searches, and in how many; numbers in a text are those of one search.
     </p>
     <section class="card warnings">
       <ul>
-        ${warned.flatMap(({ one, told }) =>
-          told.map(
-            ({ message, shares }) =>
-              html`<li>${seriesName(one)}, ${shares}: ${withoutName(message, one.strategy)}</li>`,
-          ),
-        )}
+        ${warned}
       </ul>
     </section>`;
 }
@@ -228,13 +228,9 @@ const MEANING: Readonly<Record<MetricDescription["kind"], string>> = {
   diversity: "how much the best pictures of one search differ from each other. Less of it can be the price of a higher guide", // prettier-ignore
 };
 
-function method(
-  { metrics, budgets, descriptions, baseline, strategies }: StrategyComparison,
-  about: ComparisonAbout,
-): Html {
-  // prettier-ignore
+function method({ metrics, budgets, descriptions, baseline, arms }: StrategyComparison, about: ComparisonAbout): Html {
   const kinds = [...new Set(metrics.map(({ kind }) => kind))];
-  const comparisons = (strategies.length - 1) * budgets.length;
+  const comparisons = arms.filter(({ strategy }) => strategy !== baseline).length;
   return html`<h2>How it was measured</h2>
     <section class="card">
       <ul class="method">

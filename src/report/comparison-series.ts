@@ -42,7 +42,7 @@ export function breakable(name: string): Html {
 
 /** So many digits after the point; `-` for what is no number, which JSON holds as null. */
 export function figure(value: number | null, digits = 3): string {
-  return value === null || !Number.isFinite(value) ? "-" : value.toFixed(digits);
+  return value === null || !Number.isFinite(value) ? "-" : value.toFixed(digits).replace("-", "−");
 }
 
 /** `42 %`; `-` for what is no number. */

@@ -41,5 +41,5 @@ span.better, span.worse { font-weight: 650; }
 .examples figcaption > span { display: block; color: var(--soft); } .examples figcaption > .missed { color: var(--alert); } .examples figcaption > .holds { color: var(--accent); }
 .method { margin: 0; padding-left: 20px; max-width: 90ch; } .method li { margin-top: 6px; }
 @media (max-width: 640px) { .forest .row { grid-template-columns: 2em minmax(0, 1fr) 9.8em; gap: 6px; font-size: 12.5px; } .examples { grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); } }
-@media print { .scroll { overflow: visible; } .figures { font-size: 11px; } .figures th, .figures td { padding-right: 8px; } svg { print-color-adjust: exact; } }
+@media print { main { padding: 0; } .metric { padding: 10px; } .scroll { overflow: visible; } .figures, .figures thead th, .figures small { font-size: 9.5px; } .figures th, .figures td { padding: 2px 7px 2px 0; } .figures td small { display: none; } .figures td:last-child small { display: inline; } .figures tbody th { min-width: 90px; } .figures svg.work { width: 80px; height: 10px; margin-top: 1px; } svg { print-color-adjust: exact; } }
 `;

@@ -52,6 +52,8 @@ export interface LineChart {
   readonly last: number | HorizontalAxis;
   /** A logarithmic axis, where all values are positive. */
   readonly logarithmic?: boolean;
+  /** Ends that the vertical axis does not pass, for values that cannot either: 0 and 1 of a share. */
+  readonly limits?: readonly [low: number, high: number];
   /** Names of the curves below, where there are several. @default true */
   readonly legend?: boolean;
 }
@@ -93,7 +95,7 @@ export function lineChart(chart: LineChart): Html | null {
   if (curves.length === 0) return null;
   const scale = logarithmic
     ? logScale(Math.min(...values), Math.max(...values))
-    : linearScale(Math.min(...values), Math.max(...values));
+    : limited(linearScale(Math.min(...values), Math.max(...values)), chart.limits);
   const [right, floor] = [WIDTH - MARGIN.right, HEIGHT - MARGIN.bottom];
   const axis = typeof chart.last === "number" ? stepAxis(chart.last) : chart.last;
   const along = axis.logarithmic === true ? Math.log : Number;
@@ -143,6 +145,11 @@ function markedSteps(
           y2="${floor}"
         /><text class="${kind}" x="${px(label)}" y="${MARGIN.top - 9}">${text}</text>`,
   )}`;
+}
+
+function limited(scale: Scale, [low, high]: readonly [number, number] = [-Infinity, Infinity]): Scale {
+  const ticks = scale.ticks.filter((tick) => tick >= low - 1e-9 && tick <= high + 1e-9);
+  return { ...scale, low: Math.max(scale.low, low), high: Math.min(scale.high, high), ticks };
 }
 
 /** Round ticks; values that are never negative get no axis below 0. */

@@ -141,6 +141,13 @@ describe("the page", () => {
     expect(page).toMatch(/guide 1\.250[^]*✓ as stated[^]*guide -[^]*✗ not as stated/);
   });
 
+  test("says where a strategy made no searches", () => {
+    const arms = comparison.arms.filter(({ strategy, budget }) => strategy !== "halving" || budget > 4);
+    const page = comparisonPage({ ...comparison, arms }, ABOUT);
+    expect(page).toMatch(/halving<\/span\s*>, no searches at 4/);
+    expect(page).toMatch(/\s3 comparisons of strategies and budgets/);
+  });
+
   test("of figures that were read from JSON, of one budget, or of the baseline alone is whole, too", () => {
     const silent = { key: "silent", title: "nothing known", kind: "held-out" } as const;
     const bare = compared({ a: {} }, { budgets: [4], metrics: [GUIDE, silent] as never, prompts: 3 });
