@@ -32,8 +32,9 @@ export interface HalvingCosts {
 }
 
 const KEEPS = [1 / 2, 1 / 3, 1 / 4];
-/** Simulated searches: so many pictures in all, and from 40 to 600 searches. */
-const SIMULATED_PICTURES = 40_000;
+/** Simulated searches: so many pictures in all, and from 40 to 300 searches; first those that choose the schedules that are simulated in earnest. */
+const [FIRST_PICTURES, SIMULATED_PICTURES] = [1000, 10_000];
+const FINALISTS = 8;
 /** Most pictures that are begun. */
 const MOST = 4096;
 /** A schedule must promise what this share more of whole pictures would bring: less is not worth trusting a few observed pictures for. */
@@ -70,42 +71,86 @@ function mostOf(cuts: readonly Cut[], costs: HalvingCosts): number {
  * none promises enough.
  */
 export function planHalving(calibration: Calibration, costs: HalvingCosts): HalvingPlan {
+  const key = JSON.stringify([calibration.size, costs]);
+  const known = PLANS.get(calibration) ?? new Map<string, HalvingPlan>();
+  PLANS.set(calibration, known);
+  const plan = known.get(key) ?? newPlan(calibration, costs);
+  known.set(key, plan);
+  return plan;
+}
+
+/** Plans that were made: what is observed of many prompts plans all that follow alike. */
+const PLANS = new WeakMap<Calibration, Map<string, HalvingPlan>>();
+
+function newPlan(calibration: Calibration, costs: HalvingCosts): HalvingPlan {
   const plain = mostOf([], costs);
   const whole = { start: plain, cuts: [], gain: 0 };
   if (plain < 1 || calibration.size === 0) return whole;
   const draw = simulator(shrunk(calibration.correlations(), calibration.size), 1);
-  const final = calibration.grid.length;
-  let best: HalvingPlan = whole;
-  const schedules = cutsOf(calibration.grid).map((cuts) => ({ cuts, start: mostOf(cuts, costs) }));
+  const schedules = cutsOf(calibration.grid).map((cuts) => simulated(cuts, calibration.grid, costs));
+  const possible = schedules.filter(({ start }) => start >= 1);
   const more = Math.ceil(plain * (1 + LEAST_WORTH));
-  const largest = Math.max(more, ...schedules.map(({ start }) => start));
-  const totals = new Array<number>(schedules.length).fill(0);
-  let [expected, wanted] = [0, 0];
-  const simulations = Math.min(600, Math.max(40, Math.round(SIMULATED_PICTURES / largest)));
-  for (let simulation = 0; simulation < simulations; simulation++) {
-    // every schedule meets the same pictures
-    const pictures = Array.from({ length: largest }, draw);
-    expected += bestOf(pictures.slice(0, plain), final);
-    wanted += bestOf(pictures.slice(0, more), final);
-    schedules.forEach(({ cuts, start }, i) => {
-      let alive = pictures.slice(0, start);
-      const { alive: counts } = scheduleOf(start, cuts, costs);
-      cuts.forEach(({ entry }, at) => {
-        const place = calibration.grid.indexOf(entry);
-        alive = alive.sort((a, b) => b[place]! - a[place]!).slice(0, counts[at]);
-      });
-      totals[i]! += start < 1 ? -Infinity : bestOf(alive, final);
-    });
-  }
-  schedules.forEach(({ cuts, start }, i) => {
-    const gain = (totals[i]! - expected) / simulations;
+  const rounds = (pictures: number): number =>
+    Math.min(300, Math.max(40, Math.round(pictures / Math.max(more, ...possible.map(({ start }) => start)))));
+  // a few searches tell which schedules are worth many
+  const first = simulate(possible, [], draw, rounds(FIRST_PICTURES));
+  const order = possible.map((_, i) => i).sort((i, j) => first.totals[j]! - first.totals[i]!);
+  const finalists = order.slice(0, FINALISTS).map((i) => possible[i]!);
+  const count = rounds(SIMULATED_PICTURES);
+  const {
+    totals,
+    plain: [expected = 0, wanted = 0],
+  } = simulate(finalists, [plain, more], draw, count);
+  let best: HalvingPlan = whole;
+  finalists.forEach(({ start, cuts }, i) => {
+    const gain = (totals[i]! - expected) / count;
     if (gain > best.gain && totals[i]! >= wanted) best = { start, cuts, gain };
   });
   return best;
 }
 
-function bestOf(pictures: readonly (readonly number[])[], final: number): number {
-  return pictures.reduce((most, scores) => Math.max(most, scores[final]!), -Infinity);
+/** A schedule as it is simulated. */
+interface SimulatedSchedule {
+  readonly start: number;
+  readonly cuts: readonly Cut[];
+  /** Of each cut, the column of its scores, and the pictures that go on. */
+  readonly stages: readonly { readonly column: number; readonly alive: number }[];
+}
+
+function simulated(cuts: readonly Cut[], grid: readonly number[], costs: HalvingCosts): SimulatedSchedule {
+  const start = mostOf(cuts, costs);
+  const { alive } = scheduleOf(start, cuts, costs);
+  return { start, cuts, stages: cuts.map(({ entry }, i) => ({ column: grid.indexOf(entry), alive: alive[i]! })) };
+}
+
+/** Sums of the final scores of the best, over searches: of each schedule, and of so many whole pictures. Every schedule meets the same pictures. */
+function simulate(
+  schedules: readonly SimulatedSchedule[],
+  counts: readonly number[],
+  draw: () => number[],
+  searches: number,
+): { readonly totals: Float64Array; readonly plain: number[] } {
+  const largest = Math.max(0, ...counts, ...schedules.map(({ start }) => start));
+  const totals = new Float64Array(schedules.length);
+  const plain = counts.map(() => 0);
+  for (let search = 0; search < searches; search++) {
+    const pictures = Array.from({ length: largest }, draw);
+    counts.forEach((count, i) => (plain[i]! += bestOf(pictures.slice(0, count))));
+    schedules.forEach(({ start, stages }, i) => {
+      let alive = pictures.slice(0, start);
+      for (const { column, alive: left } of stages)
+        alive = alive.sort((a, b) => b[column]! - a[column]!).slice(0, left);
+      totals[i]! += bestOf(alive);
+    });
+  }
+  return { totals, plain };
+}
+
+/** The highest final score, which is the last of a picture's. */
+function bestOf(pictures: readonly (readonly number[])[]): number {
+  let most = -Infinity;
+  for (const scores of pictures) most = Math.max(most, scores.at(-1)!);
+  return most;
 }
 
 /** One or two cuts at the entries of the grid. */
