@@ -127,8 +127,8 @@ export function comparedMetrics({
           { key: "facts", title: "stated facts that hold", kind: "truth" as const },
         ]
       : []),
-    { key: "guide", title: `${guide.name}, which chose`, kind: "guide" },
-    ...[...heldOut.keys()].map((key) => ({ key, title: `${key}, held out`, kind: "held-out" as const })),
+    { key: "guide", title: guide.name, kind: "guide" },
+    ...[...heldOut.keys()].map((key) => ({ key, title: key, kind: "held-out" as const })),
     { key: "diversity", title: `diversity of the best ${DIVERSE}, bits`, kind: "diversity" },
   ];
 }
