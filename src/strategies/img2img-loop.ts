@@ -6,7 +6,7 @@ import { UsageError } from "../errors.js";
 import type { RgbImage } from "../image/types.js";
 import type { Reward } from "../rewards/contract.js";
 import { scoringOperations } from "../rewards/operations.js";
-import type { Candidate, Finished, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
+import type { Budget, Candidate, Finished, StopReason, Strategy, StrategyContext, StrategyEvent } from "./contract.js";
 import { Drawing } from "./drawing.js";
 import { strategyNeeds } from "./names.js";
 import { plainPicture, WorkMeter } from "./search/work-meter.js";
@@ -103,7 +103,13 @@ async function* run(context: StrategyContext, settings: Settings): AsyncGenerato
     while (begun < end && drawing.scored.has(begun)) begun++;
     if (open && round === 0) purse.confine(begun, drawing.used);
   }
-  yield drawing.done(drawing.reason);
+  const cut = drawing.reason === "complete" && begun < Math.min(request.count, budget.candidates);
+  yield drawing.done(cut ? limitOf(budget) : drawing.reason);
+}
+
+/** What of a budget the rounds were laid out for, where that was not all of its candidates. */
+function limitOf({ seconds, evaluations }: Budget): StopReason {
+  return seconds !== undefined ? "seconds" : evaluations !== undefined ? "evaluations" : "complete";
 }
 
 /** Pictures of a round, whose first has the index `begun`, that an interrupted run went on from; undefined where it did not. */

@@ -64,22 +64,14 @@ const SCHEMAS = {
   "noise-gradient": z.strictObject({
     name: z.literal("noise-gradient"),
     explore: z.number().min(0).lt(1).optional().describe("share of the budget that is drawn from seeds"),
-    learningRate: z.number().gt(0).optional().describe("length of a step along the clipped gradient"),
+    learningRate: z.number().gt(0).optional().describe("length of a step along a clipped gradient"),
     clip: z.number().gt(0).optional().describe("largest norm of the gradient"),
     momentum: z.number().min(0).lt(1).optional().describe("Nesterov momentum"),
     regulariser: z.number().min(0).optional().describe("weight of the noise's log density beside the reward"),
-    through: z
-      .number()
-      .int()
-      .min(0)
-      .optional()
-      .describe("last entries of the sampler that gradients pass the denoiser in"),
-    from: z
-      .number()
-      .min(0)
-      .lt(1)
-      .optional()
-      .describe("share of the way after which latents are moved; 0 moves the noise"),
+    through: z.number().int().min(0).optional().describe("entries of the sampler that gradients pass the denoiser in"),
+    from: z.number().min(0).lt(1).optional().describe("share of the way whose latents are moved; 0 moves the noise"),
+    patience: z.number().int().min(0).optional().describe("steps down that are followed before going back to the best"),
+    steps: times.optional().describe("most steps"),
   }),
   "img2img-loop": z.strictObject({
     name: z.literal("img2img-loop"),
