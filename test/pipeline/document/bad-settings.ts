@@ -230,6 +230,14 @@ steps: [score:, select:, img2img:, export:, generate:, generate:, select: {per: 
       "p.yaml:3:95: steps.8: expected score once after a step that draws, got it again",
     ],
   },
+  "what differs over prompts": {
+    yaml: `version: 1
+prompts: [a]
+steps: [generate:, score:, select: {per: run, diverse: true}]`,
+    faults: [
+      "p.yaml:3:56: steps.2.select.diverse: expected it beside per: item, whose pictures are of one prompt, got per: run",
+    ],
+  },
   "goal beyond the count": {
     yaml: `version: 1
 prompts: [a]

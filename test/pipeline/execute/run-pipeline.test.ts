@@ -6,6 +6,9 @@ import { HttpError } from "#laurel/backends/http/error";
 import { CancelledError } from "#laurel/errors";
 import { createPipelineRun, openPipelineRun } from "#laurel/pipeline/execute/pipeline-run";
 import { runPipeline } from "#laurel/pipeline/execute/run-pipeline";
+import { readPicture } from "#laurel/pipeline/inputs";
+import { embedPictures } from "#laurel/rewards/image-embedder";
+import { diverseBest } from "#laurel/strategies/diverse";
 import { createProceduralBackend } from "../../backends/procedural-backend.js";
 import { contentOf, MODELS, planOf, runPlan, services, temporaryFolder } from "./pipelines.js";
 
@@ -213,6 +216,30 @@ steps:
     expect(exported.map((name) => name.split("-").at(-1))).toHaveLength(5);
     for (const { item, seed } of best)
       expect(exported.some((name) => name.startsWith(`${item}-`) && name.endsWith(`-${seed}.png`))).toBe(true);
+  });
+
+  it("selects what differs among the good ones of an item", async () => {
+    const yaml = (diverse: boolean): string => `
+version: 1
+prompts: [one, two, three]
+seed: 1
+steps:
+  - generate: { count: 32 }
+  - score:
+  - select: { keep: 3, diverse: ${diverse} }
+`;
+    const { directory, plan } = await runPlan(folder, await planOf(folder, yaml(true)));
+    const { items, candidates } = await contentOf(directory);
+    const plain = await contentOf((await runPlan(folder, await planOf(folder, yaml(false)))).directory);
+    for (const [i, { index, selected }] of items.entries()) {
+      const own = candidates.filter((one) => Math.floor(one.index / plan.candidatesPerItem) === index);
+      const expected = await diverseBest(own, 3, async (good) =>
+        embedPictures(await Promise.all(good.map(({ image }) => readPicture(join(directory, image))))),
+      );
+      expect(selected.map((one) => one.index)).toEqual(expected.map((one) => one.index));
+      expect(selected[0]).toEqual(plain.items[i]!.selected[0]);
+    }
+    expect(items.map(({ selected }) => selected)).not.toEqual(plain.items.map(({ selected }) => selected));
   });
 
   it("is worked on by one process at a time", async () => {
