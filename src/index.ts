@@ -102,6 +102,7 @@ export {
 } from "./library/runs.js";
 export type { StoreOptions } from "./pipeline/candidate-store.js";
 export { openRun, readRun, Run, type RunSnapshot } from "./pipeline/run-store.js";
+export { readPlan, readSearch } from "./pipeline/search-trace.js";
 export type { RunProgress } from "./pipeline/generate-run.js";
 export { type RankedCandidate, rankedCandidates } from "./pipeline/ranked.js";
 export type { CandidateLine, CandidateRecord, SourceRecord } from "./pipeline/candidate-record.js";

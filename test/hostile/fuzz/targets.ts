@@ -18,6 +18,7 @@ import { parseUnetConfig } from "#laurel/models/unet-config";
 import { readManifest } from "#laurel/pipeline/manifest";
 import { candidateLineSchema } from "#laurel/pipeline/candidate-record";
 import { readCandidates } from "#laurel/pipeline/recover";
+import { readSearch } from "#laurel/pipeline/search-trace";
 import { parseSchedulerText } from "#laurel/samplers/scheduler-config";
 import { openBertTokenizer } from "#laurel/tokenizers/bert";
 import { openClipTokenizer } from "#laurel/tokenizers/clip";
@@ -330,12 +331,34 @@ function runTargets(folder: string): Target[] {
       },
     },
     {
+      name: "search.jsonl",
+      seeds: () => [Buffer.from(SEARCH_EVENTS.map(line).join(""))],
+      mutate: mutateLines,
+      run: async (input) => {
+        writeFileSync(join(folder, "search.jsonl"), input);
+        const events = await readSearch(folder);
+        if (events.some((event) => event.type !== "plan" && !(event.step >= 0))) throw new Error("a step below 0");
+        return `${events.length} lines`;
+      },
+    },
+    {
       name: "training-yaml",
       seeds: () => [readFileSync(fileURLToPath(new URL("../../../configs/training/judge.yaml", import.meta.url)))],
       mutate: mutateLines,
       run: (input) => void parseDemoSettings("judge", input.toString("utf8"), "x"),
     },
   ];
+}
+
+const SEARCH_EVENTS = [
+  { type: "look", index: 0, step: 2, score: -0.5 },
+  { type: "pruned", index: 0, step: 2, reason: "x" },
+  { type: "parted", index: 0, from: 1, step: 2 },
+  { type: "plan", steps: 4, begun: 2, cuts: [{ step: 2, keep: 0.5 }], previews: { observed: 2, fidelity: [{ step: 2, rankCorrelation: 1, regret: 0 }] } }, // prettier-ignore
+];
+
+function line(value: unknown): string {
+  return `${JSON.stringify(value)}\n`;
 }
 
 function candidateLine(index: number): string {
