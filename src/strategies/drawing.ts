@@ -40,8 +40,10 @@ export class Drawing {
   /** What of the budget ended the drawing; `complete` while nothing did. */
   reason: StopReason = "complete";
   readonly #context: StrategyContext;
-  /** Evaluations of the candidates, each counted once: those of an interrupted run from the start. */
-  #evaluated: number;
+  /** Evaluations of the candidates that are drawn now. */
+  #fresh = 0;
+  /** Index up to which all is drawn: what an interrupted run has beyond it is not counted yet, so that its last group is completed. */
+  #reached = 0;
   readonly #prompt: string;
   readonly #warned = new Set<string>();
   readonly #now: () => number;
@@ -52,7 +54,6 @@ export class Drawing {
     this.#context = context;
     this.#prompt = context.scoredPrompt ?? promptMeaning(request.prompt, request.promptSyntax ?? "plain");
     for (const { index, seed, score } of finished) this.scored.set(index, { index, seed, score });
-    this.#evaluated = finished.reduce((sum, one) => sum + (one.evaluations ?? 0), 0);
     this.#now = context.now ?? (() => performance.now());
     this.#startedAt = this.#now();
   }
@@ -65,6 +66,7 @@ export class Drawing {
     const goal = budget.until !== undefined;
     const finished = { has: (place: number) => this.scored.has(first + place) && spares(first + place) };
     for (const { start, count } of unfinishedStretches(request.count, request.batch, finished, goal)) {
+      this.#reached = first + start;
       if ((this.reason = this.#spent()) !== "complete" || (share < 1 && this.used >= share)) return;
       const groups = backend.generate({ ...request, seed: request.seed + start, count }, { signal, onProgress });
       try {
@@ -87,12 +89,13 @@ export class Drawing {
         await groups.return(undefined);
       }
     }
+    this.#reached = first + request.count;
   }
 
   /** Share of the budget's evaluations, or of its time, that is spent: the larger of the two; 0 where neither is limited. */
   get used(): number {
     const { evaluations = Infinity, seconds = Infinity } = this.#context.budget;
-    return Math.max(this.#evaluated / evaluations, (this.#now() - this.#startedAt) / (seconds * 1000));
+    return Math.max(this.#evaluated() / evaluations, (this.#now() - this.#startedAt) / (seconds * 1000));
   }
 
   /** Tells each warning once. */
@@ -113,14 +116,22 @@ export class Drawing {
 
   #spent(): StopReason {
     const milliseconds = this.#now() - this.#startedAt;
-    const evaluations = this.#evaluated;
+    const evaluations = this.#evaluated();
     return spentOf(this.#context.budget, { evaluations, milliseconds, scored: this.scored.values() });
+  }
+
+  /** Evaluations of the candidates so far, each counted once. */
+  #evaluated(): number {
+    const before = (this.#context.finished ?? []).filter(({ index }) => index < this.#reached);
+    return before.reduce((sum, one) => sum + (one.evaluations ?? 0), this.#fresh);
   }
 
   #count({ images }: GeneratedGroup, { request, first }: DrawnPart): void {
     for (const { seed, evaluations } of images) {
+      const index = first + seed - request.seed;
       this.evaluations += evaluations;
-      if (!this.scored.has(first + seed - request.seed)) this.#evaluated += evaluations;
+      if (!this.scored.has(index)) this.#fresh += evaluations;
+      this.#reached = index + 1;
     }
   }
 

@@ -43,6 +43,7 @@ test("a setting that cannot be honoured is left out with a warning", () => {
 
 const picture = { width: 18, height: 13, data: new Uint8Array(18 * 13 * 3) };
 const painter = createProceduralBackend({ pictures: true });
+const reader = { ...backend, capabilities: { ...backend.capabilities, promptSyntaxes: ["plain", "a1111"] as const } };
 
 test("a picture to start from brings its size, cut to what can be drawn, and the strength of its pipeline", () => {
   const { request, warnings } = resolveRequest(painter, { ...open, init: picture });
@@ -105,4 +106,17 @@ test.each([
 test("the last seeds of the range are accepted, and a prompt may have line breaks", () => {
   const { request } = resolveRequest(backend, { ...open, seed: 4294967292, prompt: "a\nb" });
   expect(() => checkRequest(backend, request)).not.toThrow();
+});
+
+test.each([
+  ["!!!", "plain"],
+  ["...", "plain"],
+  ["((-)), [_]", "a1111"],
+] as const)("the prompt %j (%s) has no words, which is a warning", (prompt, promptSyntax) => {
+  const { warnings } = resolveRequest(reader, { ...open, prompt, promptSyntax });
+  expect(warnings).toEqual([`prompt: expected words, got ${JSON.stringify(prompt)}`]);
+});
+
+test.each(["7", "\u732b", "\u{1f431}", "un (chat:1.2)"])("the prompt %j says something", (prompt) => {
+  expect(resolveRequest(reader, { ...open, prompt, promptSyntax: "a1111" }).warnings).toEqual([]);
 });

@@ -139,6 +139,7 @@ describe("pipelines that ship, on the demo models", () => {
   const counts: Readonly<Record<string, readonly string[]>> = {
     "best-of-n": ["n=3", "keep=2"],
     threshold: ["budget=6", "images=1", "score=-10"],
+    search: ["n=4", "strategy=neighbours:perRound=2"],
     "prompt-sweep": ["n=1", "prompts=a red circle above a blue square"],
     "score-folder": ["keep=3"],
   };
@@ -166,6 +167,14 @@ describe("pipelines that ship, on the demo models", () => {
         expect(selected).toEqual([1, 1]);
         expect(run.candidates).toBeLessThanOrEqual(12);
         expect(await exported("passed")).toHaveLength(2);
+      } else if (name === "search") {
+        expect([run.candidates, selected, (await exported("best")).length]).toEqual([8, [1, 1], 2]);
+        const stored = (await readFile(join(run.directory, "candidates.jsonl"), "utf8")).trimEnd().split("\n");
+        type Line = { readonly index: number; readonly lineage: { readonly round: number; readonly parent: number } };
+        const found = stored.map((line) => JSON.parse(line) as Line).sort((a, b) => a.index - b.index);
+        // two of each item from seeds, two near the better of them
+        expect(found.map(({ lineage }) => lineage.round)).toEqual([0, 0, 1, 1, 0, 0, 1, 1]);
+        expect(found.slice(6).every(({ lineage }) => [4, 5].includes(lineage.parent))).toBe(true);
       } else if (name === "prompt-sweep") {
         expect([run.candidates, selected]).toEqual([6, [1, 1, 1, 1, 1, 1]]);
         const [head, ...rows] = await csv("best");

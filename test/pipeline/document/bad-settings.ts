@@ -3,6 +3,47 @@
 import type { BadDocument } from "./bad-document.js";
 
 export const BAD_SETTINGS: Readonly<Record<string, BadDocument>> = {
+  "strategy of another name": {
+    yaml: `version: 1
+prompts: [a]
+steps: [{ generate: { strategy: partcles } }, score:]
+`,
+    faults: [
+      'p.yaml:3:33: steps.0.generate.strategy: expected best-of-n, halving, particles, neighbours, noise-gradient, img2img-loop, refine, got "partcles"; did you mean particles?',
+    ],
+  },
+  "strategy with another option": {
+    yaml: `version: 1
+prompts: [a]
+steps: [{ generate: { strategy: { name: particles, lamda: 3 } } }, score:]
+`,
+    faults: ["p.yaml:3:52: steps.0.generate.strategy: unknown key lamda; did you mean lambda?"],
+  },
+  "strategy out of range": {
+    yaml: `version: 1
+prompts: [a]
+steps: [{ generate: { strategy: "particles:eta=2" } }, score:]
+`,
+    faults: ["p.yaml:3:33: steps.0.generate.strategy: strategy particles: eta: expected at most 1, got 2"],
+  },
+  "strategy that is a step": {
+    yaml: `version: 1
+prompts: [a]
+steps: [{ generate: { strategy: refine } }, score:]
+`,
+    faults: [
+      "p.yaml:3:33: steps.0.generate.strategy: expected a strategy that draws one prompt, got refine, which is a step of its own",
+    ],
+  },
+  "strategy without scores": {
+    yaml: `version: 1
+prompts: [a]
+steps: [{ generate: { strategy: halving } }]
+`,
+    faults: [
+      "p.yaml:3:9: steps.0: expected score right after generate with the strategy halving, which goes by scores",
+    ],
+  },
   "fragments in a circle": {
     yaml: `version: 1
 use: a.yaml
