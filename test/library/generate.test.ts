@@ -1,7 +1,10 @@
 import { expect, test } from "vitest";
 import { CancelledError, UsageError } from "#laurel/errors";
 import { DEFAULT_COUNT, generate } from "#laurel/library/generate";
+import { bestOfN } from "#laurel/strategies/best-of-n";
 import type { Strategy } from "#laurel/strategies/contract";
+import { embedPictures } from "#laurel/rewards/image-embedder";
+import { diverseBest } from "#laurel/strategies/diverse";
 import { createBrightnessReward } from "../backends/brightness-reward.js";
 import { createProceduralBackend } from "../backends/procedural-backend.js";
 
@@ -21,6 +24,19 @@ test("candidates come best first with their pictures, and the request says what 
   }
   expect(request).toMatchObject({ seed: 40, count: 6, steps: 4, sampler: "paint", width: 16, height: 16, batch: 4 });
   expect(result).toMatchObject({ reason: "complete", evaluations: 24, warnings: [] });
+});
+
+test("what a search did on the way comes with its candidates", async () => {
+  const look = { type: "look", index: 0, step: 2, score: 0.5 } as const;
+  const strategy: Strategy = {
+    name: "looking",
+    async *run(context) {
+      yield look;
+      yield* bestOfN.run(context);
+    },
+  };
+  expect((await generate(models, { prompt: "x", count: 2 }, { strategy })).search).toEqual([look]);
+  expect((await generate(models, { prompt: "x", count: 2 })).search).toEqual([]);
 });
 
 test("without a seed each call draws others; without a count there are sixteen", async () => {
@@ -50,6 +66,17 @@ test("a budget of evaluations ends the work at the end of a group", async () => 
   const { candidates, reason } = await generate(models, { prompt: "x", count: 12 }, { budget: { evaluations: 16 } });
   expect(reason).toBe("evaluations");
   expect(candidates).toHaveLength(4);
+});
+
+test("no more is held than is kept: the best, or good ones that differ", async () => {
+  const all = await generate(models, { prompt: "x", count: 32, seed: 5 });
+  const best = await generate(models, { prompt: "x", count: 32, seed: 5 }, { keep: 3 });
+  expect(best.candidates).toEqual(all.candidates.slice(0, 3));
+  const differing = await generate(models, { prompt: "x", count: 32, seed: 5 }, { keep: 3, diverse: true });
+  const expected = await diverseBest(all.candidates, 3, (good) => embedPictures(good.map(({ image }) => image)));
+  expect(differing.candidates).toEqual(expected);
+  expect(differing.candidates).not.toEqual(best.candidates);
+  await expect(generate(models, { prompt: "x" }, { keep: 0 })).rejects.toThrow("keep: expected a whole number from 1, got 0"); // prettier-ignore
 });
 
 test("each candidate is told of with its score", async () => {

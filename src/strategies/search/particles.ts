@@ -109,7 +109,7 @@ async function* run(context: StrategyContext, settings: Settings): AsyncGenerato
   let alive: Particle[] = search
     .start(first, count)
     .map((state) => ({ state, rewards: [], anchor: 0, origin: state.seed, path: [] }));
-  yield { type: "plan", steps: search.entries, begun: count, cuts: entries.map((step) => ({ step, keep: 1 })) };
+  yield { type: "plan", steps: search.entries, begun: first + count, cuts: entries.map((step) => ({ step, keep: 1 })) };
   for (const [round, entry] of entries.entries()) {
     const states = await search.advance(
       alive.map(({ state }) => state),
