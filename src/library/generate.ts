@@ -6,8 +6,11 @@ import { MAX_CANDIDATES, MAX_SEED } from "../backends/contract.js";
 import { type OpenRequest, resolveRequest } from "../backends/resolve.js";
 import { UsageError } from "../errors.js";
 import { isSearchEvent } from "../pipeline/search-trace.js";
+import { embedderOf, embedPictures } from "../rewards/image-embedder.js";
 import { bestOfN } from "../strategies/best-of-n.js";
+import { diverseBest } from "../strategies/diverse.js";
 import type { Budget, Candidate, ScoreDetails, SearchEvent, StopReason, Strategy } from "../strategies/contract.js";
+import { rank } from "../strategies/rank.js";
 import { unlessAborted } from "../util/abort.js";
 import type { Models } from "./models.js";
 
@@ -30,6 +33,10 @@ export interface GenerateOptions {
   readonly strategy?: Strategy | undefined;
   /** What may be spent beside the candidates: whatever runs out first ends the work, at the end of a group. @default no limit */
   readonly budget?: Omit<Budget, "candidates"> | undefined;
+  /** Gives so many of the best, and holds no other pictures on the way. @default all */
+  readonly keep?: number | undefined;
+  /** Gives `keep` good candidates that differ, rather than the best; all pictures are held until then. @default false */
+  readonly diverse?: boolean | undefined;
   /** Ends the work with CancelledError. */
   readonly signal?: AbortSignal | undefined;
   /** Called after each step of the group in the making. */
@@ -48,7 +55,7 @@ export interface ScoredCandidate extends Candidate, ScoreDetails {
 
 /** What {@link generate} gives. */
 export interface Generation {
-  /** Best first. */
+  /** Best first; those that were to be kept. */
   readonly candidates: readonly ScoredCandidate[];
   /** The candidate of rank 1; undefined when the budget allowed none. */
   readonly best: ScoredCandidate | undefined;
@@ -64,19 +71,21 @@ export interface Generation {
 }
 
 /**
- * Draws candidates, scores and ranks them. All pictures are kept in memory (3 bytes a pixel); for more than fits there, or to have them on
- * disk, use {@link startRun}.
- * @throws UsageError for a request outside what the backend can draw, CancelledError when `signal` aborts, BackendError when the device died
+ * Draws candidates, scores and ranks them. All pictures, or the best `keep`, are held in memory (3 bytes a pixel); for more than fits there, or to have
+ * them on disk, use {@link startRun}.
+ * @throws UsageError for a request outside what the backend can draw, or a `keep` that is no whole number from 1, CancelledError when `signal` aborts, BackendError when the device died
  */
 export async function generate(
   models: Models,
   request: GenerateRequest,
   options: GenerateOptions = {},
 ): Promise<Generation> {
-  const { strategy = bestOfN, signal, onProgress, onCandidate } = options;
+  const { strategy = bestOfN, signal, onProgress, onCandidate, keep = Infinity, diverse = false } = options;
+  if (keep !== Infinity && !(Number.isInteger(keep) && keep >= 1))
+    throw new UsageError(`keep: expected a whole number from 1, got ${keep}`);
   const resolved = completeRequest(models, request);
   const warnings = new Set(resolved.warnings);
-  const found = new Map<number, Candidate & ScoreDetails>();
+  const found = new Map<number, Omit<ScoredCandidate, "rank">>();
   const search: SearchEvent[] = [];
   const events = strategy.run({
     ...models,
@@ -93,11 +102,16 @@ export async function generate(
       if (event.type === "warning") warnings.add(event.message);
       if (isSearchEvent(event)) search.push(event);
       if (event.type === "scored") {
-        found.set(event.candidate.index, { ...event.candidate, ...event.details });
+        found.set(event.candidate.index, { ...event.candidate, ...event.details, score: event.score });
         onCandidate?.(event.candidate, event.score);
+        if (!diverse) dropWorst(found, keep);
       }
       if (event.type !== "done") continue;
-      const candidates = event.ranking.map(({ index, score }, i) => ({ ...found.get(index)!, score, rank: i + 1 }));
+      const ranked = event.ranking.flatMap(({ index }, i) => {
+        const one = found.get(index);
+        return one === undefined ? [] : { ...one, rank: i + 1 };
+      });
+      const candidates = diverse ? await differing(models, ranked, keep, signal) : ranked;
       return {
         candidates,
         best: candidates[0],
@@ -112,6 +126,23 @@ export async function generate(
     // what was under way when a callback threw is not carried on
     events.return(undefined).catch(() => undefined);
   }
+}
+
+/** Lets the worst go, of more than are kept. */
+function dropWorst(found: Map<number, Omit<ScoredCandidate, "rank">>, keep: number): void {
+  if (found.size <= keep) return;
+  for (const { index } of rank(found.values()).slice(keep)) found.delete(index);
+}
+
+function differing(
+  { reward }: Models,
+  candidates: readonly ScoredCandidate[],
+  keep: number,
+  signal: AbortSignal | undefined,
+): Promise<ScoredCandidate[]> {
+  const pictures = (good: readonly ScoredCandidate[]) => good.map(({ image }) => image);
+  const options = signal === undefined ? {} : { signal };
+  return diverseBest(candidates, keep, (good) => embedPictures(pictures(good), embedderOf(reward), options));
 }
 
 /** The request with every choice made, for the backend to draw. @throws UsageError */
