@@ -139,7 +139,7 @@ describe("pipelines that ship, on the demo models", () => {
   const counts: Readonly<Record<string, readonly string[]>> = {
     "best-of-n": ["n=3", "keep=2"],
     threshold: ["budget=6", "images=1", "score=-10"],
-    search: ["n=4", "strategy=neighbours:perRound=2"],
+    search: ["n=4", "strategy=neighbours:explore=0.5:perRound=2"],
     "prompt-sweep": ["n=1", "prompts=a red circle above a blue square"],
     "score-folder": ["keep=3"],
   };
