@@ -136,17 +136,17 @@ describe("the gradient of a score by the noise is how the score changes", () => 
     await Promise.all([own.dispose(), reward.dispose()]);
   });
 
-  test("of a model that was distilled with guidance, and of an XL", async () => {
-    // the XL's picture has a pixel that turns black close by along the gradient: differences converge to it as their length shrinks
-    for (const [folder, by] of [
-      [await distilledFolder(), SHORT],
-      [await assembled("tiny-sdxl"), SHORT / 10],
-    ] as const) {
-      // prettier-ignore
-      const own = await openStableDiffusion(folder, device);
-      expect(await error(own, { ...REQUEST, steps: 2, sampler: "dpmpp-2m" }, by)).toBeLessThan(2 * TOLERANCE);
-      await own.dispose();
-    }
+  test("of a model that was distilled with guidance", async () => {
+    const own = await openStableDiffusion(await distilledFolder(), device);
+    expect(await error(own, { ...REQUEST, steps: 2, sampler: "dpmpp-2m" }, SHORT)).toBeLessThan(2 * TOLERANCE);
+    await own.dispose();
+  });
+
+  test("of an XL", async () => {
+    const own = await openStableDiffusion(await assembled("tiny-sdxl"), device);
+    // a pixel turns black close by along the gradient: differences converge to it in proportion to their length, until rounding is larger
+    expect(await error(own, { ...REQUEST, steps: 2, sampler: "dpmpp-2m" }, 2e-5)).toBeLessThan(10 * TOLERANCE);
+    await own.dispose();
   });
 });
 
