@@ -71,7 +71,7 @@ const SCHEMAS = {
     through: z.number().int().min(0).optional().describe("entries of the sampler that gradients pass the denoiser in"),
     from: z.number().min(0).lt(1).optional().describe("share of the way whose latents are moved; 0 moves the noise"),
     patience: z.number().int().min(0).optional().describe("steps down that are followed before going back to the best"),
-    steps: times.optional().describe("most steps"),
+    iterations: times.optional().describe("most steps of the ascent"),
   }),
   "img2img-loop": z.strictObject({
     name: z.literal("img2img-loop"),

@@ -32,7 +32,7 @@ export interface NoiseGradientOptions {
   /** Steps in a row that may score less before the ascent goes back to the best, with half the learning rate. Published: no limit. @default 0 */
   readonly patience?: number | undefined;
   /** Most steps of the ascent; what they do not take of the budget is drawn plainly before it. Published: 50. @default 3 */
-  readonly steps?: number | undefined;
+  readonly iterations?: number | undefined;
 }
 
 /**
@@ -42,7 +42,7 @@ export interface NoiseGradientOptions {
  */
 export function noiseGradient(options: NoiseGradientOptions = {}): Strategy {
   const { explore = 0.75, from = 0.7, through = 1, learningRate = 0.1, clip = 0.01 } = options;
-  const { momentum = 0, regulariser = 0.01, patience = 0, steps = 3 } = options;
+  const { momentum = 0, regulariser = 0.01, patience = 0, iterations = 3 } = options;
   const expected = (name: string, what: string, value: number): string => `${name}: expected ${what}, got ${value}`;
   const share = (name: string, value: number): string[] =>
     value >= 0 && value < 1 ? [] : [expected(name, "a share from 0, below 1", value)];
@@ -59,10 +59,10 @@ export function noiseGradient(options: NoiseGradientOptions = {}): Strategy {
     ...share("momentum", momentum),
     ...(regulariser >= 0 && regulariser < Infinity ? [] : [expected("regulariser", "a number from 0 on", regulariser)]),
     ...whole("patience", patience, 0),
-    ...whole("steps", steps, 1),
+    ...whole("iterations", iterations, 1),
   ];
   if (problems.length > 0) throw new UsageError(`noise-gradient: ${problems.join("; ")}`);
-  const settings = { explore, from, through, learningRate, clip, momentum, regulariser, patience, steps };
+  const settings = { explore, from, through, learningRate, clip, momentum, regulariser, patience, iterations };
   return {
     name: "noise-gradient",
     check: async (context) => void openAscent(await Search.open("noise-gradient", context), settings),
@@ -145,9 +145,12 @@ class Climber {
   /** Pictures of seeds, as many as the settings want and leave a step of the ascent; at least one. */
   async *explore(): AsyncGenerator<StrategyEvent, void> {
     const { search, ascent, settings } = this;
-    const besides = (steps: number): number =>
-      Math.floor((search.left - steps * (ascent.redraw + ascent.slope)) / search.plainCost + 1e-9);
-    const wanted = Math.max(Math.round((settings.explore * search.left) / search.plainCost), besides(settings.steps));
+    const besides = (iterations: number): number =>
+      Math.floor((search.left - iterations * (ascent.redraw + ascent.slope)) / search.plainCost + 1e-9);
+    const wanted = Math.max(
+      Math.round((settings.explore * search.left) / search.plainCost),
+      besides(settings.iterations),
+    );
     yield* this.drawPlainly(Math.max(this.#seeds === 0 ? 1 : 0, Math.min(wanted, besides(1))));
   }
 
@@ -164,10 +167,10 @@ class Climber {
   /** From the best picture uphill, as long as the budget pays for a step and its picture. */
   async *ascend(): AsyncGenerator<StrategyEvent, void> {
     const { search, ascent, settings } = this;
-    const { learningRate, patience, steps } = settings;
+    const { learningRate, patience, iterations } = settings;
     let [point, rate, velocity] = [this.#best, learningRate, undefined as Float64Array | undefined];
     let below = 0;
-    for (let round = 1; point !== undefined && round <= steps && rate >= SHORTEST * learningRate; round++) {
+    for (let round = 1; point !== undefined && round <= iterations && rate >= SHORTEST * learningRate; round++) {
       const again = point.states.length === 1 ? search.entries * search.entryCost : 0;
       const cost = again + ascent.redraw + (point.gradient === undefined ? ascent.slope : 0);
       if (search.left < cost * (1 - 1e-9) || search.spent() !== "complete") return;

@@ -118,7 +118,7 @@ describe("the ascent", () => {
       learningRate: 0.01,
       through: STEPS,
       patience: 50,
-      steps: 50,
+      iterations: 50,
     };
     const events = await collect(noiseGradient(published), context({ candidates: 6 }));
     const climbed = candidates(events).filter(({ lineage }) => lineage.round > 0);
@@ -183,7 +183,7 @@ describe("the ascent", () => {
   });
 
   test("takes no more steps than it is told, and draws plainly before them instead", async () => {
-    const events = await collect(noiseGradient({ explore: 0.1, steps: 1 }), context({ candidates: 8 }));
+    const events = await collect(noiseGradient({ explore: 0.1, iterations: 1 }), context({ candidates: 8 }));
     const found = candidates(events);
     expect(found.filter(({ lineage }) => lineage.round > 0)).toHaveLength(1);
     expect(found.findIndex(({ lineage }) => lineage.round > 0)).toBeGreaterThan(4);
@@ -198,7 +198,7 @@ describe("the ascent", () => {
       },
     }));
     const given = context({ candidates: 100, seconds: 1 }, { backend: slow, now: () => now });
-    const events = await collect(noiseGradient({ steps: 100 }), given);
+    const events = await collect(noiseGradient({ iterations: 100 }), given);
     const found = candidates(events);
     expect(found.slice(0, 2).map(({ seed }) => seed)).toEqual([40, 41]);
     expect(found.length).toBeLessThan(100);
@@ -230,7 +230,7 @@ describe("needs", () => {
     await expect(collect(noiseGradient(), context({ candidates: 1 }))).rejects.toThrow("strategy noise-gradient: expected a budget for a picture and a step of the ascent, at least 2 candidates or"); // prettier-ignore
     await expect(noiseGradient().check!(context({ candidates: 1 }))).rejects.toThrow("at least 2 candidates or");
     expect(
-      candidates(await collect(noiseGradient({ explore: 0.9, steps: 1 }), context({ candidates: 2 }))),
+      candidates(await collect(noiseGradient({ explore: 0.9, iterations: 1 }), context({ candidates: 2 }))),
     ).toHaveLength(2);
   });
 
