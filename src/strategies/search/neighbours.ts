@@ -1,6 +1,7 @@
 /** @file Zero-order search: pictures from noises near the best one so far. */
 
 import type { LatentState } from "../../diffusion/latents.js";
+import type { Trajectory } from "../../diffusion/trajectory.js";
 import { UsageError } from "../../errors.js";
 import type { Strategy, StrategyContext, StrategyEvent } from "../contract.js";
 import { type Complete, type Judged, Search } from "./search.js";
@@ -64,7 +65,8 @@ async function* run(
     // in groups, so that a limit of time or a goal ends the search between them
     while (begun < end && search.spent() === "complete") {
       const fresh = search.start(begun, Math.min(context.request.batch, end - begun));
-      const starts = centre === undefined ? fresh : fresh.map((state) => near(centre.noise, state, radius));
+      const starts =
+        centre === undefined ? fresh : fresh.map((state) => near(centre.noise, state, radius, search.trajectory));
       const judged = await search.judge(await search.advance(starts, search.entries));
       for (const [i, one] of judged.entries()) {
         yield* search.tell(one, begun, { parent: centre?.index ?? null, round });
@@ -75,8 +77,15 @@ async function* run(
   yield search.done(search.spent());
 }
 
-/** A start whose noise is between that of the centre and fresh noise, of the same variance. */
-function near(centre: LatentState, fresh: LatentState, radius: number): LatentState {
-  const [keep, take] = [Math.sqrt(1 - radius), Math.sqrt(radius)];
-  return { ...fresh, latents: fresh.latents.map((value, i) => keep * centre.latents[i]! + take * value) };
+/** A start whose noise is between that of the centre and fresh noise, of the same variance; of a picture to start from, both have the same share. */
+function near(centre: LatentState, fresh: LatentState, radius: number, { sampler, init }: Trajectory): LatentState {
+  const between = (a: Float32Array, b: Float32Array): Float32Array =>
+    b.map((value, i) => Math.sqrt(1 - radius) * a[i]! + Math.sqrt(radius) * value);
+  if (init === undefined || centre.init === undefined || fresh.init === undefined)
+    return { ...fresh, latents: between(centre.latents, fresh.latents) };
+  const noise = between(centre.init.noise, fresh.init.noise);
+  const weight = init.fromNoise ? sampler.initialScale : sampler.noising[0]!.noise;
+  const before = fresh.init.noise;
+  const latents = fresh.latents.map((value, i) => value + weight * (noise[i]! - before[i]!));
+  return { ...fresh, latents, init: { ...fresh.init, noise } };
 }

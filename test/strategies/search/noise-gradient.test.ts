@@ -165,7 +165,7 @@ describe("the ascent", () => {
   test("goes back to the best where a score is lost, and draws plainly where the gradient is", async () => {
     let calls = 0;
     const losing = differentiable((score) => (++calls === 4 ? Number.NaN : score));
-    const settings = { explore: 0.4, from: 0, learningRate: 0.02 };
+    const settings = { explore: 0.4, from: 0, learningRate: 0.02, iterations: 4 };
     const lost = await collect(noiseGradient(settings), context({ candidates: 8 }, { reward: losing }));
     const found = candidates(lost);
     expect(scores(lost)[3]).toBe(null);

@@ -12,6 +12,9 @@ import { halving, type HalvingReport, previewGrid } from "#laurel/strategies/sea
 import { neighbours } from "#laurel/strategies/search/neighbours";
 import { particles, resamplingEntries } from "#laurel/strategies/search/particles";
 import { plainPicture, WorkMeter } from "#laurel/strategies/search/work-meter";
+import type { LatentState } from "#laurel/diffusion/latents";
+import type { RgbImage } from "#laurel/image/types";
+import { intercept } from "#laurel/util/intercept";
 import { createBrightnessReward } from "../../backends/brightness-reward.js";
 import { createProceduralBackend } from "../../backends/procedural-backend.js";
 import { smallRandom } from "#laurel/util/statistics";
@@ -185,6 +188,29 @@ describe("neighbours", () => {
       return found.filter(({ lineage }) => lineage.round === 0).length;
     };
     expect([await explored(4), await explored(9)]).toEqual([3, 6]);
+  });
+
+  test("of a picture to start from keep its share of what they begin with", async () => {
+    const init: RgbImage = { width: 32, height: 32, data: new Uint8Array(32 * 32 * 3).map((_, i) => (i * 7) % 256) };
+    const given = context({ candidates: 9 });
+    const request = { ...given.request, init, strength: 0.5 };
+    const starts: LatentState[] = [];
+    const watched = intercept(backend, {
+      stepwise: intercept(backend.stepwise!, {
+        step: (trajectory, states, options) => {
+          for (const state of states) if (state.stepIndex === 0) starts.push(state);
+          return backend.stepwise!.step(trajectory, states, options);
+        },
+      }),
+    });
+    await collect(neighbours({ explore: 0.5, radius: 0.5 }), { ...given, backend: watched, request });
+    const { trajectory } = await backend.stepwise!.begin(request);
+    const { sample, noise } = trajectory.sampler.noising[0]!;
+    expect(starts.length).toBeGreaterThan(8);
+    for (const { latents, init: own } of starts)
+      latents.forEach((value, i) => expect(value).toBeCloseTo(sample * own!.picture![i]! + noise * own!.noise[i]!, 4));
+    const spread = starts.map(({ init: own }) => own!.noise.reduce((sum, value) => sum + value * value, 0) / own!.noise.length); // prettier-ignore
+    for (const variance of spread) expect(variance).toBeGreaterThan(0.7);
   });
 
   test("with all of the noise fresh are pictures of their seeds", async () => {
