@@ -78,7 +78,12 @@ async function examplesOf(
       if (trial?.size === undefined || !existsSync(path)) continue;
       const { guide, holds } = trial.metrics;
       const image = await embed(path, trial.size, true);
-      pictures.push({ strategy, image, guide: guide ?? Number.NaN, holds: typeof holds === "number" ? holds === 1 : null });
+      pictures.push({
+        strategy,
+        image,
+        guide: guide ?? Number.NaN,
+        holds: typeof holds === "number" ? holds === 1 : null,
+      });
     }
     if (pictures.length > 0) examples.push({ prompt, budget, pictures });
   }
