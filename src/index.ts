@@ -247,7 +247,6 @@ export { type OpenedStrategy, openStrategy, type StrategyPlace } from "./library
 export { type Limits, parseBudget } from "./strategies/budget.js";
 export { STRATEGY_NAMES, type StrategyName, type StrategyNeeds, strategyNeeds } from "./strategies/names.js";
 export { parseStrategy, printStrategy, type StrategySettings } from "./strategies/settings.js";
-export { strategyOf } from "./strategies/open.js";
 export { rank } from "./strategies/rank.js";
 export { Calibration, type PreviewFidelity } from "./strategies/search/calibration.js";
 export { halving, type HalvingOptions, type HalvingReport, previewGrid } from "./strategies/search/halving.js";
@@ -266,6 +265,16 @@ export {
   type StrategyTrial,
 } from "./evaluation/strategy-comparison.js";
 export { verdictOf } from "./evaluation/strategy-verdict.js";
+export {
+  type ComparedStrategy,
+  COMPARISON_FILES,
+  type MeasuredTrial,
+  measureStrategies,
+  type SamplingSettings,
+  type StrategyMeasurement,
+} from "./library/compare-strategies.js";
+export { parseCompared } from "./library/compared-strategies.js";
+export { type WrittenComparison, writeComparison } from "./library/comparison-files.js";
 
 // Stable Diffusion, step by step.
 export { type DiffusionModelOptions, openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";

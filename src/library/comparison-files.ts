@@ -28,17 +28,16 @@ export interface WrittenComparison {
 
 /**
  * Measures what the folder lacks, and writes figures and page.
- * @param baseline the strategy that the others are compared with
- * @param command the command line that makes it, for the page
+ * @param told `baseline` is the strategy that the others are compared with, `command` the command line that makes it, for the page
  * @throws as {@link measureStrategies}
  */
 export async function writeComparison(
   measurement: StrategyMeasurement,
-  { baseline, command }: { readonly baseline: string; readonly command: string },
+  told: { readonly baseline: string; readonly command: string },
 ): Promise<WrittenComparison> {
   const { directory, models, settings, prompts } = measurement;
   const trials = await measureStrategies(measurement);
-  const comparison = compareStrategies(trials, baseline, comparedMetrics(measurement));
+  const comparison = compareStrategies(trials, told.baseline, comparedMetrics(measurement));
   await writeFileAtomic(
     join(directory, COMPARISON_FILES.figures),
     `${JSON.stringify({ schemaVersion: 1, ...comparison }, null, 2)}\n`,
@@ -55,7 +54,7 @@ export async function writeComparison(
     guidance: String(request.guidance ?? "-"),
     date: new Date().toISOString(),
     version: packageVersion(),
-    command,
+    command: told.command,
     examples: await examplesOf(measurement, trials),
   });
   const report = join(directory, COMPARISON_FILES.report);

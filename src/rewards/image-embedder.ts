@@ -11,6 +11,7 @@ const REDUCED_SIDE = 8;
 
 /** What embeds pictures, so that similar ones have a cosine near 1. */
 export interface ImageEmbedder {
+  /** A vector for each picture, of any length but the same for all. @throws CancelledError when the signal aborts */
   embedImages(images: readonly RgbImage[], options?: RewardOptions): Promise<Float32Array[]>;
 }
 

@@ -2,6 +2,7 @@
 
 import { mean } from "../util/statistics.js";
 import { cosine } from "../rewards/image-embedder.js";
+import type { Scored } from "./contract.js";
 import { rank } from "./rank.js";
 
 /** How far below the `keep` best a candidate may be, in standard deviations of all scores. */
@@ -13,17 +14,11 @@ export interface DiverseOptions {
   readonly margin?: number | undefined;
 }
 
-/** What {@link goodEnough} needs to know. */
-interface Ranked {
-  readonly index: number;
-  readonly score: number | null;
-}
-
 /**
  * Candidates that may be kept, best first: those whose score is at most `margin` standard deviations of all scores below the mean of the `keep` best, and
  * at least these. Candidates without a score are not among them.
  */
-export function goodEnough<T extends Ranked>(
+export function goodEnough<T extends Pick<Scored, "index" | "score">>(
   candidates: readonly T[],
   keep: number,
   { margin = MARGIN }: DiverseOptions = {},
@@ -38,11 +33,11 @@ export function goodEnough<T extends Ranked>(
 
 /**
  * Chooses `keep` of the candidates: the best, then again and again the one whose nearest among the chosen is farthest, by the cosine of their embeddings
- * (farthest-first traversal, Gonzalez 1985, doi 10.1016/0304-3975(85)90224-5), among those that are {@link goodEnough}. Ties go to the better one.
+ * (farthest-first traversal, Gonzalez 1985, doi 10.1016/0304-3975(85)90224-5), among those within the margin. Ties go to the better one.
  * @param embed vectors of the candidates it is given, in their order; asked once, and not at all where there is nothing to choose
  * @returns the chosen, best first
  */
-export async function diverseBest<T extends Ranked>(
+export async function diverseBest<T extends Pick<Scored, "index" | "score">>(
   candidates: readonly T[],
   keep: number,
   embed: (candidates: readonly T[]) => Promise<readonly Float32Array[]>,
