@@ -58,6 +58,7 @@ export interface StrategyMeasurement {
   /** Milliseconds inside programs so far. @default nothing is known */
   readonly programMs?: (() => number) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called before every search. */
   readonly onProgress?: ((finished: number, total: number, strategy: string) => void) | undefined;
   /** Told of budgets that a strategy cannot work with; it is left out there. */
   readonly onWarning?: ((message: string) => void) | undefined;
