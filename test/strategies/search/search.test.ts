@@ -138,7 +138,10 @@ describe("halving", () => {
 describe("particles", () => {
   test("are copied and dropped by the rewards of their previews, and part after a copy", async () => {
     const given = context({ candidates: 8 });
-    const events = await collect(particles({ lambda: 400, threshold: 1 }), given);
+    const events = await collect(
+      particles({ lambda: 400, threshold: 1, schedule: { from: 0.2, to: 0.8, times: 4 } }),
+      given,
+    );
     const found = candidates(events);
     const pruned = events.filter((event) => event.type === "pruned");
     expect(pruned.length).toBeGreaterThan(0);
@@ -149,7 +152,7 @@ describe("particles", () => {
     expect(found.length).toBe(Math.floor((8 * plainPicture(COSTS, 2 * STEPS)) / cost));
     expect(given.meter.operations).toBe(found.length * cost);
     expect(found.every(({ settings }) => settings.sampler === "ddim")).toBe(true);
-    expect((await collect(particles({ lambda: 400, threshold: 1 }), context({ candidates: 8 }))).map(({ type }) => type)).toEqual(events.map(({ type }) => type)); // prettier-ignore
+    expect((await collect(particles({ lambda: 400, threshold: 1, schedule: { from: 0.2, to: 0.8, times: 4 } }), context({ candidates: 8 }))).map(({ type }) => type)).toEqual(events.map(({ type }) => type)); // prettier-ignore
   });
 
   test("without a threshold are those of ddim with eta 1, each from its seed", async () => {
