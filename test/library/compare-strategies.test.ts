@@ -14,6 +14,8 @@ import { comparedMetrics, measureStrategies, type StrategyMeasurement } from "#l
 import { metered } from "#laurel/library/metered";
 import { WatchedReward } from "#laurel/rewards/held-out";
 import { type Device, openDevice } from "#laurel/runtime/device";
+import { STRATEGY_NAMES } from "#laurel/strategies/names";
+import { strategyKeys } from "#laurel/strategies/settings";
 import { Calibration } from "#laurel/strategies/search/calibration";
 import { WorkMeter } from "#laurel/strategies/search/work-meter";
 import { createBrightnessReward } from "../backends/brightness-reward.js";
@@ -130,6 +132,11 @@ test.each(["particles:eta=1", "neighbours", "halving"])("the meter outside count
   for await (const event of strategy.run({ ...models, request, budget: { candidates: 4 }, meter: inside })) void event;
   expect(outside.operations).toBeGreaterThan(0);
   expect(outside.operations).toBe(inside.operations);
+});
+
+test("no strategy has an option that a comparison takes for the sampling", () => {
+  const keys = STRATEGY_NAMES.flatMap((name) => strategyKeys(name));
+  for (const key of ["steps", "guidance", "sampler"]) expect(keys).not.toContain(key);
 });
 
 test("the metrics name the truth first, then what chose", () => {
