@@ -13,7 +13,7 @@ import type { RgbImage } from "../image/types.js";
 import { WatchedReward } from "../rewards/held-out.js";
 import type { Reward } from "../rewards/contract.js";
 import { scoringOperations } from "../rewards/operations.js";
-import type { Candidate, StrategyContext } from "../strategies/contract.js";
+import type { StrategyContext } from "../strategies/contract.js";
 import { rank } from "../strategies/rank.js";
 import { Calibration } from "../strategies/search/calibration.js";
 import { previewGrid } from "../strategies/search/halving.js";
@@ -153,9 +153,9 @@ export async function measureStrategies(measurement: StrategyMeasurement): Promi
   const trials: MeasuredTrial[] = [];
   for (const [place, strategy] of strategies.entries()) {
     const bench = await Bench.open(measurement, strategy);
-    const tooSmall = await bench.tooSmall();
     let finished = place * tasks.length;
     try {
+      const tooSmall = await bench.tooSmall();
       for (const task of tasks) {
         measurement.onProgress?.(finished++, tasks.length * strategies.length, strategy.name);
         if (tooSmall.has(task.budget)) continue;
@@ -239,6 +239,14 @@ interface PictureCosts {
 /** Where a picture is all that can be counted. */
 const PICTURES: PictureCosts = { costs: { evaluation: 0, decoding: 1, scoring: 0 }, unit: 1, own: 1, entries: 1 };
 
+/** One of the best pictures of a search. */
+interface Picture {
+  /** In the order in which they were found. */
+  readonly index: number;
+  readonly score: number | null;
+  readonly image: RgbImage;
+}
+
 /** Makes the trials of one strategy. */
 class Bench {
   private constructor(
@@ -276,7 +284,8 @@ class Bench {
     const { unit } = this.picture;
     const { prompt, seed, budget, index, repeat } = task;
     const { context, meter } = this.#context(task);
-    const found: { readonly candidate: Candidate; readonly score: number | null }[] = [];
+    let chosen: readonly Picture[] = [];
+    let pictures = 0;
     const curve: { compute: number; guide: number }[] = [];
     const warnings = new Set<string>();
     const before = this.calibration.size;
@@ -285,23 +294,24 @@ class Bench {
     for await (const event of this.opened.strategy.run(context)) {
       if (event.type === "warning") warnings.add(event.message);
       if (event.type !== "scored") continue;
-      found.push({ candidate: event.candidate, score: event.score });
+      chosen = rank([...chosen, { index: pictures++, score: event.score, image: event.candidate.image }]).slice(
+        0,
+        DIVERSE,
+      );
       if (event.score === null || event.score <= best) continue;
       best = event.score;
       curve.push({ compute: meter.operations / unit, guide: best });
     }
     const seconds = (performance.now() - startedAt) / 1000;
     const programs = programMs === undefined ? null : (programMs() - inside!) / 1000;
-    const ranking = rank(found.map(({ candidate, score }, i) => ({ index: i, seed: candidate.seed, score })));
-    const chosen = ranking.slice(0, DIVERSE).map((one) => found[one.index]!);
-    const kept = index < EXAMPLES && repeat === 0 ? chosen[0]?.candidate.image : undefined;
+    const kept = index < EXAMPLES && repeat === 0 ? chosen[0]?.image : undefined;
     if (kept !== undefined)
       await writeFileAtomic(examplePath(this.measurement.directory, this.compared.name, task), await encodePng(kept));
     return {
       strategy: this.compared.name,
       ...{ budget, index, prompt, repeat, seed },
       metrics: await this.#metrics(prompt, chosen),
-      pictures: found.length,
+      pictures,
       compute: meter.operations / unit,
       work: meter.shares(unit),
       evaluations: meter.counted("evaluation"),
@@ -331,14 +341,11 @@ class Bench {
     return this.opened.close();
   }
 
-  async #metrics(
-    prompt: string,
-    chosen: readonly { readonly candidate: Candidate; readonly score: number | null }[],
-  ): Promise<Record<string, number | null>> {
+  async #metrics(prompt: string, chosen: readonly Picture[]): Promise<Record<string, number | null>> {
     const { models, oracle, signal } = this.measurement;
     const { guide, heldOut } = judgesOf(models.reward);
     const options = signal === undefined ? {} : { signal };
-    const images = chosen.map(({ candidate }) => candidate.image);
+    const images = chosen.map(({ image }) => image);
     const best = images[0];
     const metrics: Record<string, number | null> = { guide: chosen[0]?.score ?? null };
     if (best === undefined) return metrics;
