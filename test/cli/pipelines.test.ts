@@ -175,6 +175,19 @@ describe("pipelines that ship, on the demo models", () => {
         // three of each item from seeds, one near the best of them
         expect(found.map(({ lineage }) => lineage.round)).toEqual([0, 0, 0, 1, 0, 0, 0, 1]);
         expect([4, 5, 6].includes(found.at(-1)!.lineage.parent)).toBe(true);
+        // as if it had been killed after one candidate of each item
+        const file = (base: string): string => join(run.directory, base);
+        const manifest = JSON.parse(await readFile(file("run.json"), "utf8")) as { readonly items: object };
+        const killed = { ...manifest, status: "running", items: { ...manifest.items, finished: 0 } };
+        await writeFile(file("run.json"), JSON.stringify(killed));
+        const lines = [...stored].sort();
+        const kept = found.filter(({ index }) => index === 1 || index === 7).map((one) => JSON.stringify(one));
+        await writeFile(file("candidates.jsonl"), `${kept.join("\n")}\n`);
+        const items = (await readFile(file("items.jsonl"), "utf8")).split("\n").sort();
+        await writeFile(file("items.jsonl"), "");
+        expect(await finish(start(["resume", run.directory, "--quiet"], { cwd: folder }))).toMatchObject({ code: 0 });
+        expect((await readFile(file("candidates.jsonl"), "utf8")).trimEnd().split("\n").sort()).toEqual(lines);
+        expect((await readFile(file("items.jsonl"), "utf8")).split("\n").sort()).toEqual(items);
       } else if (name === "prompt-sweep") {
         expect([run.candidates, selected]).toEqual([6, [1, 1, 1, 1, 1, 1]]);
         const [head, ...rows] = await csv("best");
