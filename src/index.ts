@@ -277,7 +277,12 @@ export { parseCompared } from "./library/compared-strategies.js";
 export { type WrittenComparison, writeComparison } from "./library/comparison-files.js";
 
 // Stable Diffusion, step by step.
-export { type DiffusionModelOptions, openStableDiffusion, StableDiffusion } from "./diffusion/stable-diffusion.js";
+export {
+  type DiffusionModelOptions,
+  type DrawingOperations,
+  openStableDiffusion,
+  StableDiffusion,
+} from "./diffusion/stable-diffusion.js";
 export type { ModelFolderOptions } from "./diffusion/model-folder.js";
 export type { ComputeType } from "./diffusion/compute-type.js";
 export { forkState, type LatentState } from "./diffusion/latents.js";

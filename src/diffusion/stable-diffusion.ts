@@ -69,6 +69,14 @@ export interface DiffusionModelOptions extends ModelFolderOptions {
   readonly vaeTile?: number | undefined;
 }
 
+/** Floating-point operations, for one picture. */
+export interface DrawingOperations {
+  /** Of one evaluation of the denoiser. */
+  readonly evaluation: number;
+  readonly decoding: number;
+  readonly encoding: number;
+}
+
 /**
  * A Stable Diffusion 1.x, 2.x or XL on a device. `generate` is built from begin, step and decode; search inside a trajectory uses these itself, with
  * preview and fork.
@@ -84,7 +92,9 @@ export class StableDiffusion {
   readonly warnings: readonly string[];
   readonly #parts: ModelParts;
   readonly #tile: number | undefined;
-  /** What was counted last: building the graphs takes a while. */
+  /** What was counted, by size and length of the prompts: building the graphs takes a while. */
+  readonly #operations = new Map<string, DrawingOperations>();
+  /** What was counted last. */
   #gradientOperations:
     | {
         readonly key: string;
@@ -146,20 +156,21 @@ export class StableDiffusion {
   }
 
   /** Floating-point operations of one evaluation of the denoiser, of decoding, and of encoding a picture to start from, for one picture of a trajectory. */
-  operations(trajectory: Trajectory): {
-    readonly evaluation: number;
-    readonly decoding: number;
-    readonly encoding: number;
-  } {
+  operations(trajectory: Trajectory): DrawingOperations {
     const { unet, autoencoder } = this.#parts.configs;
     const { width, height } = trajectory.request;
+    const key = `${width}x${height} ${conditioningLength(trajectory)}`;
+    const known = this.#operations.get(key);
+    if (known !== undefined) return known;
     const denoiser = denoiserGraph(unet, latentSize(trajectory), conditioningLength(trajectory));
     const decoder = decoderGraph(autoencoder, latentSize(trajectory));
-    return {
+    const operations = {
       evaluation: matrixOperations(denoiser, { N: 1, P: 1 }),
       decoding: matrixOperations(decoder, { N: 1 }),
       encoding: matrixOperations(encoderGraph(autoencoder, width, height), { N: 1 }),
     };
+    this.#operations.set(key, operations);
+    return operations;
   }
 
   /**
