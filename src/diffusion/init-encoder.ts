@@ -4,7 +4,7 @@ import { float32 } from "../tensor/tensor.js";
 import { unlessAborted } from "../util/abort.js";
 import type { NetworkConfigs } from "./networks.js";
 import { toEncoderInput, toMask } from "./pixels.js";
-import type { ResolvedRequest } from "./request.js";
+import type { DiffusionRequest, ResolvedRequest } from "./request.js";
 import type { Networks } from "./runnable.js";
 
 /** The encoder's normal distribution over latents, not scaled: each [channels, h, w], flattened. */
@@ -34,6 +34,9 @@ export interface Repaint {
 type InitRequest = Pick<ResolvedRequest, "mask" | "width" | "height" | "strength"> & {
   readonly init: NonNullable<ResolvedRequest["init"]>;
 };
+
+/** What a request says of the picture it starts from. */
+export type StartingPicture = Pick<DiffusionRequest, "init" | "mask" | "width" | "height" | "strength">;
 
 /** Encodes pictures with the folder's autoencoder; what was encoded last is kept. */
 export class InitEncoder {
@@ -84,8 +87,8 @@ export class InitEncoder {
   }
 }
 
-/** Pictures are compared by identity: they are not written to. */
-function sameInit(a: InitRequest, b: InitRequest): boolean {
+/** Whether what was encoded for one request serves another. Pictures are compared by identity: they are not written to. */
+export function sameInit(a: StartingPicture, b: StartingPicture): boolean {
   return (
     a.init === b.init &&
     a.mask === b.mask &&
@@ -95,7 +98,7 @@ function sameInit(a: InitRequest, b: InitRequest): boolean {
   );
 }
 
-function startsFromNoise({ mask, strength }: InitRequest): boolean {
+function startsFromNoise({ mask, strength }: StartingPicture): boolean {
   return mask !== undefined && strength === 1;
 }
 

@@ -1,6 +1,7 @@
 /** @file Counts what a strategy has its models do, from outside, so that what it spends does not depend on what it says. */
 
 import type { ImageBackend, StepwiseModel } from "../backends/contract.js";
+import { sameInit, type StartingPicture } from "../diffusion/init-encoder.js";
 import type { Reward } from "../rewards/contract.js";
 import type { WorkMeter } from "../strategies/search/work-meter.js";
 import { intercept } from "../util/intercept.js";
@@ -24,10 +25,17 @@ function meteredReward(reward: Reward, meter: WorkMeter): Reward {
 
 function meteredBackend(backend: ImageBackend, meter: WorkMeter): ImageBackend {
   const { stepwise } = backend;
+  let last: StartingPicture = {};
+  const encode = (request: StartingPicture): void => {
+    if (request.init === undefined) return;
+    // the model keeps what it encoded last
+    if (!sameInit(last, request)) meter.count("encoding", 1);
+    last = request;
+  };
   return intercept(backend, {
-    stepwise: stepwise === undefined ? undefined : meteredSteps(stepwise, meter),
+    stepwise: stepwise === undefined ? undefined : meteredSteps(stepwise, meter, encode),
     async *generate(request, options) {
-      if (request.init !== undefined) meter.count("encoding", 1);
+      encode(request);
       for await (const group of backend.generate(request, options)) {
         for (const { evaluations } of group.images) meter.count("evaluation", evaluations);
         meter.count("decoding", group.images.length);
@@ -37,10 +45,15 @@ function meteredBackend(backend: ImageBackend, meter: WorkMeter): ImageBackend {
   });
 }
 
-function meteredSteps(model: StepwiseModel, meter: WorkMeter): StepwiseModel {
+/** @param encode counts the picture that a request starts from */
+function meteredSteps(
+  model: StepwiseModel,
+  meter: WorkMeter,
+  encode: (request: StartingPicture) => void,
+): StepwiseModel {
   return intercept(model, {
     begin: (request, options) => {
-      if (request.init !== undefined) meter.count("encoding", 1);
+      encode(request);
       return model.begin(request, options);
     },
     step: (trajectory, states, options) => {
@@ -55,14 +68,8 @@ function meteredSteps(model: StepwiseModel, meter: WorkMeter): StepwiseModel {
       meter.count("decoding", states.length);
       return model.decode(trajectory, states, options);
     },
-    gradientOperations: (trajectory, judge) => {
-      const costs = model.gradientOperations(trajectory, judge);
-      meter.price(costs);
-      return costs;
-    },
     scoreGradient: (trajectory, states, judge, options) => {
-      // building the graphs takes time: once is enough
-      if (meter.costs.scoringGradient === undefined) meter.price(model.gradientOperations(trajectory, judge));
+      meter.price(model.gradientOperations(trajectory, judge));
       meter.count("scoringGradient", states.length);
       return model.scoreGradient(trajectory, states, judge, options);
     },
