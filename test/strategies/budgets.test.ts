@@ -1,43 +1,23 @@
 /** @file Every strategy under a limit of time, of evaluations, under a goal, and with scores that are no numbers, on a tiny Stable Diffusion. */
 
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { ImageBackend } from "#laurel/backends/contract";
-import { createLocalBackend } from "#laurel/backends/local";
 import { resolveRequest } from "#laurel/backends/resolve";
-import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
-import { mul, reduceMean, sub } from "#laurel/graph/builder";
-import type { Reward, RewardNetwork } from "#laurel/rewards/contract";
-import { type Device, openDevice } from "#laurel/runtime/device";
 import type { Budget, Strategy, StrategyContext, StrategyEvent } from "#laurel/strategies/contract";
 import { STRATEGY_NAMES, type StrategyName } from "#laurel/strategies/names";
 import { strategyOf } from "#laurel/strategies/open";
 import { parseStrategy } from "#laurel/strategies/settings";
 import type { Refiner } from "#laurel/strategies/refine/contract";
 import { WorkMeter } from "#laurel/strategies/search/work-meter";
-import { createBrightnessReward } from "../backends/brightness-reward.js";
-import { FOLDER } from "../diffusion/tiny-model.js";
+import { intercept } from "#laurel/util/intercept";
+import { differentiableBrightness, useTinyBackend } from "./tiny.js";
 
 const STEPS = 5;
 const BATCH = 2;
 /** Of a picture; guidance takes two a step. */
 const EVALUATIONS = 2 * STEPS;
-let device: Device;
 let backend: ImageBackend;
-beforeAll(async () => {
-  device = openDevice({ threads: 1 });
-  backend = createLocalBackend(await openStableDiffusion(FOLDER, device));
-});
-afterAll(() => device.close());
-
-/** What the brightness reward computes, of pixels. */
-const NETWORK: RewardNetwork = {
-  imageSize: 32,
-  preprocessing: { mean: [0, 0, 0], std: [1, 1, 1], fit: "crop", rgb: "first", middle: "first" },
-  tokenizer: undefined,
-  weights: new Map(),
-  build: (_, pixels) => mul(sub(reduceMean(pixels, [1, 2, 3], { keepDims: false }), 0.5), 4),
-  textFeeds: () => ({ feeds: {}, warnings: [] }),
-};
+useTinyBackend((opened) => (backend = opened));
 
 const REFINER: Refiner = {
   name: "refine",
@@ -58,26 +38,17 @@ function context(budget: Budget, change: Partial<StrategyContext> = {}): Strateg
   const { request } = resolveRequest(backend, { negativePrompt: undefined, ...asked });
   // large beside the gradients of these networks, which are counted as they are
   const meter = new WorkMeter({ evaluation: 1e10, decoding: 4e9, scoring: 1e9, encoding: 4e9 });
-  return { backend, reward: judging(), request, budget, meter, ...change };
-}
-
-function judging(transform?: (score: number) => number): Reward {
-  return Object.assign(createBrightnessReward(transform), { network: NETWORK });
+  return { backend, reward: differentiableBrightness(), request, budget, meter, ...change };
 }
 
 /** A backend whose every step and every group of pictures takes a time, and the clock that goes on by it. */
 function timed(perPicture: number): Pick<StrategyContext, "backend" | "now"> {
   let time = 0;
-  const step = backend.stepwise!;
-  const stepwise = new Proxy(step, {
-    get(_, key) {
-      if (key === "step")
-        return (...given: Parameters<typeof step.step>) => {
-          time += (given[1].length * perPicture) / STEPS;
-          return step.step(...given);
-        };
-      const value: unknown = Reflect.get(step, key, step);
-      return typeof value === "function" ? (value.bind(step) as unknown) : value;
+  const model = backend.stepwise!;
+  const stepwise = intercept(model, {
+    step: (...given) => {
+      time += (given[1].length * perPicture) / STEPS;
+      return model.step(...given);
     },
   });
   async function* generate(...given: Parameters<ImageBackend["generate"]>) {
@@ -86,7 +57,7 @@ function timed(perPicture: number): Pick<StrategyContext, "backend" | "now"> {
       yield group;
     }
   }
-  return { backend: { ...backend, name: "local", model: backend.model, capabilities: backend.capabilities, defaults: backend.defaults, dispose: () => Promise.resolve(), stepwise, generate }, now: () => time }; // prettier-ignore
+  return { backend: intercept(backend, { stepwise, generate }), now: () => time };
 }
 
 async function collect(given: StrategyContext, own: Strategy): Promise<StrategyEvent[]> {
@@ -134,7 +105,7 @@ describe.each(STRATEGY_NAMES)("%s", (name) => {
 
   test("keeps the best so far where scores are no numbers: they rank last, with a warning", async () => {
     let scores = 0;
-    const reward = judging((score) => (scores++ % 3 === 1 ? Number.NaN : score));
+    const reward = differentiableBrightness((score) => (scores++ % 3 === 1 ? Number.NaN : score));
     const events = await collect(context({ candidates: 12 }, { reward }), strategy(name));
     const { ranking } = last(events);
     const finite = ranking.flatMap(({ score }) => (score === null ? [] : [score]));
@@ -146,7 +117,10 @@ describe.each(STRATEGY_NAMES)("%s", (name) => {
   });
 
   test("goes to its end where no score is a number", async () => {
-    const events = await collect(context({ candidates: 12 }, { reward: judging(() => Number.NaN) }), strategy(name));
+    const events = await collect(
+      context({ candidates: 12 }, { reward: differentiableBrightness(() => Number.NaN) }),
+      strategy(name),
+    );
     expect(last(events).ranking.length).toBeGreaterThan(1);
     expect(last(events).ranking.every(({ score }) => score === null)).toBe(true);
   });
@@ -173,7 +147,7 @@ test("too few evaluations are told in evaluations", async () => {
 
 test.each(["max", "add", "diff"])("particles by %s go on from previews that have no score", async (potential) => {
   let scores = 0;
-  const reward = judging((score) => (scores++ % 2 === 0 ? Number.NaN : score));
+  const reward = differentiableBrightness((score) => (scores++ % 2 === 0 ? Number.NaN : score));
   const own = strategyOf(parseStrategy(`particles:potential=${potential}:threshold=1`));
   const events = await collect(context({ candidates: 8 }, { reward }), own);
   const found = scored(events);

@@ -1,40 +1,26 @@
 /** @file What searches inside trajectories tell of themselves: enough to say where each candidate comes from, and to draw it again. */
 
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { ImageBackend } from "#laurel/backends/contract";
-import { createLocalBackend } from "#laurel/backends/local";
 import { resolveRequest } from "#laurel/backends/resolve";
-import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
-import { type Device, openDevice } from "#laurel/runtime/device";
-import type { Candidate, Finished, Parting, Strategy, StrategyContext, StrategyEvent } from "#laurel/strategies/contract"; // prettier-ignore
+import type { Candidate, Finished, Parting, StrategyContext, StrategyEvent } from "#laurel/strategies/contract";
 import { Calibration } from "#laurel/strategies/search/calibration";
 import { halving, type HalvingReport, previewGrid } from "#laurel/strategies/search/halving";
 import { particles } from "#laurel/strategies/search/particles";
 import { WorkMeter } from "#laurel/strategies/search/work-meter";
 import { createBrightnessReward } from "../../backends/brightness-reward.js";
-import { FOLDER } from "../../diffusion/tiny-model.js";
+import { collect, useTinyBackend } from "../tiny.js";
 
 const STEPS = 6;
 const SEED = 40;
-let device: Device;
 let backend: ImageBackend;
-beforeAll(async () => {
-  device = openDevice({ threads: 1 });
-  backend = createLocalBackend(await openStableDiffusion(FOLDER, device));
-});
-afterAll(() => device.close());
+useTinyBackend((opened) => (backend = opened));
 
 function context(candidates: number, finished: readonly Finished[] = []): StrategyContext {
   const asked = { prompt: "a cat", negativePrompt: undefined, seed: SEED, count: 4, steps: STEPS, guidance: 3, sampler: "ddim", width: 32, height: 32, batch: 3 }; // prettier-ignore
   const { request } = resolveRequest(backend, asked);
   const meter = new WorkMeter({ evaluation: 100, decoding: 40, scoring: 10 });
   return { backend, reward: createBrightnessReward(), request, budget: { candidates }, finished, meter };
-}
-
-async function collect(strategy: Strategy, given: StrategyContext): Promise<StrategyEvent[]> {
-  const events: StrategyEvent[] = [];
-  for await (const event of strategy.run(given)) events.push(event);
-  return events;
 }
 
 /** Events of one type. */

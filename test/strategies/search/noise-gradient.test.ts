@@ -1,46 +1,22 @@
 /** @file The ascent on the noise, on a tiny Stable Diffusion, by a reward whose network is the mean of the pixels. */
 
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { ImageBackend, StepwiseModel } from "#laurel/backends/contract";
-import { createLocalBackend } from "#laurel/backends/local";
 import { resolveRequest } from "#laurel/backends/resolve";
 import type { LatentState } from "#laurel/diffusion/latents";
-import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
-import { mul, reduceMean, sub } from "#laurel/graph/builder";
-import { CLIP_PREPROCESSING } from "#laurel/image/preprocess";
-import type { Reward, RewardNetwork } from "#laurel/rewards/contract";
 import { WatchedReward } from "#laurel/rewards/held-out";
-import { type Device, openDevice } from "#laurel/runtime/device";
-import type { Budget, Candidate, Strategy, StrategyContext, StrategyEvent } from "#laurel/strategies/contract";
+import type { Budget, StrategyContext } from "#laurel/strategies/contract";
 import { chiSlope, moveUphill } from "#laurel/strategies/search/noise-ascent";
 import { noiseGradient } from "#laurel/strategies/search/noise-gradient";
 import { WorkMeter } from "#laurel/strategies/search/work-meter";
+import { intercept } from "#laurel/util/intercept";
 import { createBrightnessReward } from "../../backends/brightness-reward.js";
-import { FOLDER } from "../../diffusion/tiny-model.js";
+import { candidates, collect, differentiableBrightness, scores, useTinyBackend, warnings } from "../tiny.js";
 
 const STEPS = 4;
 const SEED = 40;
-let device: Device;
 let backend: ImageBackend;
-beforeAll(async () => {
-  device = openDevice({ threads: 1 });
-  backend = createLocalBackend(await openStableDiffusion(FOLDER, device));
-});
-afterAll(() => device.close());
-
-/** What the brightness reward computes, of pixels. */
-const NETWORK: RewardNetwork = {
-  imageSize: 32,
-  preprocessing: { ...CLIP_PREPROCESSING, mean: [0, 0, 0], std: [1, 1, 1] },
-  tokenizer: undefined,
-  weights: new Map(),
-  build: (_, pixels) => mul(sub(reduceMean(pixels, [1, 2, 3], { keepDims: false }), 0.5), 4),
-  textFeeds: () => ({ feeds: {}, warnings: [] }),
-};
-
-function differentiable(transform?: (score: number) => number): Reward {
-  return Object.assign(createBrightnessReward(transform), { network: NETWORK });
-}
+useTinyBackend((opened) => (backend = opened));
 
 function context(
   budget: Budget,
@@ -50,41 +26,13 @@ function context(
   const { request } = resolveRequest(backend, { negativePrompt: undefined, ...asked });
   // an evaluation is cheap beside its gradient, so that a budget of few pictures pays for some steps
   const meter = change.meter ?? new WorkMeter({ evaluation: 1e10, decoding: 1e9, scoring: 1e8 });
-  return { backend, reward: differentiable(), request, budget, ...change, meter };
+  return { backend, reward: differentiableBrightness(), request, budget, ...change, meter };
 }
-
-async function collect(strategy: Strategy, given: StrategyContext): Promise<StrategyEvent[]> {
-  const events: StrategyEvent[] = [];
-  for await (const event of strategy.run(given)) events.push(event);
-  return events;
-}
-
-const candidates = (events: readonly StrategyEvent[]): Candidate[] =>
-  events.flatMap((event) => (event.type === "candidate" ? [event.candidate] : []));
-const scores = (events: readonly StrategyEvent[]): (number | null)[] =>
-  events.flatMap((event) => (event.type === "scored" ? [event.score] : []));
-const warnings = (events: readonly StrategyEvent[]): string[] =>
-  events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
 
 /** The backend with some of its stepwise calls replaced. */
 function withSteps(change: (model: StepwiseModel) => Partial<StepwiseModel>): ImageBackend {
   const model = backend.stepwise!;
-  const own = Object.create(model) as StepwiseModel;
-  for (const name of [
-    "begin",
-    "start",
-    "step",
-    "preview",
-    "fork",
-    "decode",
-    "operations",
-    "scoreGradient",
-    "pullBack",
-    "gradientOperations",
-  ] as const)
-    // prettier-ignore
-    Object.assign(own, { [name]: (model[name] as (...all: unknown[]) => unknown).bind(model) });
-  return Object.assign(Object.create(backend) as ImageBackend, { stepwise: Object.assign(own, change(model)) });
+  return intercept(backend, { stepwise: intercept(model, change(model)) });
 }
 
 describe("the ascent", () => {
@@ -164,7 +112,7 @@ describe("the ascent", () => {
 
   test("goes back to the best where a score is lost, and draws plainly where the gradient is", async () => {
     let calls = 0;
-    const losing = differentiable((score) => (++calls === 4 ? Number.NaN : score));
+    const losing = differentiableBrightness((score) => (++calls === 4 ? Number.NaN : score));
     const settings = { explore: 0.4, from: 0, learningRate: 0.02, iterations: 4 };
     const lost = await collect(noiseGradient(settings), context({ candidates: 8 }, { reward: losing }));
     const found = candidates(lost);
@@ -222,7 +170,7 @@ describe("needs", () => {
   test("a reward with gradients, watched or not", async () => {
     const blind = context({ candidates: 4 }, { reward: createBrightnessReward() });
     await expect(collect(noiseGradient(), blind)).rejects.toThrow("strategy noise-gradient: expected a reward with gradients, which image-reward and clip-score have, got brightness"); // prettier-ignore
-    const watched = new WatchedReward(differentiable(), []);
+    const watched = new WatchedReward(differentiableBrightness(), []);
     expect(candidates(await collect(noiseGradient(), context({ candidates: 4 }, { reward: watched }))).length).toBeGreaterThan(2); // prettier-ignore
   });
 

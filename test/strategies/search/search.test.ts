@@ -1,12 +1,9 @@
 /** @file The searches inside trajectories, on a tiny Stable Diffusion, by a reward that tells pictures apart. */
 
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createLocalBackend } from "#laurel/backends/local";
+import { describe, expect, test } from "vitest";
 import type { ImageBackend } from "#laurel/backends/contract";
 import { resolveRequest } from "#laurel/backends/resolve";
-import { openStableDiffusion } from "#laurel/diffusion/stable-diffusion";
-import { type Device, openDevice } from "#laurel/runtime/device";
-import type { Budget, Candidate, Strategy, StrategyContext, StrategyEvent } from "#laurel/strategies/contract";
+import type { Budget, Candidate, StrategyContext } from "#laurel/strategies/contract";
 import { Calibration } from "#laurel/strategies/search/calibration";
 import { halving, type HalvingReport, previewGrid } from "#laurel/strategies/search/halving";
 import { neighbours } from "#laurel/strategies/search/neighbours";
@@ -18,17 +15,12 @@ import { intercept } from "#laurel/util/intercept";
 import { createBrightnessReward } from "../../backends/brightness-reward.js";
 import { createProceduralBackend } from "../../backends/procedural-backend.js";
 import { smallRandom } from "#laurel/util/statistics";
-import { FOLDER } from "../../diffusion/tiny-model.js";
+import { candidates, collect, useTinyBackend, warnings } from "../tiny.js";
 
 const STEPS = 6;
 const SEED = 40;
-let device: Device;
 let backend: ImageBackend;
-beforeAll(async () => {
-  device = openDevice({ threads: 1 });
-  backend = createLocalBackend(await openStableDiffusion(FOLDER, device));
-});
-afterAll(() => device.close());
+useTinyBackend((opened) => (backend = opened));
 
 const COSTS = { evaluation: 100, decoding: 40, scoring: 10 };
 
@@ -49,16 +41,6 @@ function context(
   };
 }
 
-async function collect(strategy: Strategy, given: StrategyContext): Promise<StrategyEvent[]> {
-  const events: StrategyEvent[] = [];
-  for await (const event of strategy.run(given)) events.push(event);
-  return events;
-}
-
-const candidates = (events: readonly StrategyEvent[]): Candidate[] =>
-  events.flatMap((event) => (event.type === "candidate" ? [event.candidate] : []));
-const warnings = (events: readonly StrategyEvent[]): string[] =>
-  events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
 const bytes = ({ image }: Candidate): string => Buffer.from(image.data).toString("base64");
 
 /** The pictures of these seeds as they are drawn plainly. */
