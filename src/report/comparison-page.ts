@@ -8,7 +8,7 @@ import { COMPARISON_STYLE } from "./comparison-style.js";
 import { costTable, metricTable } from "./comparison-tables.js";
 import type { EmbeddedImage } from "./embed.js";
 import { type Html, html } from "./html.js";
-import { crisp, documentPage, factList, shownTime, table } from "./parts.js";
+import { documentPage, factList, picture, shownTime, table } from "./parts.js";
 
 /** What each strategy chose for one prompt. */
 export interface ComparisonExample {
@@ -199,15 +199,7 @@ function examples(shown: readonly ComparisonExample[], series: readonly Strategy
             ${chosen.map(({ strategy, image, guide, holds }) => {
               const one = series.find((other) => other.strategy === strategy);
               return html`<figure>
-                <img
-                  src="${image.uri}"
-                  class="${crisp(image)}"
-                  width="${image.width}"
-                  height="${image.height}"
-                  style="height:auto"
-                  loading="lazy"
-                  alt="${prompt}, chosen by ${strategy}"
-                />
+                ${picture(image, `${prompt}, chosen by ${strategy}`)}
                 <figcaption>
                   ${one === undefined ? html`<b>${strategy}</b>` : seriesName(one)}<span>guide ${figure(guide)}</span>
                   ${holds === null ? null : holds ? html`<span class="holds">✓ as stated</span>` : html`<span class="missed">✗ not as stated</span>`}

@@ -16,7 +16,7 @@ import { bestInWords, keptByThreshold } from "./meaning.js";
 import { roundsSection } from "./rounds-section.js";
 import { searchSection } from "./search-section.js";
 import { WAYS_STYLE } from "./ways.js";
-import { crisp, documentPage, factList, seconds, shownTime, table, warnings } from "./parts.js";
+import { crisp, documentPage, factList, picture, seconds, shownTime, table, warnings } from "./parts.js";
 
 /** The pictures the run started from; undefined for one that there is none of. */
 export interface EmbeddedInputs {
@@ -133,15 +133,7 @@ function grid(ranking: readonly RankedCandidate[], images: ReadonlyMap<number, E
     const name = !line.kept ? "" : line.rank === 1 ? "best" : "kept";
     return [
       html`<figure class="${name}">
-        <img
-          src="${image.uri}"
-          class="${crisp(image)}"
-          width="${image.width}"
-          height="${image.height}"
-          loading="lazy"
-          alt="Rank ${line.rank}, seed ${line.seed}"
-          style="height:auto"
-        />
+        ${picture(image, `Rank ${line.rank}, seed ${line.seed}`)}
         <span class="rank">${line.rank}</span>
         <figcaption>
           <b>${line.score === null ? "no score" : format(line.score)}</b

@@ -1,5 +1,6 @@
 /** @file What the pages of all kinds of runs are put together from. */
 
+import type { EmbeddedImage } from "./embed.js";
 import { Html, html } from "./html.js";
 import { STYLE } from "./style.js";
 
@@ -109,6 +110,19 @@ export function table(caption: string, rows: readonly (readonly [string, string 
 /** Small pictures are enlarged with hard pixel edges. */
 export function crisp({ width }: { readonly width: number }): string {
   return width <= 128 ? "small" : "";
+}
+
+/** A picture that keeps its place while the page is still being read. */
+export function picture(image: EmbeddedImage, alt: string): Html {
+  return html`<img
+    src="${image.uri}"
+    class="${crisp(image)}"
+    width="${image.width}"
+    height="${image.height}"
+    style="height:auto"
+    loading="lazy"
+    alt="${alt}"
+  />`;
 }
 
 /** `12 ms`, `3.4 s`. */

@@ -10,7 +10,7 @@ import type { GridPlace, TrainingManifest, UpdateRecord, ValidationRecord } from
 import { formatDuration } from "../training/progress.js";
 import type { EmbeddedImage } from "./embed.js";
 import { Html, html } from "./html.js";
-import { crisp, documentPage, factList, shownTime, table, warnings } from "./parts.js";
+import { documentPage, factList, picture, shownTime, table, warnings } from "./parts.js";
 import { guardCharts, trainingCharts } from "./training-charts.js";
 
 /** The pictures of one validation, by the index of their place. */
@@ -136,7 +136,7 @@ function beforeAfter({ places, columns, validations, kept }: TrainingPageContent
         ${columns.map(({ step }) => html`<b${new Html(step === kept.step ? ' class="kept"' : "")}>${name(step)}</b>`)}
         ${shown.map(({ index, prompt, seed }) => [
           html`<p>${prompt}<span>seed ${seed}</span></p>`,
-          ...columns.map(({ step, images }) => picture(images.get(index), score(step, index), `${prompt}, ${name(step)}`)), // prettier-ignore
+          ...columns.map(({ step, images }) => captioned(images.get(index), score(step, index), `${prompt}, ${name(step)}`)), // prettier-ignore
         ])}
       </div>
       <p class="note">
@@ -146,19 +146,10 @@ function beforeAfter({ places, columns, validations, kept }: TrainingPageContent
     </section>`;
 }
 
-function picture(image: EmbeddedImage | undefined, score: string | undefined, alt: string): Html {
+function captioned(image: EmbeddedImage | undefined, score: string | undefined, alt: string): Html {
   if (image === undefined) return html`<div class="none">none</div>`;
   return html`<figure>
-    <img
-      src="${image.uri}"
-      class="${crisp(image)}"
-      width="${image.width}"
-      height="${image.height}"
-      style="height:auto"
-      loading="lazy"
-      alt="${alt}"
-    />
-    ${score === undefined ? null : html`<figcaption>${score}</figcaption>`}
+    ${picture(image, alt)} ${score === undefined ? null : html`<figcaption>${score}</figcaption>`}
   </figure>`;
 }
 

@@ -1,6 +1,6 @@
 /** @file What strategies share: groups drawn ahead, made into candidates, scored, told. */
 
-import type { GeneratedGroup, ImageRequest } from "../backends/contract.js";
+import type { GeneratedGroup, ImageRequest, ImageSettings } from "../backends/contract.js";
 import { InternalError } from "../errors.js";
 import { promptMeaning } from "../prompts/attention-syntax.js";
 import type { RewardResult } from "../rewards/contract.js";
@@ -162,6 +162,16 @@ export class Drawing {
   }
 }
 
+/** What a candidate records of the request it was drawn by. */
+export function settingsOf(request: ImageRequest): ImageSettings {
+  const { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings } = request;
+  const { loras, loraAnneal } = request;
+  return {
+    ...{ steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
+    ...{ loras, loraAnneal },
+  };
+}
+
 /** The group's pictures as candidates; picture i of the request has the index `firstIndex + i`. */
 export function candidatesOf(
   group: GeneratedGroup,
@@ -169,17 +179,12 @@ export function candidatesOf(
   firstIndex: number,
   lineage: Lineage,
 ): Candidate[] {
-  const { steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings } = request;
-  const { loras, loraAnneal } = request;
   return group.images.map(({ seed, image, evaluations, ...provenance }) => ({
     index: firstIndex + seed - request.seed,
     seed,
     prompt: request.prompt,
     negativePrompt: request.negativePrompt,
-    settings: {
-      ...{ steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
-      ...{ loras, loraAnneal },
-    },
+    settings: settingsOf(request),
     image,
     evaluations,
     lineage,

@@ -19,7 +19,7 @@ import type {
   StrategyContext,
   StrategyEvent,
 } from "../contract.js";
-import { detailsOf, spentOf } from "../drawing.js";
+import { detailsOf, settingsOf, spentOf } from "../drawing.js";
 import { finiteOrNull, rank } from "../rank.js";
 import { pictureJudge, SearchGradients } from "./gradients.js";
 import { plainPicture, WorkMeter } from "./work-meter.js";
@@ -292,17 +292,12 @@ export class Search {
 
   #candidate(state: LatentState, image: RgbImage, index: number, lineage: Omit<Lineage, "strategy">): Candidate {
     const { request } = this.#context;
-    const { steps, guidance, width, height, strength, promptSyntax, clipSkip, embeddings, loras, loraAnneal } = request;
-    const { sampler } = this.trajectory.request;
     return {
       index,
       seed: state.seed,
       prompt: request.prompt,
       negativePrompt: request.negativePrompt,
-      settings: {
-        ...{ steps, guidance, sampler, width, height, strength, promptSyntax, clipSkip, embeddings },
-        ...{ loras, loraAnneal },
-      },
+      settings: { ...settingsOf(request), sampler: this.trajectory.request.sampler },
       image,
       evaluations: state.evaluations,
       lineage: { strategy: this.#name, ...lineage },
