@@ -29,11 +29,16 @@ const TIFF_JPEG = 7;
  * Decodes a PNG, JPEG, WebP, GIF, TIFF or AVIF file; of an animation, the first frame.
  *
  * @param where Names the image in errors and warnings, for example its path.
- * @throws UsageError when the bytes are no such file, damaged, truncated, or claim more than {@link MAX_PIXELS} pixels.
+ * @param mostPixels refuses larger ones before anything of their size is allocated; at most {@link MAX_PIXELS}
+ * @throws UsageError when the bytes are no such file, damaged, truncated, or claim more than `mostPixels`.
  */
-export async function decodeImage(bytes: Uint8Array, where: string): Promise<SourceImage> {
-  if (isPng(bytes)) return decodePng(bytes, where);
-  if (isGif(bytes)) return decodeGif(bytes, where);
+export async function decodeImage(
+  bytes: Uint8Array,
+  where: string,
+  mostPixels: number = MAX_PIXELS,
+): Promise<SourceImage> {
+  if (isPng(bytes)) return decodePng(bytes, where, mostPixels);
+  if (isGif(bytes)) return decodeGif(bytes, where, mostPixels);
   const head = Buffer.from(bytes.subarray(0, HEAD_BYTES));
   // Nothing but the supported formats reaches sharp, which could open far more.
   if (!isPicture(head)) throw unreadable(where, recogniseForeign(head) ?? describeBytes(head));
@@ -42,7 +47,7 @@ export async function decodeImage(bytes: Uint8Array, where: string): Promise<Sou
   const metadata = await guard(where, () => pipeline.metadata());
   const { format, width, height } = metadata;
   if (!FORMATS.includes(format)) throw unreadable(where, format);
-  checkSize(where, width, height);
+  checkSize(where, width, height, mostPixels);
   const colours = format === "tiff" ? tiffColours(bytes, where) : undefined;
   const raw = await guard(where, () => decodeRaw(pipeline, metadata, where));
   if (format === "heif") return asStored(raw, bytes, where);

@@ -22,7 +22,7 @@ export function isGif(bytes: Uint8Array): boolean {
 }
 
 /** Decodes the first frame of a GIF file. @throws UsageError naming `where` when it is damaged, truncated or too large. */
-export function decodeGif(bytes: Uint8Array, where: string): SourceImage {
+export function decodeGif(bytes: Uint8Array, where: string, mostPixels?: number): SourceImage {
   const file = new Cursor(bytes, where);
   file.take(6);
   const screen = { width: file.uint16(), height: file.uint16() };
@@ -36,8 +36,8 @@ export function decodeGif(bytes: Uint8Array, where: string): SourceImage {
   // A frame that reaches over the screen widens it; what it leaves free is transparent, else of the first colour.
   const width = Math.max(screen.width, left + frameWidth);
   const height = Math.max(screen.height, top + frameHeight);
-  checkSize(where, frameWidth, frameHeight);
-  checkSize(where, width, height);
+  checkSize(where, frameWidth, frameHeight, mostPixels);
+  checkSize(where, width, height, mostPixels);
   const bits = file.byte();
   if (bits > 11) throw new UsageError(`${where}: expected GIF codes of at most 12 bits, got ${bits + 1}`);
   const indices = decodeCodes(file.blocks(), bits, frameWidth * frameHeight, where);

@@ -38,7 +38,7 @@ const ADAM7 = [
 ] as const;
 
 /** Decodes a PNG file. @throws UsageError naming `where` when it is damaged, truncated or too large. */
-export function decodePng(bytes: Uint8Array, where: string): SourceImage {
+export function decodePng(bytes: Uint8Array, where: string, mostPixels?: number): SourceImage {
   let header: Header | undefined;
   let palette: Uint8Array | undefined;
   let orientation: number | undefined;
@@ -46,7 +46,7 @@ export function decodePng(bytes: Uint8Array, where: string): SourceImage {
   for (const { type, data } of readChunks(bytes, where)) {
     if (type === "IHDR") {
       if (header !== undefined) throw new UsageError(`${where}: expected one header in a PNG file, got two`);
-      header = readHeader(data, where);
+      header = readHeader(data, where, mostPixels);
     } else if (type === "PLTE") palette = data.slice();
     else if (type === "IDAT") parts.push(data);
     else if (type === "eXIf") orientation = tiffTag(data, TIFF_TAGS.orientation);
@@ -59,7 +59,7 @@ export function decodePng(bytes: Uint8Array, where: string): SourceImage {
   return { ...source, warnings: [...source.warnings, ...orientationWarnings(where, orientation)] };
 }
 
-function readHeader(data: Uint8Array, where: string): Header {
+function readHeader(data: Uint8Array, where: string, mostPixels: number | undefined): Header {
   if (data.length !== 13) throw new UsageError(`${where}: expected 13 bytes of PNG header, got ${data.length}`);
   const view = new DataView(data.buffer, data.byteOffset, 13);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
@@ -68,7 +68,7 @@ function readHeader(data: Uint8Array, where: string): Header {
     const methods = `compression ${view.getUint8(10)}, filter ${view.getUint8(11)}, interlace ${interlace}`;
     throw new UsageError(`${where}: expected a standard PNG, got colour type ${colour} with ${depth} bits, ${methods}`);
   }
-  checkSize(where, width, height);
+  checkSize(where, width, height, mostPixels);
   return { width, height, depth, colour, interlaced: interlace === 1 };
 }
 

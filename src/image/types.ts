@@ -47,9 +47,9 @@ export type SourceImage = ChannelImage | PaletteImage | Grey16Image;
 /** More pixels than this are refused before anything of their size is allocated. */
 export const MAX_PIXELS = 100_000_000;
 
-/** @throws UsageError when an image of this size is empty or has more than {@link MAX_PIXELS}. */
-export function checkSize(where: string, width: number, height: number): void {
+/** @throws UsageError when an image of this size is empty or has more than `most` pixels. */
+export function checkSize(where: string, width: number, height: number, most: number = MAX_PIXELS): void {
   const whole = Number.isSafeInteger(width) && Number.isSafeInteger(height) && width > 0 && height > 0;
-  if (whole && width * height <= MAX_PIXELS) return;
-  throw new UsageError(`${where}: expected 1 to ${MAX_PIXELS / 1e6} million pixels, got ${width} x ${height}`);
+  if (whole && width * height <= most) return;
+  throw new UsageError(`${where}: expected 1 to ${most / 1e6} million pixels, got ${width} x ${height}`);
 }

@@ -28,10 +28,7 @@ export function infotext(record: CandidateRecord): string {
     ["Revised prompt", record.revisedPrompt],
     ["Model hash", record.backend.digest?.slice(0, 10) ?? null],
     ["Model", record.backend.model],
-    [
-      REWARD_NAMES[record.reward.name] ?? infotextKey(record.reward.name),
-      record.score === null ? "none" : Number(record.score.toFixed(4)),
-    ],
+    [rewardKey(record.reward.name), record.score === null ? "none" : Number(record.score.toFixed(4))],
     ["Reward hash", record.reward.digest?.slice(0, 10) ?? null],
     ["TI hashes", embeddingHashes(record)],
     ["LoRA", record.loras?.map(({ name, scale }) => `${name}:${scale}`).join(", ") ?? null],
@@ -55,8 +52,10 @@ function embeddingHashes({ embeddings }: CandidateRecord): string | null {
   return embeddings.map(({ name, sha256 }) => `${name.replace(/[:,]/g, "")}: ${sha256.slice(0, 12)}`).join(", ");
 }
 
-/** A reward's name as a key: letters, digits, spaces, `-` and `/` only, and at least two characters. */
-function infotextKey(name: string): string {
+/** The key of a reward's score: as it is commonly spelled, else its name in letters, digits, spaces, `-` and `/`, at least two characters. */
+export function rewardKey(name: string): string {
+  const known = REWARD_NAMES[name];
+  if (known !== undefined) return known;
   const key = name.replace(/[^\w \-/]/g, "-").replace(/^[^\w]+/, "");
   return key.length >= 2 ? key : `Reward ${key}`;
 }
