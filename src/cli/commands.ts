@@ -34,6 +34,7 @@ import { RUNS_SHOW } from "./commands/runs-show.entry.js";
 import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
 import { TRAIN_DPO, TRAIN_DRAFT, TRAIN_REFL, TRAIN_SFT } from "./commands/train.entry.js";
+import { WORKER } from "./commands/worker.entry.js";
 import { VERIFY_IMAGE_REWARD } from "./commands/verify-image-reward.entry.js";
 import type { GroupDeclaration } from "./declare.js";
 
@@ -53,6 +54,7 @@ export const COMMANDS = {
   "runs show": RUNS_SHOW,
   "runs diff": RUNS_DIFF,
   "runs rm": RUNS_RM,
+  worker: WORKER,
   "export preferences": EXPORT_PREFERENCES,
   "export images": EXPORT_IMAGES,
   "export reward": EXPORT_REWARD,

@@ -49,7 +49,7 @@ export interface Argument {
 }
 
 /** Parts of the list of commands. */
-export type Heading = "Pictures" | "Pipelines" | "Training" | "Installation" | "Demo models";
+export type Heading = "Pictures" | "Pipelines" | "Machines" | "Training" | "Installation" | "Demo models";
 
 /** Commands that are named by two words, the first of which they share. */
 export interface GroupDeclaration {

@@ -84,5 +84,21 @@ export const LORA_OPTIONS = {
   loraAnneal: decimal("let the LoRAs grow to their scale until this share of the way, 0 to 1 (default: not)", 0, 1),
 };
 
+/** The queue and the storage that machines share. */
+export const QUEUE_OPTIONS = {
+  queue: textual("queue server: redis://host, postgres://host/database, or the environment variable that says it (default: LAUREL_QUEUE)", "address", "an address"), // prettier-ignore
+  store: textual("where pictures are shared: a folder or s3://bucket/prefix (default: LAUREL_STORE)", "address", "an address", "directory"), // prettier-ignore
+};
+
+/** Giving a run's work to the workers of a queue. */
+export const SUBMIT_OPTIONS = {
+  queue: textual("let the workers of this queue draw and score: redis://host, postgres://host/database, or the environment variable that says it", "address", "an address"), // prettier-ignore
+  store: textual("with --queue: where pictures are shared, a folder or s3://bucket/prefix (default: LAUREL_STORE)", "address", "an address", "directory"), // prettier-ignore
+  capability: textual("with --queue: which workers draw (default: by the backend, such as local:sd-1.5)", "name", "a capability"), // prettier-ignore
+  inFlight: whole("with --queue: jobs in the queue at once (default: 256)", 1, 100_000),
+  priority: whole("with --queue: lower is sooner (default: 1000)", 0, 2_097_151),
+  wait: decimal("with --queue: how long to wait for a first worker (default: 60)", 0.1, 1e6, "seconds"),
+};
+
 /** `--debug`, which every command has. */
 export const DEBUG_OPTION = { debug: toggle("show where an error comes from") };

@@ -2,6 +2,7 @@
 
 import type { ImageBackend } from "../backends/contract.js";
 import { ModelError } from "../errors.js";
+import { QueueReward } from "../cluster/queue-reward.js";
 import { digestModel } from "../pipeline/digest.js";
 import type { MemberRecord, ModelRecord, ModelRecords } from "../pipeline/manifest.js";
 import { EMBEDDED_MODELS } from "../pipeline/package-info.js";
@@ -26,13 +27,13 @@ const records = new WeakMap<Identified, Promise<ModelRecord>>();
 export function modelRecord(model: Identified): Promise<ModelRecord> {
   const known = records.get(model);
   if (known !== undefined) return known;
-  const { name, path, also = [] } = model.model;
+  const { name, path, also = [], digest } = model.model;
   const embedded: readonly (string | undefined)[] = Object.values(EMBEDDED_MODELS);
   const record = (async (): Promise<ModelRecord> => ({
     name: model.name,
     model: name,
     path: embedded.includes(path) ? null : (path ?? null),
-    digest: path === undefined ? null : await digestAll([path, ...also]),
+    digest: digest !== undefined ? digest : path === undefined ? null : await digestAll([path, ...also]),
   }))();
   records.set(model, record);
   return record;
@@ -46,12 +47,17 @@ async function digestAll(paths: readonly string[]): Promise<string> {
 
 /** What a manifest says of the models: what draws, what chooses and, if there are any, the members of an ensemble and what only watches. */
 export async function modelRecords({ backend, reward }: Models): Promise<ModelRecords> {
+  return { backend: await modelRecord(backend), ...(await rewardRecords(reward)) };
+}
+
+/** What a manifest says of what chooses, of the members of an ensemble and of what only watches. */
+export async function rewardRecords(reward: Reward): Promise<Omit<ModelRecords, "backend">> {
+  if (reward instanceof QueueReward) return reward.records;
   const guide = reward instanceof WatchedReward ? reward.guide : reward;
   const watching = reward instanceof WatchedReward ? [...reward.heldOut] : [];
   const members = guide instanceof Ensemble ? await Promise.all(guide.members.map(memberRecord)) : undefined;
   const heldOut = await Promise.all(watching.map(async ([name, one]) => ({ ...(await modelRecord(one)), name })));
   return {
-    backend: await modelRecord(backend),
     reward: members === undefined ? await modelRecord(guide) : ensembleRecord(guide, members),
     ...(members === undefined ? {} : { members }),
     ...(heldOut.length === 0 ? {} : { heldOut }),

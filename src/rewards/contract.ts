@@ -43,6 +43,8 @@ export interface Reward {
   readonly range: readonly [number, number];
   /** Undefined where nothing is known of its scores: then an ensemble has to be told. */
   readonly reference?: ScoreReference | undefined;
+  /** Calls of `score` that may be under way at once; undefined where a device works on one at a time. */
+  readonly concurrency?: number | undefined;
   /**
    * Scores `images` against `prompt`.
    * @throws UsageError for an image it cannot read, CancelledError when `signal` aborts, BackendError when the device died

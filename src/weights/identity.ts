@@ -8,4 +8,6 @@ export interface ModelIdentity {
   readonly path: string | undefined;
   /** Files and folders beside `path` that results depend on: the CLIP under a head. */
   readonly also?: readonly string[] | undefined;
+  /** SHA-256 over its files, where they are on another machine and it is known from there; null for what has none. */
+  readonly digest?: string | null | undefined;
 }

@@ -54,7 +54,7 @@ export const refine: Action<RefineFlags> = async (context, [prompt = ""], flags)
   };
   const plan = await planRefinement({ ...asked, backend: drawing });
   await checkRefiners(plan);
-  return withPipelineModels(context, plan, async (models) => {
+  return withPipelineModels(context, plan, {}, async (models) => {
     const run = await startPipeline(flags.out, plan, models, { durable: flags.durable });
     return workOnPipeline(context, run, models, flags);
   });

@@ -9,6 +9,7 @@ import { readRun } from "../../pipeline/run-store.js";
 import type { Action, CommandContext } from "../context.js";
 import { palette, printable } from "../output.js";
 import type { RerunFlags } from "./rerun.entry.js";
+import { expectNoQueue } from "../queued.js";
 import { withPipelineModels, workOnPipeline } from "./run.js";
 import { printResult, withModels, workOn } from "./run-command.js";
 
@@ -16,6 +17,7 @@ import { printResult, withModels, workOn } from "./run-command.js";
 export const rerun: Action<RerunFlags> = async (context, [path = ""], flags) => {
   const before = await readAnyRun(path);
   if (before.kind === "pipeline") return rerunPipeline(context, before, flags);
+  expectNoQueue(flags);
   const old = await readRun(path);
   return withModels(context, old.manifest.config, async (models) => {
     const run = await repeatRun(flags.out, old, models, { durable: flags.durable });
@@ -31,7 +33,7 @@ function rerunPipeline(
   old: Extract<AnyRun, { kind: "pipeline" }>,
   flags: RerunFlags,
 ): Promise<number> {
-  return withPipelineModels(context, old.plan, async (models) => {
+  return withPipelineModels(context, old.plan, flags, async (models) => {
     const run = await repeatPipeline(flags.out, old, models, { durable: flags.durable });
     let reproduced: Awaited<ReturnType<typeof compareCandidates>> | undefined;
     const exitCode = await workOnPipeline(context, run, models, flags, async () => {

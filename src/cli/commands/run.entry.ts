@@ -1,7 +1,7 @@
 /** @file What `laurel run` takes. */
 
 import { declare, type FlagsOf, folder, several, textual, toggle } from "../declare.js";
-import { DRAWING_SESSION_OPTIONS, RUN_OPTIONS } from "../options.js";
+import { DRAWING_SESSION_OPTIONS, RUN_OPTIONS, SUBMIT_OPTIONS } from "../options.js";
 
 /** Changes to a document from the command line. */
 export const SET_OPTION = {
@@ -19,12 +19,14 @@ export const RUN = declare({
     out: folder("folder that holds the runs (default: the pipeline's, or outputs)"),
     dryRun: toggle("show the plan and what it may take, and stop", "n"),
     ...DRAWING_SESSION_OPTIONS,
+    ...SUBMIT_OPTIONS,
     ...RUN_OPTIONS,
   },
   examples: [
     "laurel run pipelines/best-of-n.yaml",
     "laurel run pipelines/best-of-n.yaml --set n=64 --set 'prompts=[a red circle, a blue square]'",
     "laurel run pipelines/prompt-sweep.yaml --dry-run",
+    "laurel run pipelines/best-of-n.yaml --queue redis://10.0.0.5 --store /mnt/shared/laurel",
     "laurel run pipelines/score-folder.yaml --set folder=outputs --json",
   ],
   notes:

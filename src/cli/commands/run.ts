@@ -31,6 +31,7 @@ import { duration, palette, printable, printJson, shownPath, type Terminal, warn
 import { judgesOfPlan, openJudges } from "../judges.js";
 import { openProgress } from "../progress.js";
 import { printRefinement } from "../refinement.js";
+import { expectNoQueue, type SubmitFlags } from "../queued.js";
 import { useSession } from "../use-session.js";
 import type { RunFlags } from "./resume.entry.js";
 import type { RunPipelineFlags } from "./run.entry.js";
@@ -60,10 +61,10 @@ export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags)
 export function startPlan(
   context: CommandContext,
   plan: PipelinePlan,
-  flags: RunFlags & { readonly out?: string },
+  flags: RunFlags & SubmitFlags & { readonly out?: string },
   more: object = {},
 ): Promise<number> {
-  return withPipelineModels(context, plan, async (models) => {
+  return withPipelineModels(context, plan, flags, async (models) => {
     const started = await startPipeline(flags.out ?? plan.out ?? "outputs", plan, models, { durable: flags.durable });
     return workOnPipeline(context, started, models, flags, () => Promise.resolve(more));
   });
@@ -73,9 +74,12 @@ export function startPlan(
 export async function withPipelineModels<T>(
   context: CommandContext,
   plan: PipelinePlan,
+  flags: SubmitFlags,
   work: (models: Models) => Promise<T>,
 ): Promise<T> {
   const { signal } = context;
+  if (flags.queue !== undefined) return (await import("../queued.js")).withQueuedModels(context, plan, flags, work);
+  expectNoQueue(flags);
   return useSession(context, async (session) => {
     const opening = Promise.all([
       openConfigured(plan.backend, { local: (directory) => session.openBackend(directory), signal }),

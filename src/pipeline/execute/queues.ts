@@ -16,8 +16,7 @@ export interface SharedModels {
 export function shareModels(backend: ImageBackend, reward: Reward): SharedModels {
   const concurrency = backend.capabilities.concurrency ?? 1;
   const drawing = new PQueue({ concurrency });
-  // a device works on one thing at a time
-  const scoring = new PQueue({ concurrency: 1 });
+  const scoring = new PQueue({ concurrency: reward.concurrency ?? 1 });
   const generate = backend.capabilities.concurrency === undefined ? generateInTurn : generateApart;
   return {
     for(item) {

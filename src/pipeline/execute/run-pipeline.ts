@@ -5,6 +5,7 @@ import PQueue from "p-queue";
 import type { ImageBackend } from "../../backends/contract.js";
 import { HttpError } from "../../backends/http/error.js";
 import { BackendError, CancelledError, LaurelError } from "../../errors.js";
+import { JobFailedError } from "../../queue/contract.js";
 import type { Reward } from "../../rewards/contract.js";
 import type { Strategy } from "../../strategies/contract.js";
 import { redact } from "../../util/secret.js";
@@ -173,6 +174,8 @@ function verdictOf(error: unknown, signal: AbortSignal | undefined): Verdict {
   // a server that refuses one request may take the next: a filter, a prompt that is too long, a broken picture
   if (error instanceof HttpError)
     return error.fault === "invalid-request" || error.fault === "bad-response" ? "item" : "paused";
+  // the workers that it was given to could not do it; others of the run may be done
+  if (error instanceof JobFailedError) return "item";
   if (error instanceof BackendError) return "paused";
   if (!(error instanceof LaurelError) && DISK_ERRORS.has((error as NodeJS.ErrnoException | undefined)?.code))
     return "paused";
