@@ -14,7 +14,7 @@ import {
   type WorkOptions,
 } from "../queue/contract.js";
 import type { Reward } from "../rewards/contract.js";
-import type { Storage } from "../storage/contract.js";
+import { type Storage, StorageError } from "../storage/contract.js";
 import { redact } from "../util/secret.js";
 import { Artefacts } from "./artefacts.js";
 import {
@@ -81,7 +81,7 @@ class Executor {
       const job = this.#parse(id, data);
       return (await this.#execute(id, job, capability, signal)) as Json;
     } catch (error) {
-      if (error instanceof BackendError && !(error instanceof HttpError)) await this.means.reset();
+      if (isDevice(error)) await this.means.reset();
       throw jobError(error, this.options.name);
     }
   }
@@ -207,8 +207,9 @@ class Executor {
   async #picture(picture: StoredPicture, signal: AbortSignal): Promise<RgbImage> {
     const image = await this.artefacts.picture(picture, { signal });
     if (image !== undefined) return image;
-    throw new BackendError(
+    throw new StorageError(
       `${this.artefacts.storage.address}: expected the picture ${picture.key}, got none or another`,
+      "invalid",
     );
   }
 
@@ -235,6 +236,11 @@ class Executor {
       `${this.options.name}: expected the model of the other workers, ${described(expected)}, got ${described(actual)}`,
     );
   }
+}
+
+/** What a device that died says. */
+function isDevice(error: unknown): boolean {
+  return error instanceof BackendError && !(error instanceof HttpError || error instanceof StorageError);
 }
 
 /** A submitter and a worker of different versions. */
