@@ -24,6 +24,12 @@ export interface StorageOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a listing takes. */
+export interface ListOptions extends StorageOptions {
+  /** Only keys that come after this one: where a listing that broke off goes on. */
+  readonly after?: string | undefined;
+}
+
 /** One object of a listing. */
 export interface StoredObject {
   readonly key: string;
@@ -32,8 +38,9 @@ export interface StoredObject {
 }
 
 /**
- * Objects by key. A key is words of letters, digits, `.`, `_` and `-` with `/` between them, never `..`, at most 512 characters. Whoever reads an object sees
- * all of it or none: one that is being written, or was left half-written, is not there.
+ * Objects by key. A key is words of letters, digits, `.`, `_` and `-` with `/` between them, at most 512 characters; a word has at most 200 and does not begin
+ * with a dot (such names are the storage's own). What else lies there is not listed. Whoever reads an object sees all of it or none: one that is being
+ * written, or was left half-written, is not there. An object has at most 256 MiB.
  */
 export interface Storage {
   /** Its address as it may be shown: without secrets. */
@@ -47,7 +54,7 @@ export interface Storage {
   /** Removes an object; one that is not there is no error. Throws as `get` does. */
   delete(key: string, options?: StorageOptions): Promise<void>;
   /** The objects whose keys begin with `prefix`, in order of keys. Throws as `get` does. */
-  list(prefix: string, options?: StorageOptions): AsyncGenerator<StoredObject, void>;
+  list(prefix: string, options?: ListOptions): AsyncGenerator<StoredObject, void>;
   /** Writes, reads and removes an object of its own, to tell now whether it can be used. Throws as `get` does. */
   probe(options?: StorageOptions): Promise<void>;
   /** Ends connections. */

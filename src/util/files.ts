@@ -13,13 +13,13 @@ export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIter
  * Writes a file so that readers see the old content or the new one, never a part: to a temporary name beside it, then renamed.
  * A symbolic link at `path` is replaced, not followed.
  * @param options.durable also syncs the file and its folder, so that a power cut cannot undo it. @default false
+ * @param options.temporary the temporary name, on the same file system. @default beside `path`
  */
 export async function writeFileAtomic(
   path: string,
   content: FileContent,
-  { durable = false }: { durable?: boolean } = {},
+  { durable = false, temporary = temporaryName(path) }: { durable?: boolean; temporary?: string } = {},
 ): Promise<void> {
-  const temporary = temporaryName(path);
   let handle: FileHandle | undefined;
   try {
     handle = await open(temporary, "wx");
@@ -78,6 +78,9 @@ async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {
     await handle.sync();
+  } catch (error) {
+    // network and user-space file systems may not know how to sync a folder
+    if (!["EINVAL", "ENOTSUP", "ENOSYS"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   } finally {
     await handle.close();
   }
