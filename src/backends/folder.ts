@@ -1,13 +1,14 @@
 /** @file The backend `folder`: pictures that exist already. A picture's seed is its number, so asking for seeds is asking for pictures. */
 
-import { basename, dirname, extname, join } from "node:path";
+import { basename } from "node:path";
 import { UsageError } from "../errors.js";
 import { decodeImage } from "../image/decode.js";
 import { toRgb } from "../image/convert.js";
 import { findImages } from "../image/find-images.js";
 import { readGenerationData } from "../image/metadata.js";
+import { promptBeside } from "../image/sidecar.js";
 import { throwIfAborted } from "../util/abort.js";
-import { readBytes, readTextIfThere } from "../util/read-file.js";
+import { readBytes } from "../util/read-file.js";
 import type { GeneratedGroup, GeneratedImage, GenerateOptions, ImageBackend, ImageRequest } from "./contract.js";
 import { checkRequest, NO_DEFAULTS } from "./resolve.js";
 
@@ -16,8 +17,6 @@ export type PromptOrigin = "metadata" | "sidecar" | "any";
 
 /** Largest file that is read as a picture. */
 const MAXIMUM_BYTES = 512 << 20;
-/** Largest sidecar. */
-const MAXIMUM_TEXT = 1 << 20;
 
 /** One picture of the folder, not yet read. */
 interface Entry {
@@ -28,7 +27,7 @@ interface Entry {
 }
 
 /**
- * Opens files, folders and patterns as a backend. Every file's metadata and sidecar (`name.txt` beside `name.png`) are read now, its pixels when asked for.
+ * Opens files, folders and patterns as a backend. Every file's metadata and sidecar (`name.txt` or `name.json` beside `name.png`) are read now, its pixels when asked for.
  * @throws UsageError when there is no picture
  */
 export async function openFolder(
@@ -113,7 +112,7 @@ function readPicture(path: string): Promise<Uint8Array> {
 }
 
 async function entryOf(path: string, origin: PromptOrigin): Promise<Entry> {
-  const sidecar = origin === "metadata" ? undefined : await readSidecar(path);
+  const sidecar = origin === "metadata" ? undefined : await promptBeside(path);
   if (sidecar !== undefined) return { path, prompt: sidecar, seed: undefined };
   if (origin === "sidecar") return { path, prompt: undefined, seed: undefined };
   const data = await readPicture(path).then(
@@ -121,14 +120,4 @@ async function entryOf(path: string, origin: PromptOrigin): Promise<Entry> {
     () => undefined, // reported when its pixels are asked for
   );
   return { path, prompt: data?.prompt, seed: data?.seed };
-}
-
-/** The text file beside a picture: `name.txt`, or `name.png.txt`. */
-async function readSidecar(path: string): Promise<string | undefined> {
-  const bare = join(dirname(path), basename(path, extname(path)));
-  for (const name of [`${bare}.txt`, `${path}.txt`]) {
-    const text = await readTextIfThere(name, { expected: "a prompt", limit: MAXIMUM_TEXT, as: UsageError });
-    if (text !== undefined && text.trim() !== "") return text.trim();
-  }
-  return undefined;
 }

@@ -5,7 +5,7 @@ import { join, parse, resolve, sep } from "node:path";
 import { UsageError } from "../errors.js";
 
 /** Files that a folder or a pattern without an extension contributes. */
-const EXTENSIONS = /\.(png|jpe?g|webp|gif|tiff?|avif)$/i;
+export const IMAGE_EXTENSIONS = /\.(png|jpe?g|webp|gif|tiff?|avif)$/i;
 
 /**
  * Absolute paths in the order of `names`, each once. A folder gives all images below it, sorted as people count (`2.png` before `10.png`);
@@ -18,7 +18,7 @@ export async function findImages(names: readonly string[]): Promise<string[]> {
   for (const name of names) {
     const kind = await stat(name).catch(() => undefined);
     if (kind?.isDirectory() === true) {
-      const files = (await walk(resolve(name))).filter((file) => EXTENSIONS.test(file));
+      const files = (await walk(resolve(name))).filter((file) => IMAGE_EXTENSIONS.test(file));
       if (files.length === 0) throw new UsageError(`${name}: expected a folder with images, got none in it`);
       found.push(...files);
     } else if (kind === undefined && /[*?[\]{}]/.test(name)) {
@@ -41,7 +41,7 @@ async function matchingFiles(pattern: string): Promise<string[]> {
   const files = await walk(resolve(base)).catch(() => []);
   const matches = files.filter((file) => expression.test(file.split(sep).join("/")));
   // `folder/*` also matches text files; an explicit extension is taken at its word.
-  return /\.\w+$/.test(pattern) ? matches : matches.filter((file) => EXTENSIONS.test(file));
+  return /\.\w+$/.test(pattern) ? matches : matches.filter((file) => IMAGE_EXTENSIONS.test(file));
 }
 
 /** `*` and `?` stay inside a name, `**` crosses folders, `[abc]` and `[!abc]` are sets, `{a,b}` are alternatives. */

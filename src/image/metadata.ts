@@ -1,5 +1,6 @@
 /** @file What a generated picture says about itself: its prompt and seed, as the programs that make pictures write them. */
 
+import { promptOfGraph } from "./comfy-graph.js";
 import { parseInfotext } from "./infotext.js";
 import { isPng } from "./png-chunks.js";
 import { readPngText } from "./png.js";
@@ -13,23 +14,35 @@ export interface GenerationData {
   readonly source: "laurel" | "infotext" | "comfyui" | "novelai";
 }
 
-/** ComfyUI's links from node to node that are followed to a prompt, at most. */
-const MAXIMUM_LINKS = 16;
+/** Why a picture has no prompt of its own. */
+export interface NoPrompt {
+  /** `its ComfyUI graph draws several prompts`. */
+  readonly missing: string;
+}
 
 /**
  * Reads the generation data of a picture: Laurel's own record, AUTOMATIC1111's `parameters` (PNG text, or the EXIF user comment of JPEG, WebP and AVIF),
- * ComfyUI's graph, NovelAI's comment.
+ * ComfyUI's graph (PNG text, or the EXIF fields of its WebP files), NovelAI's comment.
  * @returns undefined when there is none, or none that can be read: metadata is never a reason to refuse a picture
  */
 export async function readGenerationData(bytes: Uint8Array, where: string): Promise<GenerationData | undefined> {
-  const texts = isPng(bytes) ? pngTexts(bytes, where) : new Map<string, string>();
+  const found = await findGenerationData(bytes, where);
+  return "missing" in found ? undefined : found;
+}
+
+/** As {@link readGenerationData}; where there is none, why. */
+export async function findGenerationData(bytes: Uint8Array, where: string): Promise<GenerationData | NoPrompt> {
+  const texts = isPng(bytes) ? pngTexts(bytes, where) : await exifTexts(bytes);
   const record = ofRecord(texts.get("laurel"));
   if (record !== undefined) return record;
   const novel = texts.get("Software") === "NovelAI" ? ofNovelAi(texts) : undefined;
   if (novel !== undefined) return novel;
-  const parameters = texts.get("parameters") ?? (isPng(bytes) ? undefined : await userComment(bytes));
-  if (parameters !== undefined && parameters.trim() !== "") return ofInfotext(parameters);
-  return ofGraph(texts.get("prompt"));
+  const parameters = texts.get("parameters");
+  const infotext = parameters === undefined ? undefined : ofInfotext(parameters);
+  if (infotext !== undefined) return infotext;
+  const graph = texts.get("prompt");
+  if (graph !== undefined) return ofGraph(graph);
+  return { missing: parameters === undefined ? "no prompt in its metadata" : "its infotext has no prompt" };
 }
 
 function pngTexts(bytes: Uint8Array, where: string): Map<string, string> {
@@ -65,50 +78,38 @@ function ofNovelAi(texts: ReadonlyMap<string, string>): GenerationData | undefin
   return { prompt, negativePrompt: stringOf(comment?.["uc"]), seed: seedOf(comment?.["seed"]), source: "novelai" };
 }
 
-/** The text that leads to the first sampler of a graph: node -> `positive` -> ... -> a node with a `text`. */
-function ofGraph(text: string | undefined): GenerationData | undefined {
+function ofGraph(text: string): GenerationData | NoPrompt {
   const graph = jsonObject(text);
-  if (graph === undefined) return undefined;
-  const inputsOf = (id: unknown): Record<string, unknown> | undefined => {
-    const node = typeof id === "string" && Object.hasOwn(graph, id) ? graph[id] : undefined;
-    const inputs = typeof node === "object" && node !== null ? (node as { inputs?: unknown }).inputs : undefined;
-    return typeof inputs === "object" && inputs !== null ? (inputs as Record<string, unknown>) : undefined;
-  };
-  const follow = (link: unknown): string | undefined => {
-    let next = link;
-    for (let links = 0; links < MAXIMUM_LINKS && Array.isArray(next); links++) {
-      const inputs = inputsOf(next[0]);
-      const found = inputs?.["text"];
-      if (typeof found === "string") return found;
-      next = inputs?.["conditioning"] ?? inputs?.["conditioning_1"] ?? found;
-    }
-    return typeof next === "string" ? next : undefined;
-  };
-  for (const id of Object.keys(graph)) {
-    const inputs = inputsOf(id);
-    if (inputs === undefined || !Array.isArray(inputs["positive"])) continue;
-    const prompt = follow(inputs["positive"]);
-    if (prompt === undefined || prompt.trim() === "") continue;
-    const seed = seedOf(inputs["seed"] ?? inputs["noise_seed"]);
-    return { prompt, negativePrompt: follow(inputs["negative"]), seed, source: "comfyui" };
-  }
-  return undefined;
+  if (graph === undefined) return { missing: "its text named prompt is no ComfyUI graph" };
+  const found = promptOfGraph(graph);
+  if ("missing" in found) return found;
+  return { ...found, seed: seedOf(found.seed), source: "comfyui" };
 }
 
-/** EXIF user comment: eight bytes name its encoding. */
-async function userComment(bytes: Uint8Array): Promise<string | undefined> {
+/** What EXIF data say, by the names that the texts of PNG files have. */
+async function exifTexts(bytes: Uint8Array): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
   try {
     const { default: sharp } = await import("sharp");
     const { exif } = await sharp(bytes).metadata();
-    if (exif === undefined) return undefined;
+    if (exif === undefined) return texts;
     const { default: readExif } = await import("exif-reader");
-    const comment: unknown = readExif(exif).Photo?.UserComment;
-    return comment instanceof Uint8Array ? decodeComment(comment) : typeof comment === "string" ? comment : undefined;
+    const { Photo, Image } = readExif(exif);
+    const comment: unknown = Photo?.UserComment;
+    const parameters = comment instanceof Uint8Array ? decodeComment(comment) : comment;
+    if (typeof parameters === "string") texts.set("parameters", parameters.replace(/\0+$/, ""));
+    // ComfyUI keeps `prompt:{...}` and `workflow:{...}` in whatever fields of text come first
+    for (const value of Object.values(Image ?? {}) as unknown[]) {
+      const graph = typeof value === "string" ? /^prompt:\s*(\{.*)/s.exec(value)?.[1] : undefined;
+      if (graph !== undefined) texts.set("prompt", graph.replace(/\0+$/, ""));
+    }
   } catch {
-    return undefined;
+    // what cannot be read says nothing
   }
+  return texts;
 }
 
+/** EXIF user comment: eight bytes name its encoding. */
 function decodeComment(comment: Uint8Array): string | undefined {
   const bytes = Buffer.from(comment);
   const encoding = bytes.subarray(0, 8).toString("latin1");
