@@ -4,14 +4,14 @@
  * npm run bench -- kill [--kills 100] [--candidates 1000] [--seed 1] [--steps N] [--keep]
  */
 
-import { createHash } from "node:crypto";
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { smallRandom } from "../dist/util/statistics.js";
 import { LAUREL, report } from "./measure.js";
+import { compare, contentOf, runIn, stored } from "./run-content.js";
 
 /** 14 drawn, and 3 made from each of the 2 best. */
 const PER_ITEM = 20;
@@ -21,8 +21,6 @@ const STARTING = 0.2;
 const STARTING_MS = 2000;
 const COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "pink", "white"];
 const SHAPES = ["circle", "square", "triangle", "star"];
-/** What differs between two runs of the same plan: times, names of runs. */
-const VOLATILE = new Set(["run.json", "report.html"]);
 
 export const options = {
   kills: { type: "string", default: "100" },
@@ -151,50 +149,6 @@ async function storedUnder(out, count, child) {
     if (directory !== undefined && (await stored(directory)) >= count) return;
     await sleep(20);
   }
-}
-
-/** The run in a folder of runs: the newest that has begun. */
-async function runIn(out) {
-  const names = await readdir(out).catch(() => []);
-  for (const name of names.sort().reverse()) {
-    const found = await stat(join(out, name, "run.json")).catch(() => undefined);
-    if (found !== undefined) return join(out, name);
-  }
-  return undefined;
-}
-
-async function stored(directory) {
-  const text = await readFile(join(directory, "candidates.jsonl"), "utf8").catch(() => "");
-  return text.split("\n").length - 1;
-}
-
-/** Digests of all files of a run by path; the lists of candidates and items as their sorted lines. */
-async function contentOf(directory) {
-  const files = new Map();
-  const lines = {};
-  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const name = path.slice(directory.length + 1);
-    let bytes = await readFile(path);
-    if (name.endsWith(".jsonl")) {
-      const sorted = bytes.toString("utf8").split("\n").sort();
-      lines[name] = sorted.length - 1;
-      bytes = sorted.join("\n");
-    }
-    files.set(name, VOLATILE.has(name) ? "" : createHash("sha256").update(bytes).digest("hex"));
-  }
-  return { files, candidates: lines["candidates.jsonl"], items: lines["items.jsonl"] };
-}
-
-function compare(expected, actual) {
-  const differences = [];
-  for (const [name, digest] of expected.files) {
-    if (!actual.files.has(name)) differences.push(`missing: ${name}`);
-    else if (actual.files.get(name) !== digest) differences.push(`differs: ${name}`);
-  }
-  for (const name of actual.files.keys()) if (!expected.files.has(name)) differences.push(`left behind: ${name}`);
-  return differences;
 }
 
 function log(text) {

@@ -8,7 +8,18 @@ import { parseArgs } from "node:util";
 /** In the order they run when none is named. */
 const BENCHES = ["help", "images", "generate", "training-step", "image-reward"];
 /** Run only when named: minutes and gigabytes. */
-const LARGE = ["stable-diffusion", "low-memory", "kill", "pipeline", "finetune-memory", "refl-step", "refl-full-size"];
+const LARGE = [
+  "stable-diffusion",
+  "low-memory",
+  "kill",
+  "pipeline",
+  "finetune-memory",
+  "refl-step",
+  "refl-full-size",
+  "workers-kill",
+  "workers-scaling",
+  "workers-memory",
+];
 /** The rows of docs/performance.md. */
 const BESIDE_PYTORCH = [
   "score",

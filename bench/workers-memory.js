@@ -1,0 +1,98 @@
+/**
+ * @file Memory of the process that submits a hundred thousand prompts to a queue, and its processor time a candidate.
+ *
+ * npm run bench -- workers-memory [--prompts 100000] [--queue-kind redis|postgres]
+ */
+
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { memoryOf } from "./machine.js";
+import { report, table } from "./measure.js";
+import { runIn, stored } from "./run-content.js";
+import { Fleet, laurel, queueServer, sleepingBackend } from "./workers/servers.js";
+
+export const options = {
+  prompts: { type: "string", default: "100000" },
+  "queue-kind": { type: "string", default: "redis" },
+};
+
+export async function run(flags) {
+  const prompts = Number(flags.prompts);
+  const folder = await mkdtemp(join(tmpdir(), "laurel-bench-memory-"));
+  const queue = await queueServer(flags["queue-kind"], folder);
+  const backend = await sleepingBackend(0, 16);
+  const store = join(folder, "store");
+  const config = join(folder, "sleeping.yaml");
+  await writeFile(config, JSON.stringify({ backend: "openai", url: backend.url, model: "sleep", concurrency: 16 }));
+  const environment = { OPENAI_API_KEY: "bench" };
+  const fleet = new Fleet(
+    [
+      "--queue",
+      queue.address,
+      "--store",
+      store,
+      "--capabilities",
+      `sleep=${config},score`,
+      "--concurrency",
+      16,
+      "--quiet",
+    ],
+    environment,
+  );
+  const samples = [];
+  try {
+    await queue.start();
+    fleet.start(1);
+    const file = join(folder, "pipeline.yaml");
+    await writeFile(
+      join(folder, "prompts.txt"),
+      Array.from({ length: prompts }, (_, i) => `prompt number ${i}\n`).join(""),
+    );
+    await writeFile(
+      file,
+      JSON.stringify({
+        version: 1,
+        name: "memory",
+        prompts: { file: "prompts.txt" },
+        seed: 1,
+        steps: [{ generate: { count: 1 } }],
+      }),
+    );
+    const out = join(folder, "out");
+    const given = ["--queue", queue.address, "--store", store, "--capability", "sleep", "--out", out, "--quiet"];
+    const startedAt = performance.now();
+    const submitter = laurel(["run", file, ...given], environment);
+    let ended;
+    void submitter.closed.then((result) => (ended = result));
+    for (let next = prompts / 10; ended === undefined; await sleep(200)) {
+      const directory = await runIn(out);
+      const done = directory === undefined ? 0 : await stored(directory);
+      if (done < next) continue;
+      const { rss } = memoryOf(submitter.child.pid) ?? {};
+      if (rss === undefined) continue;
+      samples.push({ candidates: done, megabytes: rss, seconds: (performance.now() - startedAt) / 1000 });
+      table([samples.at(-1)]);
+      next += prompts / 10;
+    }
+    if (ended.code !== 0) throw new Error(`the run: exit ${ended.code}\n${ended.stderr}`);
+  } finally {
+    await fleet.stop();
+    await queue.stop();
+    backend.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+  const later = samples.slice(1);
+  report(
+    `growth of the submitting process from ${later[0]?.candidates} to ${later.at(-1)?.candidates} prompts`,
+    (later.at(-1)?.megabytes ?? Number.NaN) - (later[0]?.megabytes ?? Number.NaN),
+    "MB",
+    "flat",
+    {
+      prompts,
+      megabytes: samples.map(({ megabytes }) => megabytes),
+      perSecond: prompts / (samples.at(-1)?.seconds ?? Number.NaN),
+    },
+  );
+}
