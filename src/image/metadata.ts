@@ -32,7 +32,7 @@ export async function readGenerationData(bytes: Uint8Array, where: string): Prom
 
 /** As {@link readGenerationData}; where there is none, why. */
 export async function findGenerationData(bytes: Uint8Array, where: string): Promise<GenerationData | NoPrompt> {
-  const texts = isPng(bytes) ? pngTexts(bytes, where) : await exifTexts(bytes);
+  const texts = await metadataTexts(bytes, where);
   const record = ofRecord(texts.get("laurel"));
   if (record !== undefined) return record;
   const novel = texts.get("Software") === "NovelAI" ? ofNovelAi(texts) : undefined;
@@ -43,6 +43,11 @@ export async function findGenerationData(bytes: Uint8Array, where: string): Prom
   const graph = texts.get("prompt");
   if (graph !== undefined) return ofGraph(graph);
   return { missing: parameters === undefined ? "no prompt in its metadata" : "its infotext has no prompt" };
+}
+
+/** The texts of a picture's metadata by their keywords; EXIF data's by those that PNG files have for the same: `parameters`, `prompt`. */
+export async function metadataTexts(bytes: Uint8Array, where: string): Promise<Map<string, string>> {
+  return isPng(bytes) ? pngTexts(bytes, where) : exifTexts(bytes);
 }
 
 function pngTexts(bytes: Uint8Array, where: string): Map<string, string> {

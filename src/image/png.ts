@@ -11,7 +11,7 @@ import { checkSize } from "./types.js";
 
 const deflateAsync = promisify(deflate);
 
-/** Compressed texts of one file that unpack to more than this, together, are left out. */
+/** Texts of one file that have more bytes than this, together and unpacked, are left out. */
 const MAX_TEXT_BYTES = 16 * 2 ** 20;
 
 /** A text of a PNG file. */
@@ -87,7 +87,8 @@ function filterRow(filter: number, line: Uint8Array, above: Uint8Array, out: Uin
   return cost;
 }
 
-function textChunk({ keyword, value, international }: PngText): PngChunk {
+/** The chunk that holds a text: tEXt where that can, else iTXt. @throws UsageError for a keyword that PNG does not allow */
+export function textChunk({ keyword, value, international }: PngText): PngChunk {
   if (!/^[\x21-\x7e\xa1-\xff](?:[\x20-\x7e\xa1-\xff]{0,77}[\x21-\x7e\xa1-\xff])?$/.test(keyword)) {
     throw new UsageError(
       `PNG text: expected a keyword of 1 to 79 printable characters, got ${JSON.stringify(keyword)}`,
@@ -135,7 +136,7 @@ export function readPngText(bytes: Uint8Array, where = "PNG"): PngText[] {
 }
 
 function textValue(type: "tEXt" | "zTXt" | "iTXt", data: Uint8Array, budget: Budget): string | undefined {
-  if (type === "tEXt") return latin1OrUtf8(data);
+  if (type === "tEXt") return take(data, budget) && latin1OrUtf8(data);
   if (type === "zTXt") {
     const plain = unpack(data.subarray(1), budget);
     return plain === undefined ? undefined : latin1OrUtf8(plain);
@@ -144,7 +145,7 @@ function textValue(type: "tEXt" | "zTXt" | "iTXt", data: Uint8Array, budget: Bud
   const translatedEnd = languageEnd < 0 ? -1 : data.indexOf(0, languageEnd + 1);
   if (translatedEnd < 0) return undefined;
   const content = data.subarray(translatedEnd + 1);
-  const plain = data[0] === 1 ? unpack(content, budget) : content;
+  const plain = data[0] === 1 ? unpack(content, budget) : take(content, budget);
   return plain === undefined ? undefined : utf8(plain);
 }
 
@@ -156,6 +157,13 @@ function latin1OrUtf8(bytes: Uint8Array): string {
 /** Bytes that the texts of one file may still unpack to. */
 interface Budget {
   left: number;
+}
+
+/** The bytes themselves, while the budget has room for them. */
+function take(bytes: Uint8Array, budget: Budget): Uint8Array | undefined {
+  if (bytes.length > budget.left) return undefined;
+  budget.left -= bytes.length;
+  return bytes;
 }
 
 function unpack(bytes: Uint8Array, budget: Budget): Uint8Array | undefined {
