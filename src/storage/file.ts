@@ -3,11 +3,11 @@
 import { constants } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, readdir, realpath, stat, unlink } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { CancelledError, UsageError } from "../errors.js";
-import { throwIfAborted, unlessAborted } from "../util/abort.js";
+import { LaurelError } from "../errors.js";
 import { isTemporaryName, readInto, temporaryName, writeFileAtomic } from "../util/files.js";
 import { isMissing, OPEN_FLAGS, statusFault } from "../util/read-file.js";
 import { type ListOptions, type Storage, StorageError, type StorageOptions, type StoredObject } from "./contract.js";
+import { within } from "./deadline.js";
 import { fileFault } from "./file-fault.js";
 import { checkKey, checkPrefix, checkSize, isKey, MAXIMUM_OBJECT_BYTES } from "./keys.js";
 import { probeStorage } from "./probe.js";
@@ -85,24 +85,19 @@ class FileStorage implements Storage {
 
   /** Does `work` within the time there is; what fails is told as a fault of this storage. */
   async #do<T>(goal: string, key: string, work: () => Promise<T>, options: StorageOptions = {}): Promise<T> {
-    throwIfAborted(options.signal, `${this.address}: the request`);
     const where = join(this.address, key);
-    let timer: NodeJS.Timeout | undefined;
-    const deadline = new Promise<never>((_, reject) => {
-      const late = new StorageError(
-        `${where}: expected ${goal} within ${this.#timeoutMs / 1000} s, got no answer of the file system`,
+    const late = (seconds: number): StorageError =>
+      new StorageError(
+        `${where}: expected ${goal} within ${seconds} s, got no answer of the file system`,
         "unavailable",
       );
-      timer = setTimeout(() => reject(late), this.#timeoutMs);
-    });
+    const bounds = { timeoutMs: this.#timeoutMs, signal: options.signal, address: this.address, late };
     try {
-      return await unlessAborted(Promise.race([work(), deadline]), options.signal);
+      return await within(bounds, work);
     } catch (error) {
-      if (error instanceof StorageError || error instanceof CancelledError || error instanceof UsageError) throw error;
+      if (error instanceof LaurelError) throw error;
       const [fault, actual] = fileFault(error);
       throw new StorageError(`${where}: expected ${goal}, got ${actual}`, fault, { cause: error });
-    } finally {
-      clearTimeout(timer);
     }
   }
 

@@ -6,6 +6,7 @@ import { UsageError } from "../errors.js";
 import type { Environment } from "../util/user-folders.js";
 import type { Storage } from "./contract.js";
 import { openFileStorage } from "./file.js";
+import { parseS3Address } from "./s3-address.js";
 
 /** What opening a storage takes. */
 export interface OpenStorageOptions {
@@ -20,7 +21,7 @@ const FORMS = "a folder, file:///folder or s3://bucket/prefix";
  * settings optional. It asks nothing of the storage; `probe()` does.
  * @throws UsageError for another form, or when the package that speaks S3 is not installed
  */
-export async function openStorage(address: string, _options: OpenStorageOptions = {}): Promise<Storage> {
+export async function openStorage(address: string, options: OpenStorageOptions = {}): Promise<Storage> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(address)?.[1]?.toLowerCase();
   if (address.trim() === "") throw new UsageError(`storage: expected ${FORMS}, got an empty text`);
   if (scheme === undefined) return openFileStorage(resolve(address));
@@ -33,6 +34,10 @@ export async function openStorage(address: string, _options: OpenStorageOptions 
     );
   }
   if (scheme === "file") return openFileStorage(folderOf(url));
+  if (scheme === "s3") {
+    const { openS3Storage } = await import("./s3.js");
+    return openS3Storage(parseS3Address(url), options.environment ?? process.env);
+  }
   const hint = scheme === "gs" ? "; Google's is s3://bucket?endpoint=https://storage.googleapis.com" : "";
   throw new UsageError(`storage: expected ${FORMS}, got ${scheme}://${hint}`);
 }
