@@ -30,6 +30,17 @@ export {
 export { findImages } from "./image/find-images.js";
 export { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "./library/score-files.js";
 
+// Score pictures for other programs, over HTTP.
+export {
+  type AnsweredRequest,
+  type ScoreServer,
+  SERVE_LIMITS,
+  serveScores,
+  type ServeScoresOptions,
+} from "./web/serve-scores.js";
+export type { OpenedReward, RewardFacts } from "./web/judge.js";
+export type { ServeLimits } from "./web/service.js";
+
 // What scores mean, and how well rewards agree with people.
 export {
   betterThan,

@@ -33,6 +33,7 @@ import { RUNS_RM } from "./commands/runs-rm.entry.js";
 import { RUNS_SHOW } from "./commands/runs-show.entry.js";
 import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
+import { SERVE } from "./commands/serve.entry.js";
 import { TRAIN_DPO, TRAIN_DRAFT, TRAIN_REFL, TRAIN_SFT } from "./commands/train.entry.js";
 import { WORKER } from "./commands/worker.entry.js";
 import { VERIFY_IMAGE_REWARD } from "./commands/verify-image-reward.entry.js";
@@ -44,6 +45,7 @@ export const COMMANDS = {
   refine: REFINE,
   compare: COMPARE,
   score: SCORE,
+  serve: SERVE,
   run: RUN,
   check: CHECK,
   init: INIT,
