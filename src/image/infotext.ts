@@ -33,6 +33,38 @@ export function parseInfotext(text: string): Infotext {
   };
 }
 
+/**
+ * The infotext with these pairs in its last line: a key that is there gets the new value, others are put behind. Everything else stays as it is. A text without a line of pairs
+ * gets one, which readers recognise by at least three pairs: give as many.
+ * @param pairs keys of at least two letters, digits, spaces, `-` and `/`; values as they are meant, they are quoted here where the grammar asks for it
+ */
+export function withInfotextPairs(text: string, pairs: readonly (readonly [key: string, value: string])[]): string {
+  const lines = text.trimEnd().split("\n");
+  const last = lines.at(-1) ?? "";
+  const matches = [...last.matchAll(PAIR)];
+  if (matches.length < FEWEST_PAIRS) {
+    const line = pairs.map(([key, value]) => `${key}: ${quoteInfotext(value)}`).join(", ");
+    return [...(text.trim() === "" ? [] : lines), line].join("\n");
+  }
+  const line = pairs.reduce((line, [key, value]) => withPair(line, key, quoteInfotext(value)), last);
+  return [...lines.slice(0, -1), line].join("\n");
+}
+
+function withPair(line: string, key: string, value: string): string {
+  const own = [...line.matchAll(PAIR)].filter((match) => match[1] === key);
+  if (own.length === 0) return `${line.replace(/[,\s]+$/, "")}, ${key}: ${value}`;
+  return own.reduceRight((changed, match) => {
+    const [whole, , old = ""] = match;
+    const end = match.index + whole.length - (whole.endsWith(",") && !old.endsWith(",") ? 1 : 0);
+    return `${changed.slice(0, end - old.length)}${value}${changed.slice(end)}`;
+  }, line);
+}
+
+/** A value of a pair: one with a comma, a colon or a line break is written as a JSON string. */
+export function quoteInfotext(value: string): string {
+  return /[,:\n]/.test(value) ? JSON.stringify(value) : value;
+}
+
 function joined(lines: readonly string[]): string {
   return lines
     .map((line) => line.trim())

@@ -1,5 +1,6 @@
 /** @file The `parameters` text of AUTOMATIC1111's PNG files, in the grammar its parser reads. */
 
+import { quoteInfotext } from "../image/infotext.js";
 import { automatic1111Name, isSamplerName } from "../samplers/names.js";
 import type { CandidateRecord } from "./candidate-record.js";
 
@@ -36,7 +37,9 @@ export function infotext(record: CandidateRecord): string {
     ["LoRA anneal", settings.loraAnneal ?? null],
     ["Version", `laurel ${record.laurel}`],
   ];
-  const line = pairs.flatMap(([key, value]) => (value === null ? [] : [`${key}: ${quote(String(value))}`])).join(", ");
+  const line = pairs
+    .flatMap(([key, value]) => (value === null ? [] : [`${key}: ${quoteInfotext(String(value))}`]))
+    .join(", ");
   const negative = record.negativePrompt === null ? [] : [`Negative prompt: ${record.negativePrompt}`];
   return [record.prompt, ...negative, line].join("\n");
 }
@@ -58,9 +61,4 @@ export function rewardKey(name: string): string {
   if (known !== undefined) return known;
   const key = name.replace(/[^\w \-/]/g, "-").replace(/^[^\w]+/, "");
   return key.length >= 2 ? key : `Reward ${key}`;
-}
-
-/** Values with a comma, a colon or a line break are written as JSON strings. */
-function quote(value: string): string {
-  return /[,:\n]/.test(value) ? JSON.stringify(value) : value;
 }
