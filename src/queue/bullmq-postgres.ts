@@ -1,0 +1,210 @@
+/** @file PostgreSQL as BullMQ's server: connections that wait for it, and a look at whether it can be used. */
+
+import type * as bullmq from "bullmq";
+import type { BackendFactory, PostgresConnection, Processor, Queue, RedisQueueBackend } from "bullmq";
+import type * as postgres from "pg";
+import type { Client } from "pg";
+import type { QueueAddress } from "./address.js";
+import {
+  loadPackage,
+  type OwnWorkerOptions,
+  PROBE_MS,
+  type QueueServer,
+  type ServerWorker,
+  within,
+} from "./bullmq-server.js";
+import { QueueError } from "./contract.js";
+import { queueFault } from "./faults.js";
+import { patiently, Presence } from "./presence.js";
+
+type BullModule = typeof bullmq;
+type PostgresModule = typeof postgres;
+
+const OLDEST = 13;
+/** Connections for what is asked of it; each listener has one more. */
+const POOL = { shared: 4, events: 1, worker: 3 } as const;
+
+/** New events are looked for this often even if none was told of. */
+const LOOK_MS = 1000;
+
+/** Opens PostgreSQL without connecting. @throws UsageError when a package is missing */
+export async function openPostgres(address: QueueAddress): Promise<QueueServer> {
+  const bull = await loadPackage(async () => import("bullmq"), "bullmq pg", address.shown);
+  const pg = await loadPackage(async () => import("pg"), "bullmq pg", address.shown);
+  return new PostgresServer(address, bull, pg);
+}
+
+class PostgresServer implements QueueServer {
+  readonly presence: Presence;
+  readonly #ended = new AbortController();
+  readonly ended = this.#ended.signal;
+  readonly #queues = new Map<string, Queue>();
+  #connection: PostgresConnection | undefined;
+
+  constructor(
+    readonly address: QueueAddress,
+    readonly bull: BullModule,
+    readonly pg: PostgresModule,
+  ) {
+    this.presence = new Presence(address.shown);
+  }
+
+  async probe(): Promise<readonly string[]> {
+    const client = new this.pg.default.Client({
+      connectionString: this.address.url,
+      connectionTimeoutMillis: PROBE_MS - 2500,
+    });
+    client.on("error", () => undefined);
+    client.on("notice", () => undefined);
+    try {
+      const done = await within(this.#look(client), PROBE_MS - 1800);
+      if (done === undefined) throw Object.assign(new Error("no answer in time"), { code: "SILENT" });
+      return [];
+    } catch (error) {
+      throw await queueFault(this.address, error);
+    } finally {
+      void within(client.end(), 1000).catch(() => undefined);
+    }
+  }
+
+  async #look(client: Client): Promise<true> {
+    await client.connect();
+    const { rows } = await client.query<{ version: string; read_only: string; encoding: string }>(
+      "SELECT current_setting('server_version') AS version, current_setting('transaction_read_only') AS read_only, current_setting('server_encoding') AS encoding",
+    );
+    const [row] = rows;
+    const { shown, prefix } = this.address;
+    if (row === undefined || Number.parseInt(row.version) < OLDEST) {
+      throw new QueueError(`${shown}: expected PostgreSQL ${OLDEST} or later, got ${row?.version ?? "another server"}`);
+    }
+    if (row.read_only === "on") {
+      throw new QueueError(`${shown}: expected a server that can be written to, got a read-only one (a standby?)`);
+    }
+    if (await this.#isOld(client)) await this.bull.runMigrations(client, prefix, { skipVersionCheck: true });
+    // the right to read and write there is another than to be there
+    await client.query(`UPDATE "${prefix}".meta SET value = value WHERE false`);
+    return true;
+  }
+
+  /** Whether BullMQ's tables are missing or of an earlier version. To look takes fewer rights than to create. */
+  async #isOld(client: Client): Promise<boolean> {
+    try {
+      const version = await this.bull.assertSchemaCompatibility(client, this.address.prefix, {
+        skipVersionCheck: true,
+      });
+      return version < this.bull.LATEST_SCHEMA_VERSION;
+    } catch (error) {
+      if (error instanceof this.bull.SchemaMigrationRequiredError) return true;
+      throw error;
+    }
+  }
+
+  queue(name: string): Queue {
+    let queue = this.#queues.get(name);
+    if (queue === undefined) {
+      queue = new this.bull.Queue(name, { connection: {} }, this.#factory(this.#shared(), false));
+      queue.on("error", () => undefined);
+      this.#queues.set(name, queue);
+    }
+    return queue;
+  }
+
+  events(name: string, after: string): ReturnType<QueueServer["events"]> {
+    const factory = this.#factory(this.#connect(POOL.events, this.ended), true, `${name}:qe`);
+    // a notice that came before it listened is found when it looks the next time
+    const options = { connection: {}, lastEventId: after, autorun: false, blockingTimeout: LOOK_MS };
+    const events = new this.bull.QueueEvents(name, options, factory);
+    events.on("error", () => undefined);
+    return events;
+  }
+
+  async lastEvent(name: string): Promise<string> {
+    const { rows } = await this.#shared().pool.query<{ last: string }>(
+      `SELECT coalesce(max(id), 0)::text AS last FROM "${this.address.prefix}".event WHERE queue = $1`,
+      [name],
+    );
+    return rows[0]?.last ?? "0";
+  }
+
+  worker(name: string, processor: Processor, options: OwnWorkerOptions): ServerWorker {
+    const abandoned = new AbortController();
+    const connection = this.#connect(POOL.worker, AbortSignal.any([this.ended, abandoned.signal]));
+    const factory = this.#factory(connection, true, `${name}:w:${options.name ?? ""}`);
+    const worker = new this.bull.Worker(name, processor, { ...options, connection: {} }, factory);
+    return {
+      worker,
+      abandon: async () => {
+        abandoned.abort();
+        await within(connection.close(), 1000);
+      },
+    };
+  }
+
+  async remember(name: string): Promise<void> {
+    // a queue writes its settings, and by that its name, when it is opened
+    await this.queue(name).waitUntilReady();
+    await this.queue(name).getBackend().setQueueMeta({ laurel: "1" });
+  }
+
+  async names(): Promise<readonly string[]> {
+    const { rows } = await this.#shared().pool.query<{ queue: string }>(
+      `SELECT DISTINCT queue FROM "${this.address.prefix}".meta ORDER BY queue`,
+    );
+    return rows.map((row) => row.queue);
+  }
+
+  async close(): Promise<void> {
+    this.#ended.abort();
+    for (const queue of this.#queues.values()) await within(queue.close(), 1000);
+    if (this.#connection !== undefined) await within(this.#connection.close(), 1000);
+  }
+
+  #shared(): PostgresConnection {
+    return (this.#connection ??= this.#connect(POOL.shared, this.ended));
+  }
+
+  /** Makes BullMQ's classes use PostgreSQL through `connection`. They do what they do on Redis, and are typed as such. */
+  #factory(connection: PostgresConnection, owned: boolean, listed?: string): BackendFactory<RedisQueueBackend> {
+    const { PostgresQueueBackend } = this.bull;
+    type Options = ConstructorParameters<typeof PostgresQueueBackend>[2];
+    return ((name: string, options: Options) =>
+      new PostgresQueueBackend(
+        connection,
+        name,
+        options,
+        owned,
+        listed,
+      )) as unknown as BackendFactory<RedisQueueBackend>;
+  }
+
+  /** A connection that waits for its server. BullMQ's own gives up for good when the server is away while it begins. */
+  #connect(max: number, ended: AbortSignal): PostgresConnection {
+    const connection = new this.bull.PostgresConnection({
+      connectionString: this.address.url,
+      schema: this.address.prefix,
+      skipVersionCheck: true,
+      max,
+      keepAlive: true,
+      connectionTimeoutMillis: PROBE_MS,
+      idleTimeoutMillis: 30_000,
+    });
+    connection.on("error", () => undefined);
+    const { pool } = connection;
+    const query = pool.query.bind(pool) as (text: string, values?: readonly unknown[]) => Promise<never>;
+    const listen = connection.getListenClient.bind(connection);
+    let ready: Promise<void> | undefined;
+    return Object.assign(connection, {
+      getListenClient: async () => patiently(this.presence, ended, listen),
+      waitUntilReady: async () =>
+        (ready ??= patiently(this.presence, ended, async () => {
+          await query("SELECT 1");
+        }).then(() => {
+          setTimeout(() => connection.emit("ready"), 0);
+        })),
+      pool: Object.assign(pool, {
+        query: async (text: string, values?: readonly unknown[]) =>
+          patiently(this.presence, ended, async () => query(text, values)),
+      }),
+    });
+  }
+}

@@ -1,0 +1,66 @@
+/** @file What BullMQ needs of a server, whichever it is: Redis or PostgreSQL. */
+
+import type { Processor, Queue, QueueEvents, Worker, WorkerOptions } from "bullmq";
+import { UsageError } from "../errors.js";
+import type { Presence } from "./presence.js";
+
+/** A worker's options that are not the server's. */
+export type OwnWorkerOptions = Omit<WorkerOptions, "connection" | "prefix" | "skipVersionCheck">;
+
+/** A connected BullMQ worker and what ends it at once. */
+export interface ServerWorker {
+  readonly worker: Worker;
+  /** Ends its connections, whatever it does at the moment. */
+  abandon(): Promise<void>;
+}
+
+/** A server, as BullMQ uses it. */
+export interface QueueServer {
+  readonly presence: Presence;
+  /** Aborts when {@link close} is called. */
+  readonly ended: AbortSignal;
+  /** Connects anew and looks whether it can be used. @returns what should be told though it works @throws QueueError, within 10 seconds */
+  probe(): Promise<readonly string[]>;
+  /** One for each name; all share a connection. */
+  queue(name: string): Queue;
+  /** Tells what happens after the event `after`. It is not running yet. */
+  events(name: string, after: string): QueueEvents;
+  /** The last event of a queue: the place to read on from. */
+  lastEvent(name: string): Promise<string>;
+  worker(name: string, processor: Processor, options: OwnWorkerOptions): ServerWorker;
+  /** Writes down that there is a queue of this name. */
+  remember(name: string): Promise<void>;
+  /** Names of the queues that were ever used. */
+  names(): Promise<readonly string[]>;
+  close(): Promise<void>;
+}
+
+/** Longest that a look at a server takes. */
+export const PROBE_MS = 8000;
+
+/** Loads a package that need not be installed. @throws UsageError that says how to install it */
+export async function loadPackage<T>(load: () => Promise<T>, names: string, address: string): Promise<T> {
+  try {
+    return await load();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== "ERR_MODULE_NOT_FOUND" && code !== "MODULE_NOT_FOUND") throw cause;
+    throw new UsageError(`${address}: expected the packages ${names.replaceAll(" ", " and ")}, got none; npm install ${names}`, { cause }); // prettier-ignore
+  }
+}
+
+/** The promise's outcome, or undefined after `ms`. */
+export async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([
+      promise,
+      new Promise<undefined>((resolve) => {
+        timer = setTimeout(() => resolve(undefined), ms);
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
