@@ -45,13 +45,16 @@ async function digestAll(paths: readonly string[]): Promise<string> {
   return digests.length === 1 ? digests[0]! : sha256(digests.join("\n"));
 }
 
+/** What a manifest says of what judges. */
+export type RewardRecords = Omit<ModelRecords, "backend">;
+
 /** What a manifest says of the models: what draws, what chooses and, if there are any, the members of an ensemble and what only watches. */
 export async function modelRecords({ backend, reward }: Models): Promise<ModelRecords> {
   return { backend: await modelRecord(backend), ...(await rewardRecords(reward)) };
 }
 
 /** What a manifest says of what chooses, of the members of an ensemble and of what only watches. */
-export async function rewardRecords(reward: Reward): Promise<Omit<ModelRecords, "backend">> {
+export async function rewardRecords(reward: Reward): Promise<RewardRecords> {
   if (reward instanceof QueueReward) return reward.records;
   const guide = reward instanceof WatchedReward ? reward.guide : reward;
   const watching = reward instanceof WatchedReward ? [...reward.heldOut] : [];
