@@ -45,7 +45,6 @@ export function createS3Client(
   const region = address.region ?? environment["AWS_REGION"] ?? environment["AWS_DEFAULT_REGION"];
   const credentials = credentialsOf(environment);
   const config: S3ClientConfig = {
-    maxAttempts: 3,
     requestHandler: { connectionTimeout: 10_000, socketTimeout: 60_000 },
     forcePathStyle: address.pathStyle ?? !amazon,
     // its own warnings would mix with the output of commands

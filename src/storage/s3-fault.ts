@@ -59,9 +59,11 @@ const FAULTS: Readonly<Record<string, StorageFault>> = {
 /** `error` as the fault it is, without secrets; errors of ours stay. */
 export function explainS3(error: unknown, request: S3Request): unknown {
   if (error instanceof StorageError) return error;
-  const [fault, actual] = reasonOf(error as ClientError, request);
+  const client = error as ClientError;
+  const [fault, actual] = reasonOf(client, request);
   const text = redact(`${request.where}: expected ${request.goal}, got ${actual}`);
-  return new StorageError(text, fault, { cause: error });
+  // an error with an answer holds the request too, with its signature and token
+  return new StorageError(text, fault, client.$response === undefined ? { cause: error } : {});
 }
 
 function reasonOf(error: ClientError, request: S3Request): Reason {
