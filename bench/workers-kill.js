@@ -6,7 +6,7 @@
  * With --outages the queue server is stopped and started again in the middle, and the storage (S3) cannot be reached for a minute.
  */
 
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -42,6 +42,7 @@ export async function run(flags) {
   const queue = await queueServer(flags["queue-kind"], folder);
   const storage = flags.outages ? await s3Server() : undefined;
   const store = storage?.address ?? join(folder, "store");
+  await mkdir(join(folder, "store"));
   const fleet = new Fleet(
     ["--queue", queue.address, "--store", store, "--lock", 1.5, "--max-stalls", 1000, "--quiet"],
     storage?.environment,

@@ -4,11 +4,11 @@
  * npm run bench -- workers-memory [--prompts 100000] [--queue-kind redis|postgres]
  */
 
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { memoryOf } from "./machine.js";
+import { memoryOf, processorSeconds } from "./machine.js";
 import { report, table } from "./measure.js";
 import { runIn, stored } from "./run-content.js";
 import { Fleet, laurel, queueServer, sleepingBackend } from "./workers/servers.js";
@@ -24,6 +24,7 @@ export async function run(flags) {
   const queue = await queueServer(flags["queue-kind"], folder);
   const backend = await sleepingBackend(0, 16);
   const store = join(folder, "store");
+  await mkdir(store);
   const config = join(folder, "sleeping.yaml");
   await writeFile(config, JSON.stringify({ backend: "openai", url: backend.url, model: "sleep", concurrency: 16 }));
   const environment = { OPENAI_API_KEY: "bench" };
@@ -42,6 +43,7 @@ export async function run(flags) {
     environment,
   );
   const samples = [];
+  let [cpuSeconds, server] = [null, undefined];
   try {
     await queue.start();
     fleet.start(1);
@@ -72,10 +74,12 @@ export async function run(flags) {
       if (done < next) continue;
       const { rss } = memoryOf(submitter.child.pid) ?? {};
       if (rss === undefined) continue;
+      cpuSeconds = processorSeconds(submitter.child.pid);
       samples.push({ candidates: done, megabytes: rss, seconds: (performance.now() - startedAt) / 1000 });
       table([samples.at(-1)]);
       next += prompts / 10;
     }
+    server = queue.counts?.();
     if (ended.code !== 0) throw new Error(`the run: exit ${ended.code}\n${ended.stderr}`);
   } finally {
     await fleet.stop();
@@ -92,6 +96,15 @@ export async function run(flags) {
     {
       prompts,
       megabytes: samples.map(({ megabytes }) => megabytes),
+      cpuMsPerPrompt: (1000 * cpuSeconds) / (samples.at(-1)?.candidates ?? Number.NaN),
+      ...(server === undefined
+        ? {}
+        : {
+            commandsPerPrompt: server.commands / prompts,
+            bytesInPerPrompt: server.bytesIn / prompts,
+            bytesOutPerPrompt: server.bytesOut / prompts,
+            redisMegabytes: server.memoryMb,
+          }),
       perSecond: prompts / (samples.at(-1)?.seconds ?? Number.NaN),
     },
   );

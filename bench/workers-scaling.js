@@ -5,7 +5,7 @@
  * npm run bench -- workers-scaling [--sleep 500] [--pictures 160] [--queue-kind redis|postgres]
  */
 
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -25,6 +25,7 @@ export async function run(flags) {
   const queue = await queueServer(flags["queue-kind"], folder);
   const backend = await sleepingBackend(pictureMs);
   const store = join(folder, "store");
+  await mkdir(store);
   const config = join(folder, "sleeping.yaml");
   await writeFile(config, JSON.stringify({ backend: "openai", url: backend.url, model: "sleep", concurrency: 1 }));
   const environment = { OPENAI_API_KEY: "bench" };
@@ -46,9 +47,10 @@ export async function run(flags) {
         const submitter = laurel(["run", file, ...given], environment);
         const warm = Math.max(8, 4 * workers);
         const firstAt = await reached(out, warm, submitter);
+        const lastAt = await reached(out, pictures, submitter);
         const { code, stderr } = await submitter.closed;
         if (code !== 0) throw new Error(`the run: exit ${code}\n${stderr}`);
-        rows.push({ workers, perSecond: (1000 * (pictures - warm)) / (performance.now() - firstAt) });
+        rows.push({ workers, perSecond: (1000 * (pictures - warm)) / (lastAt - firstAt) });
       } finally {
         await fleet.stop();
       }

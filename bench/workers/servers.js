@@ -1,7 +1,7 @@
 /** @file The servers that the benchmarks of workers need, each in a process or a folder of its own: queues, an S3 storage, a way to cut it off, a backend that sleeps. */
 
 import { spawn, spawnSync } from "node:child_process";
-import { chown, mkdir } from "node:fs/promises";
+import { chmod, chown, mkdir } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
 import { connect, createServer } from "node:net";
 import { existsSync } from "node:fs";
@@ -36,6 +36,17 @@ function redis(port, directory) {
   let child;
   return {
     address: `redis://127.0.0.1:${port}`,
+    /** What the server counted: commands, scripts among them once each, and bytes that its clients sent and got. */
+    counts() {
+      const text = spawnSync("redis-cli", ["-p", String(port), "info"], { encoding: "utf8" }).stdout;
+      const field = (name) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(text)?.[1] ?? Number.NaN);
+      return {
+        commands: field("total_commands_processed"),
+        bytesIn: field("total_net_input_bytes"),
+        bytesOut: field("total_net_output_bytes"),
+        memoryMb: field("used_memory") / 1e6,
+      };
+    },
     async start() {
       const args = ["--port", port, "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--appendonly", "yes"];
       child = spawn("redis-server", args.map(String), { stdio: "ignore" });
@@ -51,7 +62,10 @@ function redis(port, directory) {
 async function postgres(port, directory) {
   const data = join(directory, "data");
   const asNobody = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
-  if ("uid" in asNobody) await chown(directory, NOBODY, NOBODY);
+  if ("uid" in asNobody) {
+    await chown(directory, NOBODY, NOBODY);
+    await chmod(join(directory, ".."), 0o711);
+  }
   const made = spawnSync(postgresProgram("initdb"), ["-D", data, "-U", "laurel", "-A", "trust", "-N"], asNobody);
   if (made.status !== 0) throw new Error(`initdb: ${made.error ?? made.stderr}`);
   let child;
