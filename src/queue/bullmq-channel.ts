@@ -1,6 +1,6 @@
 /** @file All submitters of one queue in this process: jobs are added, watched and withdrawn in batches, through one stream of events. */
 
-import type { JobsOptions, QueueEvents } from "bullmq";
+import type { JobsOptions, KeepJobs, QueueEvents } from "bullmq";
 import { CancelledError } from "../errors.js";
 import { CANCELLED, readFailure, readValue, writeWork } from "./bullmq-codec.js";
 import { withdraw } from "./bullmq-jobs.js";
@@ -20,6 +20,7 @@ const WITHDRAW_MS = 3000;
 export interface ChannelSettings {
   readonly attempts: number;
   readonly retryDelayMs: number;
+  readonly keep: KeepJobs;
 }
 
 interface Caller {
@@ -278,7 +279,7 @@ export function jobOptions(job: JobRequest, settings: ChannelSettings): JobsOpti
     priority: job.priority,
     attempts: settings.attempts,
     backoff: { type: "exponential", delay: settings.retryDelayMs, jitter: 0.5 },
-    removeOnComplete: { age: 24 * 3600, count: 10_000 },
+    removeOnComplete: settings.keep,
     removeOnFail: false,
     stackTraceLimit: 0,
   };

@@ -36,6 +36,8 @@ export async function openPostgres(address: QueueAddress): Promise<QueueServer> 
 
 class PostgresServer implements QueueServer {
   readonly presence: Presence;
+  // to keep a number of them takes BullMQ longer the more there are, with each job that ends
+  readonly keep = { age: 24 * 3600 };
   readonly #ended = new AbortController();
   readonly ended = this.#ended.signal;
   readonly #queues = new Map<string, Queue>();

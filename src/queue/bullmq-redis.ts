@@ -31,6 +31,7 @@ export async function openRedis(address: QueueAddress): Promise<QueueServer> {
 
 class RedisServer implements QueueServer {
   readonly presence: Presence;
+  readonly keep = { age: 24 * 3600, count: 10_000 };
   readonly #ended = new AbortController();
   readonly ended = this.#ended.signal;
   readonly #queues = new Map<string, Queue>();

@@ -1,6 +1,6 @@
 /** @file What BullMQ needs of a server, whichever it is: Redis or PostgreSQL. */
 
-import type { Processor, Queue, QueueEvents, Worker, WorkerOptions } from "bullmq";
+import type { KeepJobs, Processor, Queue, QueueEvents, Worker, WorkerOptions } from "bullmq";
 import { UsageError } from "../errors.js";
 import type { Presence } from "./presence.js";
 
@@ -19,6 +19,8 @@ export interface QueueServer {
   readonly presence: Presence;
   /** Aborts when {@link close} is called. */
   readonly ended: AbortSignal;
+  /** Which completed jobs are kept, for those who ask late: the results lie in a storage. */
+  readonly keep: KeepJobs;
   /** Connects anew and looks whether it can be used. @returns what should be told though it works @throws QueueError, within 10 seconds */
   probe(): Promise<readonly string[]>;
   /** One for each name; all share a connection. */

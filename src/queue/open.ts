@@ -27,6 +27,6 @@ export async function openQueue(address: string, options: OpenQueueOptions = {})
   return new BullQueue(
     server,
     { UnrecoverableError, WaitingError },
-    { attempts: options.attempts ?? 4, retryDelayMs: options.retryDelayMs ?? 1000 },
+    { attempts: options.attempts ?? 4, retryDelayMs: options.retryDelayMs ?? 1000, keep: server.keep },
   );
 }
