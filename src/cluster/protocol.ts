@@ -216,9 +216,8 @@ export function capabilityOf(config: BackendConfig): string {
   if (config.backend === "folder") {
     throw new UsageError("--queue: expected a backend that draws, got folder, whose pictures are here already");
   }
-  const { model } = config;
-  if (config.backend !== "local" || model === undefined) return config.backend;
-  return `local:${modelName(model)}`;
+  if (config.backend !== "local" || config.model === undefined) return config.backend;
+  return `local:${modelName(config.model)}`;
 }
 
 /** A model as capabilities name it: a path by its last part. */
