@@ -441,5 +441,17 @@ export {
 export { type Description, parseDescription, printDescription, type ShapeDescription } from "./demo/grammar.js";
 export { type Fact, judge, type Judgement, type ReadablePicture } from "./demo/oracle.js";
 
+// Storages: objects that several machines see.
+export {
+  type ListOptions,
+  type Storage,
+  StorageError,
+  type StorageFault,
+  type StorageOptions,
+  type StoredObject,
+} from "./storage/contract.js";
+export { openStorage, type OpenStorageOptions } from "./storage/open.js";
+export { patient as patientStorage, type PatienceOptions } from "./storage/patient.js";
+
 // Errors, each with the exit code of the command line.
 export { BackendError, CancelledError, EXIT, InternalError, LaurelError, ModelError, UsageError } from "./errors.js";

@@ -49,6 +49,8 @@ const FAULTS: Readonly<Record<string, StorageFault>> = {
   InvalidToken: "denied",
   InvalidAccessKeyId: "denied",
   SignatureDoesNotMatch: "denied",
+  // versitygw's word for InvalidAccessKeyId, with 404
+  XAdminUserNotFound: "denied",
   TokenRefreshRequired: "denied",
   RequestTimeout: "unavailable",
   OperationAborted: "unavailable",
@@ -82,7 +84,10 @@ function reasonOf(error: ClientError, request: S3Request): Reason {
   }
   const fault = FAULTS[name] ?? faultOfStatus(status);
   const said = ["", name, "UnknownError"].includes(clean(message)) ? "" : `: ${clean(message)}`;
-  return [fault, `${clean(name)}${said} (${status})`];
+  const reading = request.goal === "to read it" || request.goal === "to look for it";
+  const hint =
+    name === "AccessDenied" && reading ? "; without the right s3:ListBucket a missing object is answered so, too" : "";
+  return [fault, `${clean(name)}${said} (${status})${hint}`];
 }
 
 /** No answer: no connection, no credentials, or a fault on this side. */

@@ -52,7 +52,18 @@ describe.skipIf(REAL === "")(`the server of LAUREL_TEST_S3${REAL === "" ? ", whi
     const id = process.env["AWS_ACCESS_KEY_ID"] ?? "AKIAWRONG";
     const environment = { ...process.env, AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: "wrong-secret-of-a-test" };
     const storage = await openStorage(at("wrong"), { environment });
-    await expect(storage.probe()).rejects.toMatchObject({ fault: "denied" });
+    const error = await storage.probe().catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ fault: "denied", message: /SignatureDoesNotMatch|InvalidAccessKeyId|\(403\)/ });
+    expect((error as Error).message).not.toContain("wrong-secret");
+    await storage.close();
+  });
+
+  test("tells an object that is not there from a bucket that is not there", async () => {
+    const missing = await openStorage(at("x").replace(/^s3:\/\/[^/]+/, `s3://${run}`));
+    const { fault } = (await missing.has("a").catch((caught: { fault: string }) => caught)) as { fault: string };
+    // whose name belongs to another is denied
+    expect(["invalid", "denied"]).toContain(fault);
+    await missing.close();
   });
 });
 
@@ -145,12 +156,18 @@ describe("a strict server", () => {
   });
 
   test.each([
-    ["AccessDenied", 403],
     ["ExpiredToken", 400],
     ["AllAccessDisabled", 403],
   ])("%s (%i) is denied", async (code, status) => {
     stub.fail({ kind: "error", status, code });
     await all("denied", new RegExp(`got ${code} \\(${status}\\)$`));
+  });
+
+  test("AccessDenied (403) is denied, and says what reading takes", async () => {
+    stub.fail({ kind: "error", status: 403, code: "AccessDenied" });
+    await all("denied", /got AccessDenied \(403\)(; without the right s3:ListBucket .*)?$/);
+    await expect(storage.get("a.png")).rejects.toThrow(/s3:ListBucket/);
+    await expect(put()).rejects.not.toThrow(/s3:ListBucket/);
   });
 
   test.each([
