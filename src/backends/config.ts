@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { isSecretName } from "../util/secret.js";
+import { SLOTS } from "./comfyui/graph.js";
 
 /** Where a secret is found: an environment variable (or its `_FILE` form), or a file. `writeOnly`: what is written instead is never repeated. */
 export const secretSchema = z
@@ -83,6 +84,49 @@ const huggingfaceSchema = z.strictObject({
   ...server,
 });
 
+/** LoRAs that lie on the server. */
+const serverLorasSchema = z
+  .array(
+    z.strictObject({
+      name: z.string().min(1).describe("the file's name on the server, with or without folder and ending"),
+      scale: z.number().min(-100).max(100).optional().describe("1 if left out"),
+    }),
+  )
+  .min(1)
+  .optional();
+
+const placeSchema = z
+  .string()
+  .regex(/^[^.]+\../, "expected <node>.<input>, for example 6.text")
+  .meta({ examples: ["6.text"] });
+
+const comfyuiSchema = z.strictObject({
+  backend: z.literal("comfyui"),
+  url: urlSchema.default("http://127.0.0.1:8188"),
+  user: z.string().min(1).optional().describe("of a proxy before the server, which knows no users itself"),
+  password: secretSchema.optional(),
+  model: z.string().min(1).optional().describe("checkpoint, with or without folder and ending; left out, the only one"),
+  scheduler: z.string().min(1).optional().describe("noise schedule for samplers that say none"),
+  loras: serverLorasSchema,
+  workflow: z.string().min(1).optional().describe("a workflow of yours in API format, instead of the built-in graph"),
+  slots: z
+    .partialRecord(z.enum(SLOTS), z.union([placeSchema, z.array(placeSchema).min(1)]))
+    .optional()
+    .describe("where settings go in the workflow, beside {{prompt}} and its like in the file: { prompt: 6.text }"),
+  output: z.string().min(1).optional().describe("the workflow's node whose picture is taken; left out, the only one"),
+  seeds: z.literal("none").optional().describe("draws with a workflow that has no place for a seed"),
+  ...server,
+});
+
+const sdcppSchema = z.strictObject({
+  backend: z.literal("sdcpp"),
+  url: urlSchema.default("http://127.0.0.1:1234"),
+  scheduler: z.string().min(1).optional().describe("noise schedule for samplers that say none"),
+  loras: serverLorasSchema,
+  batch: z.number().int().min(1).max(64).optional(),
+  ...server,
+});
+
 const folderSchema = z.strictObject({
   backend: z.literal("folder"),
   path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe("files, folders or patterns"),
@@ -93,6 +137,8 @@ const folderSchema = z.strictObject({
 export const backendConfigSchema = z.discriminatedUnion("backend", [
   localSchema,
   webuiSchema,
+  comfyuiSchema,
+  sdcppSchema,
   openaiSchema,
   huggingfaceSchema,
   folderSchema,
@@ -108,6 +154,8 @@ export const BACKEND_KINDS = [
   "local",
   "huggingface",
   "webui",
+  "comfyui",
+  "sdcpp",
   "openai",
   "folder",
 ] as const satisfies readonly BackendKind[];

@@ -61,6 +61,14 @@ export function absolutePaths(config: BackendConfig, folder: (keys: readonly Pro
       };
     case "webui":
       return { ...config, password: secret(config.password, "password") };
+    case "comfyui":
+      return {
+        ...config,
+        password: secret(config.password, "password"),
+        ...(config.workflow === undefined ? {} : { workflow: path(config.workflow, "workflow") }),
+      };
+    case "sdcpp":
+      return config;
     case "openai":
       return { ...config, key: secret(config.key, "key") };
     case "huggingface":

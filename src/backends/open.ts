@@ -22,8 +22,24 @@ const OPENERS: { readonly [Kind in BackendKind]: Opener<Kind> } = {
   webui: async (config, context) => {
     const { openWebui } = await import("./webui.js");
     const { model, scheduler, batch: maximumBatch } = config;
-    const headers = await basicAuthorization(config.user, config.password, context);
+    const headers = await basicAuthorization(config, context);
     return pooled(config, headers, (server) => openWebui(server, { model, scheduler, maximumBatch }, context.signal));
+  },
+  comfyui: async (config, context) => {
+    const { openComfyui } = await import("./comfyui.js");
+    const { model, scheduler, loras, workflow, slots, output, concurrency } = config;
+    const unseeded = config.seeds === undefined ? undefined : true;
+    const timeoutMs = config.timeout === undefined ? undefined : config.timeout * 1000;
+    const options = { model, scheduler, loras, workflow, slots, output, unseeded, concurrency, timeoutMs };
+    const headers = await basicAuthorization(config, context);
+    return pooled(config, headers, (server) => openComfyui(server, options, context.signal));
+  },
+  sdcpp: async (config, context) => {
+    const { openSdcpp } = await import("./sdcpp.js");
+    const { scheduler, loras, batch: maximumBatch, concurrency } = config;
+    const timeoutMs = config.timeout === undefined ? undefined : config.timeout * 1000;
+    const options = { scheduler, loras, maximumBatch, concurrency, timeoutMs };
+    return pooled(config, {}, (server) => openSdcpp(server, options, context.signal));
   },
   openai: async (config, context) => {
     const { openOpenai } = await import("./openai.js");
@@ -58,7 +74,9 @@ export function openConfigured(config: BackendConfig, context: OpenContext): Pro
 
 /** Opens one server, or several of a kind as one backend. */
 async function pooled(
-  config: ConfigOf<"webui" | "openai" | "huggingface"> & { readonly url: string | readonly string[] },
+  config: ConfigOf<"webui" | "comfyui" | "sdcpp" | "openai" | "huggingface"> & {
+    readonly url: string | readonly string[];
+  },
   headers: HttpServerOptions["headers"],
   open: (server: HttpServer) => Promise<ImageBackend>,
 ): Promise<ImageBackend> {
@@ -80,11 +98,10 @@ async function pooled(
 }
 
 async function basicAuthorization(
-  user: string | undefined,
-  password: SecretSource | undefined,
+  { backend, user, password }: ConfigOf<"webui" | "comfyui">,
   context: OpenContext,
 ): Promise<HttpServerOptions["headers"]> {
-  const secret = password === undefined ? undefined : await secretOf(password, "backend webui: password", context);
+  const secret = password === undefined ? undefined : await secretOf(password, `backend ${backend}: password`, context);
   if (user === undefined && secret === undefined) return {};
   const credentials = `${user ?? ""}:${secret?.reveal() ?? ""}`;
   return { authorization: new Secret(`Basic ${Buffer.from(credentials).toString("base64")}`) };

@@ -18,9 +18,11 @@ export interface OpenaiOptions {
   readonly maximumBatch?: number | undefined;
   /** Calls at once. @default 4 */
   readonly concurrency?: number | undefined;
+  /** Where its routes begin, for a server whose address does not say it, for example `v1/`. @default "" */
+  readonly prefix?: string | undefined;
 }
 
-const PATH = "images/generations";
+const ROUTE = "images/generations";
 const MAXIMUM_SIDE = 4096;
 
 const replySchema = z.object({
@@ -65,7 +67,7 @@ export function openOpenai(server: HttpServer, options: OpenaiOptions = {}): Ima
     },
     async probe(signal) {
       try {
-        await server.json("models", { signal, timeoutMs: 30_000 });
+        await server.json(`${options.prefix ?? ""}models`, { signal, timeoutMs: 30_000 });
         return [`${server.name}: it answers, and takes the key`];
       } catch (error) {
         // the list of models is no part of the contract
@@ -86,6 +88,7 @@ async function drawGroup(
   { signal, onProgress }: GroupOptions,
 ): Promise<GeneratedGroup> {
   const { width, height } = request;
+  const route = `${options.prefix ?? ""}${ROUTE}`;
   const body = {
     ...options.extra,
     prompt: request.prompt,
@@ -96,23 +99,23 @@ async function drawGroup(
     // newer models refuse the field and always send base64; these send addresses unless told otherwise
     ...(options.model?.startsWith("dall-e") === true ? { response_format: "b64_json" } : {}),
   };
-  const parsed = replySchema.safeParse(await server.json(PATH, { body, signal }));
+  const parsed = replySchema.safeParse(await server.json(route, { body, signal }));
   if (!parsed.success) {
     const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "answer"}: ${message}`);
-    throw server.fault("bad-response", `${PATH}: expected a list of pictures, got ${faults.join("; ")}`);
+    throw server.fault("bad-response", `${route}: expected a list of pictures, got ${faults.join("; ")}`);
   }
   const { data } = parsed.data;
   if (data.length !== group.count) {
-    throw server.fault("bad-response", `${PATH}: expected ${group.count} pictures, got ${data.length}`);
+    throw server.fault("bad-response", `${route}: expected ${group.count} pictures, got ${data.length}`);
   }
   const warnings = new Set<string>([
     `${server.name}: it takes no seeds: the same request gives other pictures each time`,
   ]);
   const images = await Promise.all(
     data.map(async ({ b64_json: encoded, url, revised_prompt: revised }, i) => {
-      const where = `${server.name}: ${PATH}: picture ${i}`;
+      const where = `${server.name}: ${route}: picture ${i}`;
       if (typeof encoded !== "string" && typeof url !== "string") {
-        throw server.fault("bad-response", `${PATH}: picture ${i}: expected b64_json or url, got neither`);
+        throw server.fault("bad-response", `${route}: picture ${i}: expected b64_json or url, got neither`);
       }
       const bytes =
         typeof encoded === "string" ? bytesOfBase64(encoded, where) : (await server.download(url!, { signal })).bytes;

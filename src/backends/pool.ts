@@ -177,7 +177,7 @@ class Members {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#all.map(({ server }) => server.close()));
+    await Promise.all(this.#all.map(({ server, backend }) => backend?.dispose() ?? server.close()));
   }
 
   /** Waits for a server with a free place: of those that are up, or when all rest, of all. One that comes back gets a single group at first. */

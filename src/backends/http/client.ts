@@ -8,7 +8,7 @@ import {
   handleWhen,
   type CircuitBreakerPolicy,
 } from "cockatiel";
-import { type Dispatcher, fetch, type Response } from "undici";
+import { type Dispatcher, fetch, type FormData, type Response, WebSocket } from "undici";
 import { CancelledError, UsageError } from "../../errors.js";
 import { unlessAborted } from "../../util/abort.js";
 import { redact, type Secret } from "../../util/secret.js";
@@ -53,6 +53,8 @@ export interface HttpRequest {
   readonly body?: unknown;
   /** Sent as it is, instead of `body`. */
   readonly text?: string | undefined;
+  /** Sent as a form with files, instead of `body`. */
+  readonly form?: FormData | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
   readonly maximumBytes?: number | undefined;
@@ -131,6 +133,16 @@ export class HttpServer {
   }
 
   /**
+   * Opens a WebSocket beside the requests, with the server's own headers. Nothing is repeated, and it may be lost at any time: what it tells has to be
+   * asked for in another way as well. The caller closes it.
+   */
+  socket(path: string): WebSocket {
+    const url = new URL(path.replace(/^\/+/, ""), this.#base);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    return new WebSocket(url, { dispatcher: this.#own, headers: this.#headers() });
+  }
+
+  /**
    * Fetches a file that an answer of the server names. It may lie on the server itself or on a public host; the server's own headers go only to
    * the server. Redirects are followed under the same rule.
    */
@@ -203,7 +215,8 @@ export class HttpServer {
     const deadline = AbortSignal.timeout(timeoutMs);
     const signal = request.signal === undefined ? deadline : AbortSignal.any([request.signal, deadline]);
     const path = url.pathname;
-    const body = request.text ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
+    const json = request.body === undefined ? undefined : JSON.stringify(request.body);
+    const body = request.form ?? request.text ?? json;
     let response: Response;
     let bytes: Uint8Array;
     try {

@@ -48,7 +48,7 @@ export function faultOfStatus(status: number): HttpFault {
 
 /**
  * What the body of a failed request says, in one line: the forms of FastAPI (`detail`), OpenAI (`error.message`), AUTOMATIC1111
- * (`error`, `detail`, `errors`), plain text, or the title of an HTML page.
+ * (`error`, `detail`, `errors`), ComfyUI (`error`, `node_errors`), plain text, or the title of an HTML page.
  */
 export function describeBody(bytes: Uint8Array, contentType: string): string {
   const text = new TextDecoder().decode(bytes.subarray(0, 65_536)).trim();
@@ -90,8 +90,11 @@ function messageOf(json: unknown): string | undefined {
     const loc = Array.isArray(object["loc"]) ? `${object["loc"].join(".")}: ` : "";
     return `${loc}${object["msg"]}`;
   }
-  const parts = ["error", "message", "detail", "errors"]
+  const nodes = object["node_errors"];
+  const parts = ["error", "message", "detail", "details", "errors"]
     .map((key) => messageOf(object[key]))
+    // ComfyUI says what is wrong with a node beside the error, by node
+    .concat(typeof nodes === "object" && nodes !== null ? messageOf(Object.values(nodes)) : undefined)
     .filter((one) => one !== undefined && one !== "");
   return parts.length === 0 ? undefined : [...new Set(parts)].join(": ");
 }

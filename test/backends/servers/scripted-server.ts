@@ -2,6 +2,7 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 
 /** A request as it came in. */
 export interface SeenRequest {
@@ -10,6 +11,8 @@ export interface SeenRequest {
   readonly headers: IncomingMessage["headers"];
   /** Parsed JSON, or the text itself. */
   readonly body: unknown;
+  /** What came, byte by byte. */
+  readonly raw: Buffer;
 }
 
 /** What to do with one request instead of answering it well. */
@@ -56,8 +59,15 @@ export interface ScriptedServer {
   close(): Promise<void>;
 }
 
-/** Starts a server on 127.0.0.1, on a free port or the one given. */
-export async function startServer(handler: Handler, at = 0): Promise<ScriptedServer> {
+/**
+ * Starts a server on 127.0.0.1, on a free port or the one given.
+ * @param upgrade takes connections that are to become something else than HTTP
+ */
+export async function startServer(
+  handler: Handler,
+  at = 0,
+  upgrade?: (request: IncomingMessage, socket: Duplex) => void,
+): Promise<ScriptedServer> {
   const seen: SeenRequest[] = [];
   const script: { readonly fault: Fault; readonly path: RegExp }[] = [];
   const server = createServer((request, response) => {
@@ -71,12 +81,13 @@ export async function startServer(handler: Handler, at = 0): Promise<ScriptedSer
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const pieces: Buffer[] = [];
     for await (const piece of request) pieces.push(piece as Buffer);
-    const text = Buffer.concat(pieces).toString("utf8");
+    const raw = Buffer.concat(pieces);
     const one: SeenRequest = {
       method: request.method ?? "",
       path: request.url ?? "",
       headers: request.headers,
-      body: parse(text),
+      body: parse(raw.toString("utf8")),
+      raw,
     };
     seen.push(one);
     const at = script.findIndex(({ path }) => path.test(one.path));
@@ -112,6 +123,7 @@ export async function startServer(handler: Handler, at = 0): Promise<ScriptedSer
     if (fault.kind === "cut") setTimeout(() => request.socket.destroy(), 20);
   }
 
+  if (upgrade !== undefined) server.on("upgrade", upgrade);
   await new Promise<void>((resolve) => server.listen(at, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {

@@ -144,7 +144,7 @@ prompts: [a]
 steps: [generate:, score:]
 `,
     faults: [
-      "p.yaml:2:10: backend: expected local, huggingface, webui, openai, folder, example-pictures, forge, localai or a YAML file, got locl; did you mean local?",
+      "p.yaml:2:10: backend: expected local, huggingface, webui, comfyui, sdcpp, openai, folder, example-pictures, forge, localai or a YAML file, got locl; did you mean local?",
     ],
   },
   "misspelt kind of backend": {
@@ -154,7 +154,7 @@ prompts: [a]
 steps: [generate:, score:]
 `,
     faults: [
-      'p.yaml:2:20: backend.backend: expected one of local, webui, openai, huggingface, folder, got "webiu"; did you mean webui?',
+      'p.yaml:2:20: backend.backend: expected one of local, webui, comfyui, sdcpp, openai, huggingface, folder, got "webiu"; did you mean webui?',
     ],
   },
   "unknown key of a backend": {

@@ -1,0 +1,64 @@
+/** @file A backend on a ComfyUI of its own, for tests, and requests to it. */
+
+import type { ComfyuiOptions } from "#laurel/backends/comfyui";
+import { openComfyui } from "#laurel/backends/comfyui";
+import type { GeneratedGroup, GeneratedImage, ImageBackend, ImageRequest } from "#laurel/backends/contract";
+import { HttpServer } from "#laurel/backends/http/client";
+import { type ComfyuiBehaviour, type ComfyuiServer, startComfyui } from "./servers/comfyui-server.js";
+
+/** What has to be closed. */
+export const started: { close(): Promise<void> }[] = [];
+/** Closes what was opened since the last call. */
+export async function closeAll(): Promise<void> {
+  await Promise.all(started.splice(0).map((one) => one.close()));
+}
+
+export const MODEL = { model: "tiny" };
+export const SIZE = { width: 64, height: 64 };
+
+export async function connect(server: ComfyuiServer, options: ComfyuiOptions = MODEL): Promise<ImageBackend> {
+  const client = new HttpServer({ name: "comfyui", url: server.url, backoffMs: 1, maximumBackoffMs: 5, idleMs: 100 });
+  started.push({ close: () => client.close() });
+  const backend = await openComfyui(client, { pollMs: 20, ...options });
+  started.push({ close: () => backend.dispose() });
+  return backend;
+}
+
+export async function open(
+  behaviour: ComfyuiBehaviour = {},
+  options: ComfyuiOptions = MODEL,
+): Promise<{ server: ComfyuiServer; backend: ImageBackend }> {
+  const server = await startComfyui(behaviour);
+  started.push(server);
+  return { server, backend: await connect(server, options) };
+}
+
+export function request(change: Partial<ImageRequest> = {}): ImageRequest {
+  const open_ = {
+    negativePrompt: undefined,
+    sampler: undefined,
+    init: undefined,
+    mask: undefined,
+    strength: undefined,
+  };
+  return {
+    prompt: "a cat",
+    seed: 40,
+    count: 3,
+    batch: 1,
+    ...open_,
+    ...SIZE,
+    steps: 4,
+    guidance: 5,
+    ...change,
+  } as ImageRequest;
+}
+
+export async function draw(
+  backend: ImageBackend,
+  change: Partial<ImageRequest> = {},
+): Promise<{ images: GeneratedImage[]; warnings: string[] }> {
+  const groups: GeneratedGroup[] = [];
+  for await (const group of backend.generate(request(change))) groups.push(group);
+  return { images: groups.flatMap((one) => one.images), warnings: groups.flatMap((one) => one.warnings) };
+}
