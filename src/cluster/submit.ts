@@ -116,7 +116,7 @@ async function asked<T extends { readonly now: string; readonly worker: string; 
     const workers = await queue.workers(queueOf(capability)).catch((): readonly string[] => []);
     const got = workers.length === 0 ? "none is there" : `no answer from ${workers.join(", ")}`;
     throw new BackendError(
-      `${queue.address}: expected a worker for ${capability} within ${Math.round(waitMs / 1000)} s, ${got}; start one with: laurel worker --capabilities ${capability}`,
+      `${queue.address}: expected a worker for ${capability} within ${Math.round(waitMs / 100) / 10} s, ${got}; start one with: laurel worker --capabilities ${capability}`,
       { cause: error },
     );
   } finally {

@@ -23,6 +23,22 @@ export interface PngText {
   readonly international?: boolean;
 }
 
+/** Pixels as `encodePng` packed them, for pictures that came out of such a file. */
+const packed = new WeakMap<RgbImage, Uint8Array>();
+
+/**
+ * Remembers that `image` was decoded from `png`, which {@link encodePng} made: encoding it again, with other texts, then takes its pixels as they are packed.
+ * @throws UsageError for bytes that are no PNG
+ */
+export function rememberEncoding(image: RgbImage, png: Uint8Array, where = "PNG"): void {
+  const chunks = [...readChunks(png, where)];
+  const data = chunks.filter(({ type }) => type === "IDAT");
+  // 8 bits, RGB, not interlaced: another's file would be another's encoding
+  const [header] = chunks;
+  const own = header?.data[8] === 8 && header.data[9] === 2 && header.data[12] === 0;
+  if (own && data.length === 1) packed.set(image, data[0]!.data);
+}
+
 /**
  * Encodes an RGB image as PNG. Equal pixels and texts give equal bytes: nothing volatile is written.
  *
@@ -42,7 +58,7 @@ export async function encodePng(image: RgbImage, text: readonly PngText[] = []):
   return writeChunks([
     { type: "IHDR", data: header },
     ...text.map(textChunk),
-    { type: "IDAT", data: await deflateAsync(filterRows(image), { level: 6 }) },
+    { type: "IDAT", data: packed.get(image) ?? (await deflateAsync(filterRows(image), { level: 6 })) },
     { type: "IEND", data: new Uint8Array(0) },
   ]);
 }

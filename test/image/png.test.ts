@@ -1,8 +1,10 @@
 import { deflateSync } from "node:zlib";
+import sharp from "sharp";
 import { describe, expect, it } from "vitest";
+import { decodeRgb } from "#laurel/image/decode";
 import { toRgb } from "#laurel/image/convert";
 import { decodePng } from "#laurel/image/png-decode";
-import { encodePng, readPngText } from "#laurel/image/png";
+import { encodePng, readPngText, rememberEncoding } from "#laurel/image/png";
 import { readChunks, writeChunks } from "#laurel/image/png-chunks";
 import type { RgbImage } from "#laurel/image/types";
 
@@ -102,5 +104,30 @@ describe("readPngText", () => {
     ] as const) {
       expect(readPngText(file(type, data))).toEqual([]);
     }
+  });
+});
+
+describe("rememberEncoding", () => {
+  it("has a picture out of our own file written with the bytes it came with", async () => {
+    const image = { width: 3, height: 2, data: Uint8Array.from({ length: 18 }, (_, i) => i * 13) };
+    const png = await encodePng(image);
+    const decoded = await decodeRgb(png, "file");
+    rememberEncoding(decoded, png);
+    const text = [{ keyword: "parameters", value: "a red circle" }];
+    expect(await encodePng(decoded, text)).toEqual(await encodePng(image, text));
+    // the packed pixels are what is written: nothing was packed again
+    decoded.data.fill(0);
+    expect(await encodePng(decoded)).toEqual(png);
+  });
+
+  it("leaves other programs' files to be packed anew", async () => {
+    const grey = new Uint8Array(
+      await sharp(Buffer.alloc(4, 100), { raw: { width: 2, height: 2, channels: 1 } })
+        .png()
+        .toBuffer(),
+    );
+    const decoded = await decodeRgb(grey, "file");
+    rememberEncoding(decoded, grey);
+    expect((await decodeRgb(await encodePng(decoded), "again")).data).toEqual(decoded.data);
   });
 });
