@@ -83,8 +83,8 @@ export function thresholdTable(scores: readonly (number | null)[], reference?: R
   });
 }
 
-/** The nearest of ..., 0.5, 1, 2, 5, 10, ... that is not above `most`. */
-function roundStep(most: number): number {
+/** The nearest of ..., 0.5, 1, 2, 5, 10, ... that is not above `most`. @param most above 0 */
+export function roundStep(most: number): number {
   const power = 10 ** Math.floor(Math.log10(most));
   return power * ([5, 2].find((digit) => digit * power <= most) ?? 1);
 }

@@ -112,7 +112,9 @@ function onwards(graph: Graph, inputs: Inputs, output: number, budget: { left: n
   const conditioning = CONDITIONINGS.flatMap((name) => (isLink(inputs[name]) ? [inputs[name]] : []));
   if (conditioning.length > 0) return conditioning;
   budget.left--;
-  const joined = JOINED.flatMap((name) => textsOf(graph, inputs[name], { left: Math.min(budget.left, MAXIMUM_JOINED) }));
+  const joined = JOINED.flatMap((name) =>
+    textsOf(graph, inputs[name], { left: Math.min(budget.left, MAXIMUM_JOINED) }),
+  );
   const length = joined.reduce((sum, text) => sum + text.length, 0);
   if (length > MAXIMUM_TEXT) return [];
   if (length > 0) return [joined.join(typeof inputs["delimiter"] === "string" ? inputs["delimiter"] : " ")];

@@ -21,6 +21,8 @@ export interface PassedOver {
   readonly path: string;
   /** In words: `no permission to read it`. */
   readonly reason: string;
+  /** Nothing was missed that was asked for: a link to a folder, or to no picture. */
+  readonly harmless: boolean;
 }
 
 /** How folders are walked. */
@@ -80,7 +82,8 @@ async function* walkFolder(folder: string, walk: Walk): AsyncGenerator<FoundPict
   if (walk.exclude.size > 0 && walk.exclude.has(await realOf(folder))) return;
   const listed = await listFolder(folder);
   if (listed instanceof Error) {
-    yield { kind: "passed over", path: folder, reason: describeSystemError(listed) };
+    const reason = describeSystemError(listed);
+    yield { kind: "passed over", path: folder, reason, harmless: false };
     return;
   }
   const { names, folders, sidecars } = listed;
@@ -128,14 +131,14 @@ async function listFolder(folder: string): Promise<Listing | Error> {
 
 /** Why a name of a folder is passed over: a link to a folder or to nothing, a name whose bytes are no text. */
 async function faultOf(path: string, name: string, links: ReadonlySet<string>): Promise<PassedOver | undefined> {
-  const passed = (reason: string): PassedOver => ({ kind: "passed over", path, reason });
+  const passed = (reason: string, harmless = false): PassedOver => ({ kind: "passed over", path, reason, harmless });
   if (name.includes("\ufffd") && (await lstat(path).catch(() => undefined)) === undefined)
     return passed("a name that is no UTF-8; rename it");
   if (!links.has(name)) return undefined;
   const target = await stat(path).catch((error: unknown) => error as Error);
   if (target instanceof Error) return passed(`a link that leads to ${describeSystemError(target)}`);
-  if (target.isDirectory()) return passed("a link to a folder; name it to have it walked");
-  return IMAGE_EXTENSIONS.test(name) ? undefined : passed("a link to no picture");
+  if (target.isDirectory()) return passed("a link to a folder; name it to have it walked", true);
+  return IMAGE_EXTENSIONS.test(name) ? undefined : passed("a link to no picture", true);
 }
 
 /** The first of the names a sidecar may have that is there. */

@@ -1,19 +1,17 @@
 /** @file Pairs as parquet with the columns of Pick-a-Pic, which Diffusion-DPO's own script and that of diffusers read. */
 
 import { resolve } from "node:path";
-import { ByteWriter, type ColumnSource, ParquetWriter, schemaFromColumnData } from "hyparquet-writer";
 import { throwIfAborted } from "../../util/abort.js";
 import { writeFileAtomic } from "../../util/files.js";
+import { type ParquetCell, type ParquetColumn, parquetPieces, type ParquetRow } from "../parquet-rows.js";
 import { betterFirst, pictureBytes, type PreferenceRow, type WriteOptions, type WrittenDataset } from "./rows.js";
 import { checkFilePlace, withParent } from "./staging.js";
 
 /** Rows and bytes of pictures after which a row group ends: a reader holds one at a time, and so does the writer. */
 const GROUP = { rows: 100, bytes: 64 << 20 } as const;
 
-type Cell = Uint8Array | string | number | bigint | boolean;
-
 /** Columns in the order of the file. Pictures are stored as they are: they hardly shrink, and a reader can take one alone. */
-const COLUMNS: readonly (Omit<ColumnSource, "data"> & { readonly type: NonNullable<ColumnSource["type"]> })[] = [
+const COLUMNS: readonly ParquetColumn[] = [
   { name: "jpg_0", type: "BYTE_ARRAY", encoding: "PLAIN", codec: "UNCOMPRESSED" },
   { name: "jpg_1", type: "BYTE_ARRAY", encoding: "PLAIN", codec: "UNCOMPRESSED" },
   { name: "label_0", type: "DOUBLE" },
@@ -44,7 +42,7 @@ export async function writePickapic(
   await checkFilePlace(path, force);
   const file = { bytes: 0 };
   const pieces = async function* (): AsyncGenerator<Uint8Array> {
-    for await (const piece of parquetPieces(rows, signal, onRow)) {
+    for await (const piece of parquetPieces(COLUMNS, cellRows(rows, signal, onRow), GROUP)) {
       file.bytes += piece.byteLength;
       yield piece;
     }
@@ -53,40 +51,20 @@ export async function writePickapic(
   return { files: [resolve(path)], rows: rows.length, pictures: 2 * rows.length, bytes: file.bytes };
 }
 
-/** The file's bytes, a row group at a time; each piece is overwritten by the next. */
-async function* parquetPieces(
+/** Rows of cells, as they are asked for. */
+async function* cellRows(
   rows: readonly PreferenceRow[],
   signal: AbortSignal | undefined,
   onRow: WriteOptions["onRow"],
-): AsyncGenerator<Uint8Array> {
-  const bytes = new ByteWriter();
-  const columns = COLUMNS.map((column) => ({ ...column, nullable: false }));
-  const schema = schemaFromColumnData({ columnData: columns.map((column) => ({ ...column, data: [] })) });
-  const writer = new ParquetWriter({ writer: bytes, schema, statistics: false, createdBy: "laurel" });
-  const flushed = (): Uint8Array => {
-    const piece = bytes.getBytes();
-    bytes.index = 0;
-    return piece;
-  };
-  let group: Cell[][] = [];
-  let size = 0;
+): AsyncGenerator<ParquetRow> {
   for (const [i, row] of rows.entries()) {
     throwIfAborted(signal, "the export");
-    group.push(await cellsOf(row));
-    size += row.better.bytes + row.worse.bytes;
-    if (group.length === GROUP.rows || size >= GROUP.bytes || i === rows.length - 1) {
-      const data = columns.map((column, c) => ({ ...column, data: group.map((cells) => cells[c]!) }));
-      await writer.write({ columnData: data, rowGroupSize: group.length });
-      [group, size] = [[], 0];
-      yield flushed();
-    }
+    yield { cells: await cellsOf(row), bytes: row.better.bytes + row.worse.bytes };
     onRow?.(i + 1);
   }
-  await writer.finish();
-  yield flushed();
 }
 
-async function cellsOf(row: PreferenceRow): Promise<Cell[]> {
+async function cellsOf(row: PreferenceRow): Promise<ParquetCell[]> {
   const first = betterFirst(row);
   const sides = first ? [row.better, row.worse] : [row.worse, row.better];
   const [one, other] = sides as [PreferenceRow["better"], PreferenceRow["worse"]];

@@ -1,0 +1,87 @@
+/** @file What a folder of sorted pictures has got before: a file of JSON lines in it, one a picture, and a lock. */
+
+import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { join } from "node:path";
+import { UsageError } from "../../errors.js";
+import { hash64, HashNumbers } from "../../util/hash-numbers.js";
+import { completeLines } from "../../util/lines.js";
+import { type ProcessLock, tryLock } from "../../util/process-lock.js";
+import { writeFault } from "./score-index.js";
+
+/** Name of the file inside the folder. */
+export const SORTED_NAME = ".laurel-sorted.jsonl";
+
+const LONGEST = 1 << 20;
+
+/** The pictures a folder has got, about 30 bytes of memory each. One process at a time sorts into a folder. */
+export class PlacedBefore {
+  readonly #file: FileHandle;
+  readonly #lock: ProcessLock;
+  readonly #known: HashNumbers;
+
+  private constructor(file: FileHandle, lock: ProcessLock, known: HashNumbers) {
+    this.#file = file;
+    this.#lock = lock;
+    this.#known = known;
+  }
+
+  /** Opens what is known of a folder, which is made if it is missing. @throws UsageError when another process sorts into it, or nothing can be written there */
+  static async open(folder: string): Promise<PlacedBefore> {
+    const path = join(folder, SORTED_NAME);
+    const fault = (error: unknown): UsageError =>
+      new UsageError(`${folder}: expected a folder to sort pictures into, got ${writeFault(error)}`, { cause: error });
+    const { lock, holder } = await mkdir(folder, { recursive: true })
+      .then(
+        () => tryLock(`${path}.lock`),
+        (error: unknown) => Promise.reject(error instanceof Error ? error : new Error(String(error))),
+      )
+      .catch((error: unknown) => {
+        throw fault(error);
+      });
+    if (lock === undefined) {
+      const who = holder === undefined ? "another" : `process ${holder.pid} on ${holder.host}`;
+      throw new UsageError(`${folder}: expected a folder that no other process sorts into, got ${who}`);
+    }
+    try {
+      const known = new HashNumbers();
+      let end = 0;
+      for await (const { text, offset, bytes } of completeLines(path, LONGEST)) {
+        end = offset + bytes + 1;
+        const line = lineOf(text);
+        if (line !== undefined) known.set(hash64(`${line.from}\0${line.digest}`), 1);
+      }
+      const file = await open(path, "a");
+      await file.truncate(end);
+      return new PlacedBefore(file, lock, known);
+    } catch (error) {
+      await lock.release();
+      throw error instanceof UsageError ? error : fault(error);
+    }
+  }
+
+  /** Whether a picture with these pixels came from there before. */
+  has(from: string, digest: string | null): boolean {
+    return this.#known.get(hash64(`${from}\0${digest}`)) !== undefined;
+  }
+
+  async add(from: string, digest: string | null, to: string): Promise<void> {
+    this.#known.set(hash64(`${from}\0${digest}`), 1);
+    await this.#file.appendFile(`${JSON.stringify({ from, digest, to })}\n`);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+    await this.#lock.release();
+  }
+}
+
+function lineOf(text: string | undefined): { readonly from: string; readonly digest: string | null } | undefined {
+  try {
+    const line = JSON.parse(text ?? "") as { from?: unknown; digest?: unknown } | null;
+    const digest = line?.digest ?? null;
+    if (typeof line?.from !== "string" || (digest !== null && typeof digest !== "string")) return undefined;
+    return { from: line.from, digest };
+  } catch {
+    return undefined;
+  }
+}
