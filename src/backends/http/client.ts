@@ -11,10 +11,10 @@ import {
 import { type Dispatcher, fetch, type FormData, type Response, WebSocket } from "undici";
 import { CancelledError, UsageError } from "../../errors.js";
 import { unlessAborted } from "../../util/abort.js";
+import { networkReason } from "../../util/network-error.js";
 import { redact, type Secret } from "../../util/secret.js";
 import { type ConnectionOptions, connectionsTo, publicConnections } from "./connections.js";
 import { describeBody, faultOfStatus, HttpError, retryAfter, waitOfBody } from "./error.js";
-import { networkReason } from "./network-error.js";
 import { checkPublicUrl } from "./public-address.js";
 
 /** How a server is spoken to. */
