@@ -63,6 +63,7 @@ test("the commands are listed under headings, a group with its own help", async 
     "Options:",
     "Pictures:",
     "Pipelines:",
+    "Machines:",
     "Installation:",
     "Training:",
     "Demo models:",
