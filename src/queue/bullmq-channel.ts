@@ -4,14 +4,13 @@ import type { JobsOptions, KeepJobs, QueueEvents } from "bullmq";
 import { CancelledError } from "../errors.js";
 import { CANCELLED, readFailure, readValue, writeWork } from "./bullmq-codec.js";
 import { withdraw } from "./bullmq-jobs.js";
-import { type QueueServer, within } from "./bullmq-server.js";
+import { type JobEnd, type QueueServer, within } from "./bullmq-server.js";
 import { JobFailedError, type JobRequest, type Json, QueueError } from "./contract.js";
 import { patiently, pause } from "./presence.js";
 
 const BATCH = 250;
 /** Events are lost when a server restarts or falls behind: each job that is waited for is asked for now and then. */
-const POLL_MS = 2000;
-const ASK_AFTER_MS = 10_000;
+const POLL_MS = 1000;
 const ASKED_AT_ONCE = 500;
 /** A run that is cancelled waits so long for its job to be withdrawn. */
 const WITHDRAW_MS = 3000;
@@ -137,7 +136,7 @@ export class Channel {
     while (!this.#ended.signal.aborted) {
       await pause(POLL_MS * (0.75 + 0.5 * Math.random()), this.#ended.signal);
       if (this.server.presence.away) continue;
-      const before = Date.now() - ASK_AFTER_MS;
+      const before = Date.now() - this.server.silenceMs;
       let asked = 0;
       for (const [id, wait] of this.#waits) {
         if (wait.askedAt > before || this.#begun.has(id)) continue;
@@ -169,27 +168,23 @@ export class Channel {
 
   /** Jobs that were submitted: the missing are added, the failed are added anew, the done give their value. */
   async #begin(ids: readonly string[]): Promise<void> {
-    const states = await this.#states(ids);
     const missing: string[] = [];
-    for (const [index, id] of ids.entries()) {
-      const { status, told } = states[index]!;
-      if (status === FINISHED.completed) this.#complete(id, parsed(told));
-      else if (status === FINISHED.failed) missing.push(await this.#forget(id));
-      else if (status === FINISHED.missing) missing.push(id);
+    for (const [id, end] of await this.#ends(ids)) {
+      if (end.state === "completed") this.#complete(id, end.written);
+      else if (end.state === "failed") missing.push(await this.#forget(id));
+      else if (end.state === "missing") missing.push(id);
     }
     await this.#add(missing);
   }
 
   /** Jobs that are waited for, of which something was heard. */
   async #look(ids: readonly string[]): Promise<void> {
-    const states = await this.#states(ids);
     const missing: string[] = [];
-    for (const [index, id] of ids.entries()) {
-      const { status, told } = states[index]!;
-      if (status === FINISHED.completed) this.#complete(id, parsed(told));
-      else if (status === FINISHED.missing) missing.push(id);
-      else if (status === FINISHED.failed) {
-        const failure = readFailure(told);
+    for (const [id, end] of await this.#ends(ids)) {
+      if (end.state === "completed") this.#complete(id, end.written);
+      else if (end.state === "missing") missing.push(id);
+      else if (end.state === "failed") {
+        const failure = readFailure(end.reason);
         // by another who submitted it
         if (failure.name === CANCELLED) missing.push(await this.#forget(id));
         else this.#settle(id, (caller) => caller.reject(new JobFailedError(id, failure)));
@@ -198,22 +193,16 @@ export class Channel {
     await this.#add(missing);
   }
 
-  async #states(ids: readonly string[]): Promise<readonly { readonly status: number; readonly told: string }[]> {
-    const backend = this.server.queue(this.name).getBackend();
+  async #ends(ids: readonly string[]): Promise<readonly (readonly [string, JobEnd])[]> {
     const now = Date.now();
     for (const id of ids) {
       const wait = this.#waits.get(id);
       if (wait !== undefined) wait.askedAt = now;
     }
-    return patiently(this.server.presence, this.#ended.signal, async () =>
-      Promise.all(
-        ids.map(async (id) => {
-          const answer = await backend.isFinished(id, true);
-          const [status, told] = Array.isArray(answer) ? answer : [answer];
-          return { status: Number(status), told: told ?? "" };
-        }),
-      ),
+    const ends = await patiently(this.server.presence, this.#ended.signal, async () =>
+      this.server.ends(this.name, ids),
     );
+    return ids.map((id, index) => [id, ends[index]!]);
   }
 
   async #forget(id: string): Promise<string> {
@@ -269,9 +258,6 @@ export class Channel {
   }
 }
 
-/** What BullMQ says of a job's end. */
-const FINISHED = { completed: 1, failed: 2, missing: -1 } as const;
-
 /** How BullMQ keeps and repeats a job. Results lie in a storage: completed jobs are kept for those who ask late, failed ones until someone looks. */
 export function jobOptions(job: JobRequest, settings: ChannelSettings): JobsOptions & { readonly jobId: string } {
   return {
@@ -293,12 +279,4 @@ function take(ids: Set<string>, count: number): readonly string[] {
     ids.delete(id);
   }
   return taken;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

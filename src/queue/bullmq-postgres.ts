@@ -6,6 +6,7 @@ import type * as postgres from "pg";
 import type { Client } from "pg";
 import type { QueueAddress } from "./address.js";
 import {
+  type JobEnd,
   loadPackage,
   type OwnWorkerOptions,
   PROBE_MS,
@@ -38,6 +39,8 @@ class PostgresServer implements QueueServer {
   readonly presence: Presence;
   // to keep a number of them takes BullMQ longer the more there are, with each job that ends
   readonly keep = { age: 24 * 3600 };
+  // events are read on from the last number, and those of two transactions may appear in another order than their numbers'
+  readonly silenceMs = 1500;
   readonly #ended = new AbortController();
   readonly ended = this.#ended.signal;
   readonly #queues = new Map<string, Queue>();
@@ -128,6 +131,15 @@ class PostgresServer implements QueueServer {
     return rows[0]?.last ?? "0";
   }
 
+  async ends(name: string, ids: readonly string[]): Promise<readonly JobEnd[]> {
+    const { rows } = await this.#shared().pool.query<EndRow>(
+      `SELECT id, state::text AS state, return_value, failed_reason FROM "${this.address.prefix}".job WHERE queue = $1 AND id = ANY($2::text[])`,
+      [name, ids],
+    );
+    const found = new Map(rows.map((row) => [row.id, row]));
+    return ids.map((id) => endOf(found.get(id)));
+  }
+
   worker(name: string, processor: Processor, options: OwnWorkerOptions): ServerWorker {
     const abandoned = new AbortController();
     const connection = this.#connect(POOL.worker, AbortSignal.any([this.ended, abandoned.signal]));
@@ -209,4 +221,17 @@ class PostgresServer implements QueueServer {
       }),
     });
   }
+}
+
+interface EndRow {
+  readonly id: string;
+  readonly state: string;
+  readonly return_value: unknown;
+  readonly failed_reason: string | null;
+}
+
+function endOf(row: EndRow | undefined): JobEnd {
+  if (row === undefined) return { state: "missing" };
+  if (row.state === "completed") return { state: "completed", written: row.return_value };
+  return row.state === "failed" ? { state: "failed", reason: row.failed_reason ?? "" } : { state: "under way" };
 }

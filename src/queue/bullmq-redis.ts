@@ -6,6 +6,7 @@ import type * as ioredis from "ioredis";
 import type { Redis, RedisOptions } from "ioredis";
 import type { QueueAddress } from "./address.js";
 import {
+  type JobEnd,
   loadPackage,
   type OwnWorkerOptions,
   PROBE_MS,
@@ -32,6 +33,7 @@ export async function openRedis(address: QueueAddress): Promise<QueueServer> {
 class RedisServer implements QueueServer {
   readonly presence: Presence;
   readonly keep = { age: 24 * 3600, count: 10_000 };
+  readonly silenceMs = 10_000;
   readonly #ended = new AbortController();
   readonly ended = this.#ended.signal;
   readonly #queues = new Map<string, Queue>();
@@ -132,15 +134,23 @@ class RedisServer implements QueueServer {
     return last?.[0] ?? "0-0";
   }
 
+  async ends(name: string, ids: readonly string[]): Promise<readonly JobEnd[]> {
+    const backend = this.queue(name).getBackend();
+    // all are on their way before the first is answered
+    return Promise.all(ids.map(async (id) => endOf(await backend.isFinished(id, true))));
+  }
+
   worker(name: string, processor: Processor, options: OwnWorkerOptions): ServerWorker {
     // of its own: it ends what a lost server would never let end
     const client = this.#connect();
     const worker = new this.bull.Worker(name, processor, { ...options, ...this.#own(), connection: client });
+    let closed = false;
+    worker.once("closed", () => (closed = true));
     return {
       worker,
       abandon: async () => {
+        if (!closed) await within(worker.disconnect(), 1000).catch(() => undefined);
         client.disconnect();
-        await worker.disconnect().catch(() => undefined);
       },
     };
   }
@@ -184,5 +194,28 @@ class RedisServer implements QueueServer {
     const client = new this.redis.Redis(this.#options);
     client.on("error", () => undefined);
     return client;
+  }
+}
+
+/** What BullMQ answers to whether a job has ended. */
+function endOf(answer: number | readonly [number, string]): JobEnd {
+  const [status, told] = typeof answer === "number" ? [answer, ""] : answer;
+  switch (Number(status)) {
+    case 1:
+      return { state: "completed", written: parsed(told) };
+    case 2:
+      return { state: "failed", reason: told };
+    case -1:
+      return { state: "missing" };
+    default:
+      return { state: "under way" };
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

@@ -14,6 +14,12 @@ export interface ServerWorker {
   abandon(): Promise<void>;
 }
 
+/** How a job ended, if it did. */
+export type JobEnd =
+  | { readonly state: "completed"; readonly written: unknown }
+  | { readonly state: "failed"; readonly reason: string }
+  | { readonly state: "missing" | "under way" };
+
 /** A server, as BullMQ uses it. */
 export interface QueueServer {
   readonly presence: Presence;
@@ -23,6 +29,10 @@ export interface QueueServer {
   readonly keep: KeepJobs;
   /** Connects anew and looks whether it can be used. @returns what should be told though it works @throws QueueError, within 10 seconds */
   probe(): Promise<readonly string[]>;
+  /** Events get lost: a job of which nothing is heard is asked for after so long. */
+  readonly silenceMs: number;
+  /** How jobs of a queue ended, in the order of `ids`. */
+  ends(name: string, ids: readonly string[]): Promise<readonly JobEnd[]>;
   /** One for each name; all share a connection. */
   queue(name: string): Queue;
   /** Tells what happens after the event `after`. It is not running yet. */
