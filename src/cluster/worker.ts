@@ -144,14 +144,10 @@ class Executor {
 
   async #describeBackend(probe: string, capability: string): Promise<object> {
     const { backend, record } = await this.means.backend(capability);
-    const { name, defaults } = backend;
-    const { concurrency, ...capabilities } = backend.capabilities;
+    const { name, capabilities, defaults } = backend;
     const answer = {
       ...(await this.#answer(probe)),
-      name,
-      record,
-      capabilities: said(capabilities),
-      defaults: said(defaults),
+      ...{ name, record, capabilities: said(capabilities), defaults: said(defaults) },
     };
     return describedBackendSchema.parse(answer);
   }

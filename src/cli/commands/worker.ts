@@ -148,10 +148,8 @@ class WorkerModels implements WorkerMeans {
     this.#session = undefined;
     this.#backends.clear();
     this.#rewards.clear();
-    const opened = await Promise.allSettled(backends);
-    await Promise.allSettled(
-      opened.map((one) => (one.status === "fulfilled" ? one.value.backend.dispose() : undefined)),
-    );
+    const opened = (await Promise.allSettled(backends)).filter((one) => one.status === "fulfilled");
+    await Promise.allSettled(opened.map(({ value }) => value.backend.dispose()));
     await session?.then(
       (one) => one.close(),
       () => undefined,
