@@ -30,6 +30,27 @@ export {
 export { findImages } from "./image/find-images.js";
 export { type FileScore, type FileScores, scoreFiles, type ScoreFilesOptions } from "./library/score-files.js";
 
+// Score and sort pictures of any number, each against its own prompt.
+export { scorePictures, type ScorePicturesOptions } from "./library/pictures/score-pictures.js";
+export { type PictureChoice, type RankedPicture, ScoredPictures } from "./library/pictures/scored-pictures.js";
+export type { PictureProblem, PictureScore, PromptFrom, PromptsFrom } from "./library/pictures/picture-score.js";
+export type { ScoringSummary } from "./library/pictures/counts.js";
+export {
+  deleteRest,
+  scoreBucket,
+  type SortedPicture,
+  type SortMode,
+  sortPictures,
+  type SortPicturesOptions,
+} from "./library/pictures/sort-pictures.js";
+export type { SortFolders } from "./library/pictures/sorted-names.js";
+export { scoreColumns } from "./library/pictures/score-columns.js";
+export { type ScoreNote, writeScore, type WrittenFile } from "./library/pictures/write-score.js";
+export { type TableColumn, writeTable, type WrittenTable } from "./export/table.js";
+export { type FoundPicture, type PassedOver, walkPictures, type WalkOptions } from "./image/walk-pictures.js";
+export { hashDistance, type PerceptualHash, perceptualHash } from "./image/perceptual-hash.js";
+export { type GenerationData, readGenerationData } from "./image/metadata.js";
+
 // Score pictures for other programs, over HTTP.
 export {
   type AnsweredRequest,

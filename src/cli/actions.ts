@@ -12,6 +12,7 @@ export const ACTIONS: {
   refine: async () => (await import("./commands/refine.js")).refine,
   compare: async () => (await import("./commands/compare.js")).compare,
   score: async () => (await import("./commands/score.js")).score,
+  sort: async () => (await import("./commands/sort.js")).sort,
   serve: async () => (await import("./commands/serve.js")).serve,
   worker: async () => (await import("./commands/worker.js")).worker,
   run: async () => (await import("./commands/run.js")).run,

@@ -33,6 +33,7 @@ import { RUNS_RM } from "./commands/runs-rm.entry.js";
 import { RUNS_SHOW } from "./commands/runs-show.entry.js";
 import { SCHEMA } from "./commands/schema.entry.js";
 import { SCORE } from "./commands/score.entry.js";
+import { SORT } from "./commands/sort.entry.js";
 import { SERVE } from "./commands/serve.entry.js";
 import { TRAIN_DPO, TRAIN_DRAFT, TRAIN_REFL, TRAIN_SFT } from "./commands/train.entry.js";
 import { WORKER } from "./commands/worker.entry.js";
@@ -45,6 +46,7 @@ export const COMMANDS = {
   refine: REFINE,
   compare: COMPARE,
   score: SCORE,
+  sort: SORT,
   serve: SERVE,
   run: RUN,
   check: CHECK,

@@ -26,7 +26,7 @@ test.each([
   [["generate", "p", "--guidance", "much"], /Expected a number from 0 to 100, got "much"/],
   [["generate", "p", "--width", "18"], /width: expected a multiple of 4 from 8 to 256 pixels, got 18/],
   [["generate", "p", "--sampler", "brush"], /sampler: expected one of paint, spray, got brush/],
-  [["score", "p"], /missing required argument 'image'/],
+  [["score", "p"], /expected images after a prompt/],
   [["resume", "/nowhere"], /\/nowhere\/run\.json: expected the run\.json of a run, got no such file/],
 ])("%o is a usage error", async (args, message) => {
   const { exitCode, stdout, stderr } = await laurel(args);

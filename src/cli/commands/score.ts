@@ -1,5 +1,6 @@
 /** @file `laurel score`: the ranking ImageReward's `inference_rank` gives, for image files. */
 
+import { stat } from "node:fs/promises";
 import { CancelledError, EXIT, UsageError } from "../../errors.js";
 import { type ExplainedScore, explainScores, type ReferenceScores, thresholdTable } from "../../evaluation/explain.js";
 import { findImages } from "../../image/find-images.js";
@@ -16,16 +17,20 @@ import { palette, printable, printJson, shownPath, table, warningLine } from "..
 import { openProgress } from "../progress.js";
 import { useSession } from "../use-session.js";
 import type { ScoreFlags } from "./score.entry.js";
+import { scoreManyPictures } from "./score-pictures.js";
 
 /** Results are in the order of the arguments; the table shows the best first and unreadable images last. */
 export const score: Action<ScoreFlags> = async (context, [prompt = "", ...patterns], flags) => {
   const { terminal } = context;
+  const names = await ownPrompts(prompt, patterns, flags);
   if (flags.json === true && flags.jsonl === true) {
     throw new UsageError("--json, --jsonl: expected one of them, got both");
   }
   if (flags.thresholds === true && flags.jsonl === true) {
     throw new UsageError("--thresholds, --jsonl: expected one of them, got both");
   }
+  if (names !== undefined) return scoreManyPictures(context, names, flags);
+  if (asksForMany(flags)) return scoreManyPictures(context, patterns, { ...flags, prompt });
   const paths = await findImages(patterns);
   const { results, warnings, reward, reference } = await scoreWith(context, prompt, paths, flags);
   const scores = results.map((one) => one.score);
@@ -49,6 +54,34 @@ export const score: Action<ScoreFlags> = async (context, [prompt = "", ...patter
   }
   return EXIT.partial;
 };
+
+/**
+ * The images, where all arguments are: with `--prompt` or `--prompts`, or a single argument. Undefined where the first is a prompt.
+ * @throws UsageError where the first of several seems to be an image
+ */
+async function ownPrompts(
+  first: string,
+  others: readonly string[],
+  { prompt, prompts }: ScoreFlags,
+): Promise<readonly string[] | undefined> {
+  if (prompt !== undefined || prompts !== undefined) return [first, ...others];
+  const status = await stat(first).catch(() => undefined);
+  if (others.length === 0) {
+    if (status !== undefined || /[*?[\]{}]/.test(first)) return [first];
+    throw new UsageError(
+      `${first}: expected images after a prompt, or one image, folder or pattern alone, got no file of that name`,
+    );
+  }
+  if (status === undefined) return undefined;
+  throw new UsageError(
+    `${first}: expected a prompt before the images, got ${status.isDirectory() ? "a folder" : "a file"} that is there; --prompts any scores each image against its own prompt, --prompt TEXT all against one`,
+  );
+}
+
+/** What only the scoring of pictures of any number can do. */
+function asksForMany({ out, index, min, max, topK, near, writeMetadata, duplicates, force }: ScoreFlags): boolean {
+  return [out, index, min, max, topK, near, writeMetadata, duplicates, force].some((value) => value !== undefined);
+}
 
 async function scoreWith(
   context: CommandContext,
