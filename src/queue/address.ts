@@ -41,6 +41,13 @@ export function parseQueueAddress(address: string): QueueAddress {
     return refuse(`a prefix of other than 1 to 40 letters, digits and _, or one that begins with pg_`);
   }
   url.searchParams.delete("prefix");
+  // what the client takes them for, said so that it does not print a warning
+  if (
+    /^(prefer|require|verify-ca)$/.test(url.searchParams.get("sslmode") ?? "") &&
+    !url.searchParams.has("uselibpqcompat")
+  ) {
+    url.searchParams.set("sslmode", "verify-full");
+  }
   if (kind === "redis" && [...url.searchParams].length > 0) {
     return refuse(`the setting ${[...url.searchParams.keys()].join(", ")}; there is only prefix`);
   }

@@ -9,7 +9,7 @@ import {
   type JobEnd,
   loadPackage,
   type OwnWorkerOptions,
-  PROBE_MS,
+  CONNECT_MS,
   type QueueServer,
   type ServerWorker,
   within,
@@ -29,10 +29,10 @@ const POOL = { shared: 4, events: 1, worker: 3 } as const;
 const LOOK_MS = 1000;
 
 /** Opens PostgreSQL without connecting. @throws UsageError when a package is missing */
-export async function openPostgres(address: QueueAddress): Promise<QueueServer> {
+export async function openPostgres(address: QueueAddress, answerMs: number): Promise<QueueServer> {
   const bull = await loadPackage(async () => import("bullmq"), "bullmq pg", address.shown);
   const pg = await loadPackage(async () => import("pg"), "bullmq pg", address.shown);
-  return new PostgresServer(address, bull, pg);
+  return new PostgresServer(address, bull, pg, answerMs);
 }
 
 class PostgresServer implements QueueServer {
@@ -50,6 +50,7 @@ class PostgresServer implements QueueServer {
     readonly address: QueueAddress,
     readonly bull: BullModule,
     readonly pg: PostgresModule,
+    readonly answerMs: number,
   ) {
     this.presence = new Presence(address.shown);
   }
@@ -57,12 +58,12 @@ class PostgresServer implements QueueServer {
   async probe(): Promise<readonly string[]> {
     const client = new this.pg.default.Client({
       connectionString: this.address.url,
-      connectionTimeoutMillis: PROBE_MS - 2500,
+      connectionTimeoutMillis: 0.7 * this.answerMs,
     });
     client.on("error", () => undefined);
     client.on("notice", () => undefined);
     try {
-      const done = await within(this.#look(client), PROBE_MS - 1800);
+      const done = await within(this.#look(client), 0.8 * this.answerMs);
       if (done === undefined) throw Object.assign(new Error("no answer in time"), { code: "SILENT" });
       return [];
     } catch (error) {
@@ -85,8 +86,13 @@ class PostgresServer implements QueueServer {
     if (row.read_only === "on") {
       throw new QueueError(`${shown}: expected a server that can be written to, got a read-only one (a standby?)`);
     }
-    if (await this.#isOld(client)) await this.bull.runMigrations(client, prefix, { skipVersionCheck: true });
-    // the right to read and write there is another than to be there
+    if (await this.#isOld(client)) await this.#migrate(client);
+    // the rights to read, to write and to create there are others than to be there; BullMQ makes a sequence for each queue
+    const rights = await client.query<{ create: boolean }>(`SELECT has_schema_privilege($1, 'CREATE') AS create`, [
+      prefix,
+    ]);
+    if (rights.rows[0]?.create !== true)
+      throw Object.assign(new Error("permission denied to create"), { code: "42501" });
     await client.query(`UPDATE "${prefix}".meta SET value = value WHERE false`);
     return true;
   }
@@ -102,6 +108,17 @@ class PostgresServer implements QueueServer {
       if (error instanceof this.bull.SchemaMigrationRequiredError) return true;
       throw error;
     }
+  }
+
+  /** Creates BullMQ's tables, and the schema where it is missing: to be refused what is there already helps nobody. */
+  async #migrate(client: Client): Promise<void> {
+    const { prefix } = this.address;
+    const found = await client.query("SELECT 1 FROM pg_namespace WHERE nspname = $1", [prefix]);
+    const query = async (text: string, values?: unknown[]): Promise<{ rows: never[] }> => {
+      if (found.rows.length > 0 && text.startsWith("CREATE SCHEMA")) return { rows: [] };
+      return client.query<never>(text, values);
+    };
+    await this.bull.runMigrations({ query } as unknown as Client, prefix, { skipVersionCheck: true });
   }
 
   queue(name: string): Queue {
@@ -199,7 +216,7 @@ class PostgresServer implements QueueServer {
       skipVersionCheck: true,
       max,
       keepAlive: true,
-      connectionTimeoutMillis: PROBE_MS,
+      connectionTimeoutMillis: CONNECT_MS,
       idleTimeoutMillis: 30_000,
     });
     connection.on("error", () => undefined);

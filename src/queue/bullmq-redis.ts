@@ -1,5 +1,6 @@
 /** @file Redis as BullMQ's server: connections that wait for it, and a look at whether it can be used. */
 
+import { isIP } from "node:net";
 import type * as bullmq from "bullmq";
 import type { Processor, Queue } from "bullmq";
 import type * as ioredis from "ioredis";
@@ -9,7 +10,7 @@ import {
   type JobEnd,
   loadPackage,
   type OwnWorkerOptions,
-  PROBE_MS,
+  CONNECT_MS,
   type QueueServer,
   type ServerWorker,
   within,
@@ -24,10 +25,10 @@ type RedisModule = Pick<typeof ioredis, "Redis">;
 const OLDEST = [6, 2] as const;
 
 /** Opens Redis without connecting. @throws UsageError when a package is missing */
-export async function openRedis(address: QueueAddress): Promise<QueueServer> {
+export async function openRedis(address: QueueAddress, answerMs: number): Promise<QueueServer> {
   const bull = await loadPackage(async () => import("bullmq"), "bullmq ioredis", address.shown);
   const redis = await loadPackage(async () => import("ioredis"), "bullmq ioredis", address.shown);
-  return new RedisServer(address, bull, redis);
+  return new RedisServer(address, bull, redis, answerMs);
 }
 
 class RedisServer implements QueueServer {
@@ -44,6 +45,7 @@ class RedisServer implements QueueServer {
     readonly address: QueueAddress,
     readonly bull: BullModule,
     readonly redis: RedisModule,
+    readonly answerMs: number,
   ) {
     this.presence = new Presence(address.shown);
     this.#options = {
@@ -52,8 +54,8 @@ class RedisServer implements QueueServer {
       db: address.database,
       ...(address.username === undefined ? {} : { username: address.username }),
       ...(address.password === undefined ? {} : { password: address.password.reveal() }),
-      ...(address.tls ? { tls: { servername: address.host } } : {}),
-      connectTimeout: PROBE_MS,
+      ...(address.tls ? { tls: isIP(address.host) === 0 ? { servername: address.host } : {} } : {}),
+      connectTimeout: CONNECT_MS,
       keepAlive: 10_000,
       maxRetriesPerRequest: null,
       retryStrategy: (times) => backoffMs(times - 1),
@@ -71,12 +73,12 @@ class RedisServer implements QueueServer {
       db: 0,
       retryStrategy: () => null,
       maxRetriesPerRequest: 0,
-      connectTimeout: PROBE_MS - 2500,
+      connectTimeout: 0.7 * this.answerMs,
     });
     let heard: unknown;
     client.on("error", (error: unknown) => (heard ??= error));
     try {
-      const warnings = await within(this.#look(client), PROBE_MS - 1800);
+      const warnings = await within(this.#look(client), 0.8 * this.answerMs);
       if (warnings !== undefined) return warnings;
       throw Object.assign(new Error("no answer in time"), { code: "SILENT" });
     } catch (error) {

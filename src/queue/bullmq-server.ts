@@ -27,7 +27,7 @@ export interface QueueServer {
   readonly ended: AbortSignal;
   /** Which completed jobs are kept, for those who ask late: the results lie in a storage. */
   readonly keep: KeepJobs;
-  /** Connects anew and looks whether it can be used. @returns what should be told though it works @throws QueueError, within 10 seconds */
+  /** Connects anew and looks whether it can be used. @returns what should be told though it works @throws QueueError */
   probe(): Promise<readonly string[]>;
   /** Events get lost: a job of which nothing is heard is asked for after so long. */
   readonly silenceMs: number;
@@ -47,8 +47,8 @@ export interface QueueServer {
   close(): Promise<void>;
 }
 
-/** Longest that a look at a server takes. */
-export const PROBE_MS = 8000;
+/** Longest that a connection takes to come about, when a server is waited for. */
+export const CONNECT_MS = 8000;
 
 /** Loads a package that need not be installed. @throws UsageError that says how to install it */
 export async function loadPackage<T>(load: () => Promise<T>, names: string, address: string): Promise<T> {

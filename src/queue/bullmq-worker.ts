@@ -200,7 +200,7 @@ export class BullWorker implements QueueWorker {
     if (graceMs === undefined) await closing.catch(() => undefined);
     else if ((await within(closing, graceMs)) === undefined) await this.#giveBack(closing);
     this.#ended.abort();
-    await Promise.all(this.#workers.map(async ({ abandon }) => within(abandon(), 2000)));
+    await Promise.all(this.#workers.map(async ({ abandon }) => within(abandon(), NOTICE_MS)));
     this.#deaf();
   }
 
@@ -208,6 +208,6 @@ export class BullWorker implements QueueWorker {
     for (const { stop } of this.#active) stop.abort("stopping" satisfies Reason);
     if ((await within(closing, NOTICE_MS)) !== undefined) return;
     for (const { giveBack } of this.#active) giveBack();
-    await within(closing, CLOSE_MS);
+    await within(closing, this.connected ? CLOSE_MS : NOTICE_MS);
   }
 }

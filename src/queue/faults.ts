@@ -40,7 +40,10 @@ export async function queueFault(address: QueueAddress, error: unknown): Promise
     (code === undefined ? undefined : describeCode(address, code)) ??
     describeText(address, reason) ??
     describeTls(address, reason) ??
-    (await describeSilence(address));
+    (await describeSilence(address)) ??
+    (code === "ETIMEDOUT"
+      ? `expected a host that can be reached, got no answer from ${address.host}, port ${address.port}`
+      : undefined);
   // no cause: a client's errors may hold its settings, and these the password
   return new QueueError(`${address.shown}: ${what === undefined ? `expected a queue server, got ${reason}` : `${what} (${reason})`}`); // prettier-ignore
 }
@@ -55,7 +58,6 @@ function describeCode(address: QueueAddress, code: string): string | undefined {
       return `expected a host, got a name that is not known: ${host}`;
     case "EHOSTUNREACH":
     case "ENETUNREACH":
-    case "ETIMEDOUT":
       return `expected a host that can be reached, got no answer from ${host}, port ${port}`;
     case "ENOENT":
       return `expected a ${SERVER[kind]} server, got no socket at ${host}`;
@@ -97,9 +99,11 @@ function describeText(address: QueueAddress, reason: string): string | undefined
   return undefined;
 }
 
+const NO_TLS = "expected a server that speaks TLS, got one that does not; its address begins with redis://";
+
 function describeTls(address: QueueAddress, reason: string): string | undefined {
   if (/wrong version number|packet length too long|record layer failure|EPROTO/i.test(reason)) {
-    return `expected a server that speaks TLS, got one that does not${address.kind === "redis" ? "; its address begins with redis://" : ""}`;
+    return address.kind === "redis" ? NO_TLS : "expected a server that speaks TLS, got one that does not";
   }
   if (/does not support SSL/i.test(reason)) return "expected a server that speaks TLS, got one that does not";
   if (/certificate|self.signed|altname/i.test(reason)) {
@@ -118,7 +122,8 @@ async function describeSilence(address: QueueAddress): Promise<string | undefine
     case "tls":
       return `expected a ${kind} server without TLS, got one that speaks TLS${address.kind === "redis" ? "; its address begins with rediss://" : "; add ?sslmode=require"}`;
     case "redis":
-      return address.kind === "postgres" ? "expected a PostgreSQL server, got a Redis server" : undefined;
+      if (address.kind === "postgres") return "expected a PostgreSQL server, got a Redis server";
+      return address.tls ? NO_TLS : undefined;
     case "silent":
       return `expected a ${kind} server, got one that says nothing`;
     case undefined:

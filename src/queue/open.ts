@@ -10,6 +10,8 @@ export interface OpenQueueOptions {
   readonly attempts?: number | undefined;
   /** Before it is begun a second time; twice as long each further time, and up to half of it less by chance. @default 1000 */
   readonly retryDelayMs?: number | undefined;
+  /** `ready()` gives up on a server that has not answered for so long. @default 8000 */
+  readonly answerMs?: number | undefined;
 }
 
 /**
@@ -21,8 +23,8 @@ export async function openQueue(address: string, options: OpenQueueOptions = {})
   const parsed = parseQueueAddress(address);
   const server =
     parsed.kind === "redis"
-      ? await (await import("./bullmq-redis.js")).openRedis(parsed)
-      : await (await import("./bullmq-postgres.js")).openPostgres(parsed);
+      ? await (await import("./bullmq-redis.js")).openRedis(parsed, options.answerMs ?? 8000)
+      : await (await import("./bullmq-postgres.js")).openPostgres(parsed, options.answerMs ?? 8000);
   const { UnrecoverableError, WaitingError } = await import("bullmq");
   return new BullQueue(
     server,
