@@ -9,6 +9,8 @@ import { parseArgs } from "node:util";
 const BENCHES = ["help", "images", "generate", "training-step", "image-reward"];
 /** Run only when named: minutes and gigabytes. */
 const LARGE = [
+  "storage",
+  "serve",
   "stable-diffusion",
   "low-memory",
   "kill",

@@ -1,7 +1,7 @@
 /**
  * @file What asking a server for scores costs beside asking the library: time of a picture, and the memory that unloading gives back.
  *
- * npm run bench -- serve [--rounds 5] [--reward NAME]
+ * npm run bench -- serve [--rounds 5] [--pictures 32] [--reward NAME]
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -10,10 +10,13 @@ import { readFileSync } from "node:fs";
 import { decodeImage, encodePng, openDevice, openRewards, parseRewards } from "../dist/index.js";
 import { LAUREL, median, report } from "./measure.js";
 
-export const options = { rounds: { type: "string", default: "5" }, reward: { type: "string" } };
+export const options = {
+  rounds: { type: "string", default: "5" },
+  pictures: { type: "string", default: "32" },
+  reward: { type: "string" },
+};
 
 const PROMPT = "a red circle above a blue square";
-const COUNT = 32;
 /** Callers at once. */
 const CALLERS = 8;
 
@@ -29,7 +32,8 @@ function picture(seed) {
 
 export async function run(flags) {
   const rounds = Number(flags.rounds);
-  const files = await Promise.all(Array.from({ length: COUNT }, (_, i) => picture(i)));
+  const count = Number(flags.pictures);
+  const files = await Promise.all(Array.from({ length: count }, (_, i) => picture(i)));
   const inside = await inLibrary(files, rounds, flags.reward);
   const args = [
     "serve",
@@ -52,19 +56,20 @@ export async function run(flags) {
   };
   try {
     await ask("/v1/score", files.slice(0, 4));
-    const one = await timed(rounds, COUNT, async () => {
+    const one = await timed(rounds, count, async () => {
       for (const file of files) await ask("/v1/score", [file]);
     });
-    const many = await timed(rounds, COUNT, () => ask("/v1/score", files));
-    const callers = await timed(rounds, COUNT, () =>
-      Promise.all(Array.from({ length: CALLERS }, (_, k) => ask("/v1/score", files.slice(k * 4, k * 4 + 4)))),
+    const many = await timed(rounds, count, () => ask("/v1/score", files));
+    const share = Math.ceil(count / CALLERS);
+    const callers = await timed(rounds, count, () =>
+      Promise.all(Array.from({ length: CALLERS }, (_, k) => ask("/v1/score", files.slice(k * share, (k + 1) * share)))),
     );
-    const details = { reward: reward.name, libraryMs: inside, pictures: COUNT, rounds };
+    const details = { reward: reward.name, libraryMs: inside, pictures: count, rounds };
     report("a picture of 512x512 scored over HTTP, one a request", one, "ms", null, {
       ...details,
       ratio: one / inside,
     });
-    report("the same, 32 in a request", many, "ms", null, { ...details, ratio: many / inside });
+    report("the same, all in a request", many, "ms", null, { ...details, ratio: many / inside });
     report("the same, eight callers at once", callers, "ms", null, { ...details, ratio: callers / inside });
     const loaded = memory(server.pid);
     await ask("/v1/unload", []);

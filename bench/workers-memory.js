@@ -1,7 +1,7 @@
 /**
  * @file Memory of the process that submits a hundred thousand prompts to a queue, and its processor time a candidate.
  *
- * npm run bench -- workers-memory [--prompts 100000] [--queue-kind redis|postgres]
+ * npm run bench -- workers-memory [--prompts 100000] [--side 16] [--queue-kind redis|postgres]
  */
 
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -15,6 +15,7 @@ import { Fleet, laurel, queueServer, sleepingBackend } from "./workers/servers.j
 
 export const options = {
   prompts: { type: "string", default: "100000" },
+  side: { type: "string", default: "16" },
   "queue-kind": { type: "string", default: "redis" },
 };
 
@@ -22,7 +23,7 @@ export async function run(flags) {
   const prompts = Number(flags.prompts);
   const folder = await mkdtemp(join(tmpdir(), "laurel-bench-memory-"));
   const queue = await queueServer(flags["queue-kind"], folder);
-  const backend = await sleepingBackend(0, 16);
+  const backend = await sleepingBackend(0, Number(flags.side));
   const store = join(folder, "store");
   await mkdir(store);
   const config = join(folder, "sleeping.yaml");
@@ -95,6 +96,7 @@ export async function run(flags) {
     "flat",
     {
       prompts,
+      side: Number(flags.side),
       megabytes: samples.map(({ megabytes }) => megabytes),
       cpuMsPerPrompt: (1000 * cpuSeconds) / (samples.at(-1)?.candidates ?? Number.NaN),
       ...(server === undefined

@@ -8,6 +8,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { encodePng } from "../../dist/image/png.js";
+import { smallRandom } from "../../dist/util/statistics.js";
 import { LAUREL } from "../measure.js";
 
 /** Nobody, whose process PostgreSQL's has to be where this one is root's. */
@@ -144,7 +145,10 @@ async function cuttable(target) {
 
 /** A server of the OpenAI form whose pictures take `pictureMs` each, as many at once as are asked for. */
 export async function sleepingBackend(pictureMs, side = 64) {
-  const data = Uint8Array.from({ length: side * side * 3 }, (_, i) => (i * 37) % 251);
+  // as hard to pack as a photograph: slow waves and a little noise
+  const random = smallRandom(1);
+  const wave = (i) => 128 + 80 * Math.sin(i / 91) + 6 * random();
+  const data = Uint8Array.from({ length: side * side * 3 }, (_, i) => wave(i));
   const picture = Buffer.from(await encodePng({ width: side, height: side, data })).toString("base64");
   const answer = JSON.stringify({ created: 0, data: [{ b64_json: picture }] });
   const server = createHttpServer((request, response) => {

@@ -3,6 +3,7 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { resolveRequest } from "#laurel/backends/resolve";
 import { Artefacts } from "#laurel/cluster/artefacts";
 import { jobId, speaker } from "#laurel/cluster/protocol";
 import { openWorkers, type SubmitterOptions } from "#laurel/cluster/submit";
@@ -11,6 +12,7 @@ import { modelRecords } from "#laurel/library/models";
 import { createPipelineRun } from "#laurel/pipeline/execute/pipeline-run";
 import { runPipeline } from "#laurel/pipeline/execute/run-pipeline";
 import { HttpError } from "#laurel/backends/http/error";
+import type { Storage } from "#laurel/storage/contract";
 import { openFileStorage } from "#laurel/storage/file";
 import { createBrightnessReward } from "../backends/brightness-reward.js";
 import { createProceduralBackend } from "../backends/procedural-backend.js";
@@ -261,4 +263,29 @@ test("a job that is no job of this version is refused", async () => {
   await fleet.work();
   const job = { id: "draw-x", queue: "local", data: { ...speaker(), kind: "draw", request: 5 }, priority: 0 };
   await expect(fleet.queue.run(job)).rejects.toThrow(/expected one that a submitter of this version makes/);
+});
+
+test("a picture takes three objects written and six read or looked for", async () => {
+  const counted = { get: 0, put: 0, has: 0 };
+  const { storage } = fleet;
+  const counting: Storage = {
+    address: storage.address,
+    get: (...given) => (counted.get++, storage.get(...given)),
+    has: (...given) => (counted.has++, storage.has(...given)),
+    put: (...given) => (counted.put++, storage.put(...given)),
+    delete: (...given) => storage.delete(...given),
+    list: (...given) => storage.list(...given),
+    probe: (...given) => storage.probe(...given),
+    close: () => storage.close(),
+  };
+  await fleet.work({ storage: counting });
+  const { backend, reward } = await openWorkers(fleet.queue, counting, "local", CHOICE, { waitMs: 5000 });
+  Object.assign(counted, { get: 0, put: 0, has: 0 });
+  const { request } = resolveRequest(backend, { prompt: "a red circle", seed: 1, count: 1 });
+  for await (const { images } of backend.generate(request))
+    await reward.score(
+      "a red circle",
+      images.map(({ image }) => image),
+    );
+  expect(counted).toMatchObject({ put: 3, get: 6, has: 0 });
 });
