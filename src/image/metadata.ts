@@ -105,8 +105,8 @@ async function exifTexts(bytes: Uint8Array): Promise<Map<string, string>> {
     if (typeof parameters === "string") texts.set("parameters", parameters.replace(/\0+$/, ""));
     // ComfyUI keeps `prompt:{...}` and `workflow:{...}` in whatever fields of text come first
     for (const value of Object.values(Image ?? {}) as unknown[]) {
-      const graph = typeof value === "string" ? /^prompt:\s*(\{.*)/s.exec(value)?.[1] : undefined;
-      if (graph !== undefined) texts.set("prompt", graph.replace(/\0+$/, ""));
+      const [, keyword, graph] = (typeof value === "string" && /^(prompt|workflow):\s*(\{.*)/s.exec(value)) || [];
+      if (keyword !== undefined && graph !== undefined) texts.set(keyword, graph.replace(/\0+$/, ""));
     }
   } catch {
     // what cannot be read says nothing

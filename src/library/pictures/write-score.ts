@@ -10,7 +10,6 @@ import { isPng } from "../../image/png-chunks.js";
 import { withPngTexts } from "../../image/png-edit.js";
 import { rewardKey } from "../../pipeline/infotext.js";
 import type { ModelRecord } from "../../pipeline/manifest.js";
-import { packageVersion } from "../../pipeline/package-info.js";
 import { temporaryName, writeFileAtomic } from "../../util/files.js";
 import type { PictureScore } from "./picture-score.js";
 import { readPicture } from "./read-picture.js";
@@ -32,7 +31,7 @@ export interface WrittenFile {
  * Writes a score into a PNG, JPEG or WebP file: as a pair of the last line of AUTOMATIC1111's `parameters` (`ImageReward: 0.8312`; PNG text, or the EXIF user comment), which is made where there is none, and in
  * a PNG in Laurel's own text `laurel`, whose other keys are kept. All other bytes stay as they are, those of the pixels above all. The file is replaced as a whole (a hard link is cut, a
  * symbolic one followed) and keeps its rights and its times.
- * @throws UsageError for a file of another kind, or a damaged one; LaurelError when it cannot be written: it is then as it was
+ * @throws UsageError for a file of another kind, a damaged one, or a WebP file of ComfyUI, whose reader stumbles over a comment beside its workflow; LaurelError when it cannot be written: it is then as it was
  */
 export async function writeScore(path: string, note: ScoreNote, reward: ModelRecord): Promise<WrittenFile> {
   const real = await realpath(path).catch((error: unknown) => {
@@ -43,6 +42,8 @@ export async function writeScore(path: string, note: ScoreNote, reward: ModelRec
   if (!isPng(bytes) && !takesComment(bytes))
     throw new UsageError(`${path}: expected a PNG, JPEG or WebP file to write its score to, got another kind; it is left as it is`); // prettier-ignore
   const texts = await metadataTexts(bytes, path);
+  if (!isPng(bytes) && (texts.has("prompt") || texts.has("workflow")))
+    throw new UsageError(`${path}: expected EXIF data that ComfyUI still reads with a comment in them, got its workflow; it is left as it is`); // prettier-ignore
   const parameters = withInfotextPairs(startOf(texts.get("parameters"), note), pairsOf(note, reward));
   const pieces = isPng(bytes)
     ? withPngTexts(
@@ -71,7 +72,7 @@ function pairsOf({ score, width, height }: ScoreNote, { name, digest }: ModelRec
     ...(width === null || height === null ? [] : ([["Size", `${width}x${height}`]] as [string, string][])),
     [rewardKey(name), String(Number((score ?? 0).toFixed(4)))],
     ...(digest === null ? [] : ([["Reward hash", digest.slice(0, 10)]] as [string, string][])),
-    ["Scored by", `laurel ${packageVersion()}`],
+    ["Scored by", "laurel"],
   ];
 }
 
@@ -86,7 +87,7 @@ function recordOf(text: string | undefined, note: ScoreNote, reward: ModelRecord
     const other = one as Partial<typeof own> | null;
     return other?.reward !== name || other.digest !== digest || other.prompt !== prompt;
   });
-  return JSON.stringify({ laurel: packageVersion(), ...record, scores: [...others, own] });
+  return JSON.stringify({ ...record, scores: [...others, own] });
 }
 
 function objectOf(text: string | undefined): Readonly<Record<string, unknown>> {
