@@ -15,6 +15,10 @@ import { EXPORT_PREFERENCES } from "./commands/export-preferences.entry.js";
 import { EXPORT_REWARD } from "./commands/export-reward.entry.js";
 import { GENERATE } from "./commands/generate.entry.js";
 import { INIT } from "./commands/init.entry.js";
+import { JOBS_CANCEL } from "./commands/jobs-cancel.entry.js";
+import { JOBS_LIST } from "./commands/jobs-list.entry.js";
+import { JOBS_RETRY } from "./commands/jobs-retry.entry.js";
+import { JOBS_RM } from "./commands/jobs-rm.entry.js";
 import { LORA_CONVERT } from "./commands/lora-convert.entry.js";
 import { LORA_INSPECT } from "./commands/lora-inspect.entry.js";
 import { LORA_MERGE } from "./commands/lora-merge.entry.js";
@@ -59,6 +63,10 @@ export const COMMANDS = {
   "runs diff": RUNS_DIFF,
   "runs rm": RUNS_RM,
   worker: WORKER,
+  "jobs list": JOBS_LIST,
+  "jobs retry": JOBS_RETRY,
+  "jobs cancel": JOBS_CANCEL,
+  "jobs rm": JOBS_RM,
   "export preferences": EXPORT_PREFERENCES,
   "export images": EXPORT_IMAGES,
   "export reward": EXPORT_REWARD,
@@ -94,6 +102,12 @@ export const GROUPS: Readonly<Record<string, GroupDeclaration>> = {
     heading: "Pictures",
     summary: "list, show, compare and remove runs",
     examples: ["laurel runs list", "laurel runs diff RUN OTHER", "laurel runs rm --older-than 30d"],
+  },
+  jobs: {
+    heading: "Machines",
+    summary: "list, retry, cancel and remove the jobs of a queue",
+    examples: ["laurel jobs", "laurel jobs list --state failed", "laurel jobs retry --all"],
+    fallback: "list",
   },
   export: {
     heading: "Pictures",
