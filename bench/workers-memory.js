@@ -105,6 +105,7 @@ export async function run(flags) {
             commandsPerPrompt: server.commands / prompts,
             bytesInPerPrompt: server.bytesIn / prompts,
             bytesOutPerPrompt: server.bytesOut / prompts,
+            redisCpuMsPerPrompt: (1000 * server.cpuSeconds) / prompts,
             redisMegabytes: server.memoryMb,
           }),
       perSecond: prompts / (samples.at(-1)?.seconds ?? Number.NaN),

@@ -474,5 +474,13 @@ export {
 export { openStorage, type OpenStorageOptions } from "./storage/open.js";
 export { patient as patientStorage, type PatienceOptions } from "./storage/patient.js";
 
+// Many machines: a backend and a reward whose work is done by workers of a queue, and such a worker.
+export { type DispatchOptions } from "./cluster/dispatch.js";
+export { type ExpectedModel, type StoredPicture, type TravellingChoice } from "./cluster/protocol.js";
+export { type DescribedBackend, QueueBackend } from "./cluster/queue-backend.js";
+export { type DescribedReward, QueueReward } from "./cluster/queue-reward.js";
+export { openWorkers, type SubmitterOptions, type WorkerModels } from "./cluster/submit.js";
+export { startWorker, type WorkerMeans, type WorkerOptions } from "./cluster/worker.js";
+
 // Errors, each with the exit code of the command line.
 export { BackendError, CancelledError, EXIT, InternalError, LaurelError, ModelError, UsageError } from "./errors.js";

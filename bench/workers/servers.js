@@ -41,11 +41,13 @@ function redis(port, directory) {
     counts() {
       const text = spawnSync("redis-cli", ["-p", String(port), "info"], { encoding: "utf8" }).stdout;
       const field = (name) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(text)?.[1] ?? Number.NaN);
+      const decimal = (name) => Number(new RegExp(`^${name}:([\\d.]+)`, "m").exec(text)?.[1] ?? Number.NaN);
       return {
         commands: field("total_commands_processed"),
         bytesIn: field("total_net_input_bytes"),
         bytesOut: field("total_net_output_bytes"),
         memoryMb: field("used_memory") / 1e6,
+        cpuSeconds: decimal("used_cpu_sys") + decimal("used_cpu_user"),
       };
     },
     async start() {
