@@ -479,8 +479,28 @@ export { type DispatchOptions } from "./cluster/dispatch.js";
 export { type ExpectedModel, type StoredPicture, type TravellingChoice } from "./cluster/protocol.js";
 export { type DescribedBackend, QueueBackend } from "./cluster/queue-backend.js";
 export { type DescribedReward, QueueReward } from "./cluster/queue-reward.js";
-export { openWorkers, type SubmitterOptions, type WorkerModels } from "./cluster/submit.js";
+export { openWorkers, type QueuedModels, type SubmitterOptions } from "./cluster/submit.js";
 export { startWorker, type WorkerMeans, type WorkerOptions } from "./cluster/worker.js";
+
+// Job queues: small pieces of work that any worker of any machine may take.
+export {
+  type JobFailure,
+  JobError,
+  JobFailedError,
+  type JobHandler,
+  type JobQueue,
+  type JobRequest,
+  type JobStatus,
+  type Json,
+  QueueError,
+  type QueueWorker,
+  type SubmitOptions,
+  type TakenJob,
+  type WorkOptions,
+} from "./queue/contract.js";
+export { openMemoryQueue } from "./queue/memory.js";
+export { openQueue, type OpenQueueOptions } from "./queue/open.js";
+export { WorkerModels, type WorkerOpeners } from "./library/worker-models.js";
 
 // Errors, each with the exit code of the command line.
 export { BackendError, CancelledError, EXIT, InternalError, LaurelError, ModelError, UsageError } from "./errors.js";
