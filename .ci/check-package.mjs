@@ -16,6 +16,7 @@ const SHIPPED = [
   "models/demo/",
   "assets/",
   "configs/",
+  "integrations/",
   "CHANGELOG.md",
   "LICENSE",
   "README.md",

@@ -1,7 +1,6 @@
 /** @file The description of the server's interface, OpenAPI 3.1; what requests look like comes from the schemas that check them. */
 
 import { z } from "zod";
-import { packageVersion } from "../pipeline/package-info.js";
 import { rankSchema, scoreSchema } from "./requests.js";
 
 const nullableNumber = z.number().nullable();
@@ -131,14 +130,14 @@ function scoring(request: string, answer: string, summary: string): object {
   return { post: { summary, parameters: [PROMPT_PARAMETER], requestBody: bodyOf(request), responses } };
 }
 
-/** The whole description. */
+/** The whole description; `laurel schema serve` prints it, and `schema/serve-v1.json` holds it. */
 export function openApi(): object {
   const refused = problems("401", "403");
   return {
     openapi: "3.1.0",
     info: {
       title: "laurel serve --score",
-      version: packageVersion(),
+      version: "1",
       description: "Scores pictures against what they should show, and ranks them.",
     },
     security: [{ token: [] }, {}],

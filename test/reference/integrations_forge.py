@@ -20,7 +20,9 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 EXTENSION = os.path.join(ROOT, "integrations", "webui")
 # modules of the web UI that run as they are; its others, and the packages below, are stand-ins
 REAL = "infotext_utils processing scripts images errors prompt_parser infotext_versions script_loading scripts_postprocessing script_callbacks timer util"
-PACKAGES = "gradio cv2 einops ldm backend pytz piexif skimage lark blendmodes pillow_avif fastapi psutil modules_forge"
+# where the web UI leaves its params.txt
+SCRATCH = tempfile.TemporaryDirectory()
+PACKAGES = "gradio cv2 einops ldm ldm_patched backend pytz piexif skimage lark blendmodes pillow_avif pillow_heif fastapi psutil"
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -68,7 +70,7 @@ def load(checkout):
     real = {f"modules.{name}" for name in REAL.split()}
     packages = set(PACKAGES.split())
     sys.path.insert(0, checkout)
-    sys.meta_path.insert(0, StandIns(lambda name: name.startswith("modules.") and name not in real))
+    sys.meta_path.insert(0, StandIns(lambda name: name.split(".")[0] == "modules_forge" or name.startswith("modules.") and name not in real))
     sys.meta_path.append(StandIns(lambda name: name.split(".")[0] in packages))
     from modules import shared
 
@@ -80,8 +82,10 @@ def load(checkout):
     shared.prompt_styles.extract_styles_from_prompt = lambda prompt, negative: ([], prompt, negative)
     shared.sd_model.extra_generation_params, shared.sd_model.comments = {}, []
     shared.sd_model.fix_dimensions = lambda width, height: (width, height)
+    import modules.paths
     import modules.sd_vae
 
+    modules.paths.data_path = SCRATCH.name
     modules.sd_vae.get_loaded_vae_name = modules.sd_vae.get_loaded_vae_hash = lambda: None
     from modules import extra_networks, images, infotext_utils, processing, script_loading, scripts, scripts_auto_postprocessing
 

@@ -1,7 +1,7 @@
 /** @file Scores over HTTP are those of the library, and the model's memory goes back. */
 
 import { execFileSync } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
@@ -99,6 +99,9 @@ describe("scores are the library's", () => {
 
   it("answers as its description says", async () => {
     const { json: description } = await ask(server.url, "/openapi.json");
+    expect(description).toEqual(
+      JSON.parse(await readFile(new URL("../../schema/serve-v1.json", import.meta.url), "utf8")),
+    );
     expect(Object.keys(description.paths)).toEqual(["/healthz", "/metrics", "/v1/info", "/v1/score", "/v1/rank", "/v1/unload"]); // prettier-ignore
     const ajv = new Ajv2020({ strict: false });
     ajv.addSchema({ $id: "laurel:api", ...description });

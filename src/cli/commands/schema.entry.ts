@@ -3,11 +3,11 @@
 import { declare } from "../declare.js";
 
 /** The documents that there are schemas of. */
-export const SCHEMAS = ["pipeline", "backend", "training"] as const;
+export const SCHEMAS = ["pipeline", "backend", "training", "serve"] as const;
 
 export const SCHEMA = declare({
   heading: "Pipelines",
-  summary: "print the JSON Schema of pipelines, backends or trainings, for editors",
+  summary: "print the JSON Schema of pipelines, backends or trainings, or the OpenAPI description of laurel serve",
   arguments: [
     {
       name: "document",
@@ -22,6 +22,7 @@ export const SCHEMA = declare({
     "laurel schema > pipeline-v1.json",
     "laurel schema backend > backend-v1.json",
     "laurel schema training > training-v1.json",
+    "laurel schema serve > serve-v1.json",
     "# first line of a pipeline: # yaml-language-server: $schema=./pipeline-v1.json",
   ],
 });
