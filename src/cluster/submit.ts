@@ -32,7 +32,7 @@ export interface SubmitterOptions extends DispatchOptions {
 }
 
 /** What {@link openWorkers} gives. */
-export interface WorkerModels {
+export interface QueuedModels {
   readonly backend: QueueBackend;
   readonly reward: QueueReward;
 }
@@ -50,7 +50,7 @@ export async function openWorkers(
   capability: string,
   choice: TravellingChoice,
   options: SubmitterOptions = {},
-): Promise<WorkerModels> {
+): Promise<QueuedModels> {
   const { inFlight = 256 } = options;
   await Promise.all([queue.ready(), storage.probe({ signal: options.signal })]);
   const dispatcher = new Dispatcher(queue, storage, options);

@@ -6,11 +6,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type BackendConfig, BACKEND_KINDS } from "../../backends/config.js";
 import { absolutePaths, loadBackendConfig } from "../../backends/load-config.js";
 import { openConfigured } from "../../backends/open.js";
-import { canonical, modelName, SCORE_CAPABILITY, type TravellingChoice } from "../../cluster/protocol.js";
-import { startWorker, type WorkerMeans } from "../../cluster/worker.js";
+import { modelName, SCORE_CAPABILITY } from "../../cluster/protocol.js";
+import { startWorker } from "../../cluster/worker.js";
 import { EXIT, UsageError } from "../../errors.js";
-import type { Json } from "../../queue/contract.js";
-import { modelRecord, rewardRecords } from "../../library/models.js";
+import { WorkerModels } from "../../library/worker-models.js";
 import { laurelCacheFolder } from "../../util/user-folders.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext, ModelSession } from "../context.js";
@@ -33,7 +32,7 @@ export const worker: Action<WorkerFlags> = async (context, _, flags) => {
   const { serveStatus, WorkerMetrics } = await import("../../cluster/status-server.js");
   const metrics = new WorkerMetrics(name, names);
   return withQueue(context, flags, warn, async (queue, storage) => {
-    const models = new WorkerModels(context, capabilities);
+    const models = modelsOf(context, capabilities);
     const status = flags.listen === undefined ? undefined : await serveStatus(metrics, flags.listen);
     try {
       // what cannot be opened is told before a job is taken
@@ -109,65 +108,25 @@ function rateOf(text: string | undefined): { readonly jobs: number; readonly per
   throw new UsageError(`--rate: expected jobs/seconds such as 10/60, got ${JSON.stringify(text)}`);
 }
 
-/** The models of a worker in a session, opened when they are needed and kept. */
-class WorkerModels implements WorkerMeans {
-  #session: Promise<ModelSession> | undefined;
-  readonly #backends = new Map<string, ReturnType<WorkerMeans["backend"]>>();
-  readonly #rewards = new Map<string, ReturnType<WorkerMeans["reward"]>>();
-
-  constructor(
-    private readonly context: CommandContext,
-    private readonly capabilities: ReadonlyMap<string, BackendConfig | null>,
-  ) {}
-
-  backend = (capability: string): ReturnType<WorkerMeans["backend"]> =>
-    kept(this.#backends, capability, async () => {
-      const config = this.capabilities.get(capability);
+/** The models of a worker, in a session that is begun with the first. */
+function modelsOf(context: CommandContext, capabilities: ReadonlyMap<string, BackendConfig | null>): WorkerModels {
+  const { signal, terminal } = context;
+  let session: Promise<ModelSession> | undefined;
+  const opened = (): Promise<ModelSession> => (session ??= context.openSession());
+  return new WorkerModels({
+    backend: async (capability) => {
+      const config = capabilities.get(capability);
       if (config === undefined || config === null) {
-        throw new UsageError(
-          `expected a job for ${[...this.capabilities.keys()].join(", ")}, got one for ${capability}`,
-        );
+        throw new UsageError(`expected a job for ${[...capabilities.keys()].join(", ")}, got one for ${capability}`);
       }
-      const local = async (directory: string | null) => (await this.#open()).openBackend(directory);
-      const backend = await openConfigured(config, { local, signal: this.context.signal, environment: this.context.terminal.environment }); // prettier-ignore
-      return { backend, record: await modelRecord(backend) };
-    });
-
-  reward = (choice: TravellingChoice): ReturnType<WorkerMeans["reward"]> =>
-    kept(this.#rewards, canonical(choice as Json), async () => {
-      const reward = await openJudges(await this.#open(), choice);
-      return { reward, records: await rewardRecords(reward) };
-    });
-
-  reset = (): Promise<void> => this.close();
-
-  /** Gives everything back; what is asked for then is opened anew. */
-  async close(): Promise<void> {
-    const session = this.#session;
-    const backends = [...this.#backends.values()];
-    this.#session = undefined;
-    this.#backends.clear();
-    this.#rewards.clear();
-    const opened = (await Promise.allSettled(backends)).filter((one) => one.status === "fulfilled");
-    await Promise.allSettled(opened.map(({ value }) => value.backend.dispose()));
-    await session?.then(
-      (one) => one.close(),
-      () => undefined,
-    );
-  }
-
-  #open(): Promise<ModelSession> {
-    this.#session ??= this.context.openSession();
-    return this.#session;
-  }
-}
-
-/** What is in the map, or what `open` gives, which is in the map then unless it fails. */
-function kept<T>(map: Map<string, Promise<T>>, key: string, open: () => Promise<T>): Promise<T> {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  const opening = open();
-  map.set(key, opening);
-  opening.catch(() => map.delete(key));
-  return opening;
+      const local = async (directory: string | null) => (await opened()).openBackend(directory);
+      return openConfigured(config, { local, signal, environment: terminal.environment });
+    },
+    reward: async (choice) => openJudges(await opened(), choice),
+    close: async () => {
+      const ended = await session?.catch(() => undefined);
+      session = undefined;
+      await ended?.close();
+    },
+  });
 }
