@@ -64,11 +64,19 @@ export async function* walkPictures(
     const files = status === undefined && /[*?[\]{}]/.test(name) ? await findImages([name]) : [resolve(name)];
     walk.onListed?.(files.length);
     for (const path of files) {
-      if (seen.has(path) || folders.some((one) => path.startsWith(one + sep))) continue;
+      if (seen.has(path) || (await wasFound(path, folders))) continue;
       seen.add(path);
       yield { kind: "picture", path, sidecar: await sidecarBeside(path) };
     }
   }
+}
+
+/** Whether the walk through a folder has found a file: one that is missing, hidden or of another ending is still to be reported. */
+async function wasFound(path: string, folders: readonly string[]): Promise<boolean> {
+  const folder = folders.find((one) => path.startsWith(one + sep));
+  if (folder === undefined || !IMAGE_EXTENSIONS.test(path)) return false;
+  const isHidden = path.slice(folder.length).includes(`${sep}.`);
+  return !isHidden && (await stat(path).catch(() => undefined)) !== undefined;
 }
 
 /** What a walk knows. */
