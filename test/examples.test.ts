@@ -28,6 +28,13 @@ const EXPECTED: Readonly<Record<string, { readonly lines: readonly RegExp[]; rea
     ],
     files: ["all.png", "best.png"],
   },
+  "workers.mjs": {
+    lines: [
+      ...[1, 2, 3, 4].map((rank) => new RegExp(`^${rank}\\. seed \\d, score ${score}$`)),
+      /^local: 2 jobs$/,
+      /^score: 2 jobs$/,
+    ],
+  },
   "score-files.mjs": {
     lines: [
       /^1 {2}\d\.\d{3} {2}red-circle\.png$/,
