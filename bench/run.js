@@ -21,6 +21,7 @@ const LARGE = [
   "workers-kill",
   "workers-scaling",
   "workers-memory",
+  "pictures",
 ];
 /** The rows of docs/performance.md. */
 const BESIDE_PYTORCH = [

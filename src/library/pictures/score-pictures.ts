@@ -165,8 +165,8 @@ async function written(path: string, facts: Facts, { records, counts }: Work): P
   }
 }
 
-/** What a score depends on, but for the picture. */
-function taskOf(records: RewardRecords, prompt: string | undefined, prompts: PromptsFrom): string {
+/** What a score depends on, but for the picture; lines of the index name it. @internal */
+export function taskOf(records: RewardRecords, prompt: string | undefined, prompts: PromptsFrom): string {
   return sha256(JSON.stringify([records, prompt ?? null, prompt === undefined ? prompts : null])).slice(0, 16);
 }
 
