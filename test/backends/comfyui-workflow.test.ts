@@ -3,11 +3,41 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { ComfyuiOptions } from "#laurel/backends/comfyui";
+import { loadBackendConfig } from "#laurel/backends/load-config";
+import { openConfigured } from "#laurel/backends/open";
 import { UsageError } from "#laurel/errors";
 import { closeAll, draw, open, SIZE } from "./comfyui-subject.js";
+import { startComfyui } from "./servers/comfyui-server.js";
 import { paint } from "./servers/webui-server.js";
 
 afterEach(closeAll);
+
+const node = (type: string, inputs: Record<string, unknown>) => ({
+  class_type: type,
+  inputs,
+  _meta: { title: type },
+});
+const exported = (change: Record<string, unknown> = {}) => ({
+  "3": node("KSampler", {
+    seed: 1,
+    steps: 30,
+    cfg: 6.5,
+    sampler_name: "dpmpp_2m",
+    scheduler: "karras",
+    denoise: 1,
+    model: ["4", 0],
+    positive: ["6", 0],
+    negative: ["7", 0],
+    latent_image: ["5", 0],
+  }),
+  "4": node("CheckpointLoaderSimple", { ckpt_name: "tiny.safetensors" }),
+  "5": node("EmptyLatentImage", { width: 128, height: 64, batch_size: 1 }),
+  "6": node("CLIPTextEncode", { text: "a dog", clip: ["4", 1] }),
+  "7": node("CLIPTextEncode", { text: "blurry", clip: ["4", 1] }),
+  "8": node("VAEDecode", { samples: ["3", 0], vae: ["4", 2] }),
+  "9": node("SaveImage", { filename_prefix: "mine", images: ["8", 0] }),
+  ...change,
+});
 
 describe("workflows", () => {
   let folder: string;
@@ -21,32 +51,6 @@ describe("workflows", () => {
     await writeFile(path, typeof graph === "string" ? graph : JSON.stringify(graph));
     return path;
   };
-  const node = (type: string, inputs: Record<string, unknown>) => ({
-    class_type: type,
-    inputs,
-    _meta: { title: type },
-  });
-  const exported = (change: Record<string, unknown> = {}) => ({
-    "3": node("KSampler", {
-      seed: 1,
-      steps: 30,
-      cfg: 6.5,
-      sampler_name: "dpmpp_2m",
-      scheduler: "karras",
-      denoise: 1,
-      model: ["4", 0],
-      positive: ["6", 0],
-      negative: ["7", 0],
-      latent_image: ["5", 0],
-    }),
-    "4": node("CheckpointLoaderSimple", { ckpt_name: "tiny.safetensors" }),
-    "5": node("EmptyLatentImage", { width: 128, height: 64, batch_size: 1 }),
-    "6": node("CLIPTextEncode", { text: "a dog", clip: ["4", 1] }),
-    "7": node("CLIPTextEncode", { text: "blurry", clip: ["4", 1] }),
-    "8": node("VAEDecode", { samples: ["3", 0], vae: ["4", 2] }),
-    "9": node("SaveImage", { filename_prefix: "mine", images: ["8", 0] }),
-    ...change,
-  });
   const unset = { steps: undefined, guidance: undefined, width: undefined, height: undefined };
 
   it("puts what is asked for into the places the configuration names, and leaves the rest", async () => {
@@ -232,5 +236,50 @@ describe("workflows", () => {
     );
     expect(error).toBeInstanceOf(UsageError);
     expect((error as Error).message).toMatch(message);
+  });
+});
+
+describe("the configuration", () => {
+  it("opens several servers as one backend, with credentials and a workflow beside the file", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "laurel-comfyui-"));
+    const servers = await Promise.all([startComfyui({ pictureMs: 20 }), startComfyui({ pictureMs: 20 })]);
+    try {
+      await writeFile(join(folder, "workflow.json"), JSON.stringify(exported()));
+      const yaml = [
+        "backend: comfyui",
+        `url: [${servers.map(({ url }) => url).join(", ")}]`,
+        "user: ann",
+        "password: { env: COMFYUI_PASSWORD }",
+        "workflow: workflow.json",
+        "slots: { prompt: 6.text, seed: 3.seed, width: 5.width, height: 5.height, cfg: 3.cfg, steps: [3.steps] }",
+        "timeout: 60",
+      ];
+      await writeFile(join(folder, "mine.yaml"), yaml.join("\n"));
+      const config = await loadBackendConfig("mine.yaml", folder);
+      const local = (): never => expect.unreachable();
+      const backend = await openConfigured(config, { local, environment: { COMFYUI_PASSWORD: "pass-word" } });
+      const { images } = await draw(backend, { count: 6, steps: 4 });
+      expect(images.map(({ seed }) => seed)).toEqual([40, 41, 42, 43, 44, 45]);
+      expect(new Set(images.map(({ source }) => source)).size).toBe(2);
+      const basic = `Basic ${Buffer.from("ann:pass-word").toString("base64")}`;
+      expect(servers[0].seen.every(({ headers }) => headers.authorization === basic)).toBe(true);
+      expect(servers[0].sockets.size).toBe(1);
+      await backend.dispose();
+    } finally {
+      await Promise.all(servers.map((server) => server.close()));
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it.each([
+    ["slots: { promt: 6.text }", /slots/],
+    ["slots: { prompt: text }", /slots\.prompt: .*expected <node>\.<input>/],
+    ["seeds: any", /seeds/],
+    ["loras: []", /loras/],
+  ])("refuses %s", async (line, message) => {
+    const folder = await mkdtemp(join(tmpdir(), "laurel-comfyui-"));
+    await writeFile(join(folder, "mine.yaml"), `backend: comfyui\n${line}\n`);
+    await expect(loadBackendConfig("mine.yaml", folder)).rejects.toThrow(message);
+    await rm(folder, { recursive: true });
   });
 });

@@ -2,11 +2,12 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readWorkflow } from "#laurel/backends/comfyui/workflow";
 import { loadBackendConfig } from "#laurel/backends/load-config";
 import { loadPipeline } from "#laurel/pipeline/document/load";
 import { MAXIMUM_PROMPT, readPrompts } from "#laurel/prompts/prompt-file";
 import type { Target } from "./engine.js";
-import { mutateLines } from "./mutate.js";
+import { mutateJson, mutateLines } from "./mutate.js";
 import { json } from "./seeds.js";
 
 const DOCUMENT = `version: 1
@@ -31,6 +32,13 @@ steps:
   - select: *s
   - export: { to: "best/\${id}-\${matrix.style}", what: all, format: csv }
 `;
+
+const WORKFLOW = {
+  "3": { class_type: "KSampler", inputs: { seed: "{{seed}}", steps: 20, model: ["4", 0] }, _meta: { title: "K" } },
+  "4": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "a.safetensors" } },
+  "6": { class_type: "CLIPTextEncode", inputs: { text: "photo of {{prompt}}", clip: ["4", 1] } },
+  "9": { class_type: "SaveImage", inputs: { images: ["3", 0], filename_prefix: "x" } },
+};
 
 const FORMATS = ["txt", "csv", "jsonl", "json"] as const;
 
@@ -98,6 +106,20 @@ export function pipelineTargets(folder: string): Target[] {
       ],
       mutate: mutateLines,
       run: async (input) => (await loadBackendConfig(file("b.yaml", input))).backend,
+    },
+    {
+      name: "comfyui-workflow",
+      seeds: () => [
+        json(WORKFLOW),
+        json({ ...WORKFLOW, "9": { class_type: "PreviewImage", inputs: { images: ["3", 0] } } }),
+      ],
+      mutate: mutateJson,
+      run: async (input) => {
+        const template = await readWorkflow(file("workflow.json", input), { slots: { steps: "3.steps" } });
+        const graph = JSON.stringify(template.fill({ prompt: "a {{seed}} cat", seed: 123_456, steps: 7 }));
+        if (!graph.includes("123456") || !graph.includes("a {{seed}} cat")) throw new Error(`not filled in: ${graph}`);
+        return [...template.places.keys()].join();
+      },
     },
   ];
 }
