@@ -10,9 +10,15 @@ const LINGER_MS = 1000;
 /**
  * The body, once all of it is there.
  * @param most bytes
+ * @param hold told of each part's bytes before it is kept; what it throws ends the reading
  * @throws Problem 413 as soon as it is known to be longer, 415 when it is compressed; CancelledError when its sender goes away
  */
-export async function readBody(request: IncomingMessage, response: ServerResponse, most: number): Promise<Buffer> {
+export async function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  most: number,
+  hold: (bytes: number) => void,
+): Promise<Buffer> {
   const { "content-length": length, "content-encoding": encoding = "identity", expect } = request.headers;
   if (encoding !== "identity") throw new Problem(415, `Content-Encoding: expected none, got ${encoding.slice(0, 40)}`);
   const tooLong = (got: string): Problem => new Problem(413, `body: expected at most ${most} bytes, got ${got}`);
@@ -23,8 +29,13 @@ export async function readBody(request: IncomingMessage, response: ServerRespons
     let size = 0;
     const take = (part: Buffer): void => {
       size += part.length;
-      parts.push(part);
-      if (size > most) end(() => reject(tooLong("more")));
+      try {
+        if (size > most) throw tooLong("more");
+        hold(part.length);
+        parts.push(part);
+      } catch (error) {
+        end(() => reject(error));
+      }
     };
     const end = (settle: () => void): void => {
       request.off("data", take).off("end", finished).off("error", left).off("close", left);

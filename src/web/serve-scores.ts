@@ -36,7 +36,7 @@ export interface ServeScoresOptions {
   /** 0 takes a free one. @default 8787 */
   readonly port?: number | undefined;
   /** At least 16 characters; what every request but that for health has to carry as bearer token. */
-  readonly token?: Secret | string | undefined;
+  readonly token?: string | undefined;
   /** Names that the server is reached by, beside its own. */
   readonly allowedHosts?: readonly string[] | undefined;
   /** Origins of web pages that may ask, such as `https://pictures.example`. @default none */
@@ -90,7 +90,7 @@ export async function serveScores(
     host,
     allowedHosts,
     allowedOrigins,
-    token: typeof token === "string" ? new Secret(token, "token") : token,
+    token: token === undefined ? undefined : new Secret(token, "token"),
   };
   checkExposure(guard);
   const judge = new Judge(open, unloadAfter === undefined ? undefined : unloadAfter * 1000);

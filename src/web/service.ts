@@ -26,6 +26,9 @@ export interface ServeLimits {
   readonly receiveSeconds: number;
 }
 
+/** Bytes of bodies that are held at once, as a multiple of the longest: many that wait are small, or few. */
+const HELD_BODIES = 4;
+
 /** A request with what its route needs. */
 export interface Call {
   readonly request: IncomingMessage;
@@ -49,6 +52,8 @@ export const ROUTES: Readonly<Record<string, "GET" | "POST">> = {
 /** The routes' work. */
 export class ScoreService {
   #active = 0;
+  /** Bytes of the bodies of active requests. */
+  #held = 0;
   /** Seconds that the last request was scored. */
   #lastSeconds = 1;
   /** Pictures scored by the last call, for the log. */
@@ -119,9 +124,23 @@ export class ScoreService {
 
   async #score({ request, response, query, signal }: Call, ranks: boolean): Promise<object> {
     const { maxBodyBytes, maxImages } = this.limits;
-    const body = await readBody(request, response, maxBodyBytes);
-    const options = { schema: ranks ? rankSchema : scoreSchema, most: maxImages };
-    const asked = await readAsked(body, request.headers["content-type"] ?? "", query, options);
+    let held = 0;
+    const hold = (bytes: number): void => {
+      if (this.#held + bytes > HELD_BODIES * maxBodyBytes) throw busy("expected fewer bytes of waiting requests", 5);
+      this.#held += bytes;
+      held += bytes;
+    };
+    try {
+      const body = await readBody(request, response, maxBodyBytes, hold);
+      const options = { schema: ranks ? rankSchema : scoreSchema, most: maxImages };
+      const asked = await readAsked(body, request.headers["content-type"] ?? "", query, options);
+      return await this.#answered(request, asked, signal, ranks);
+    } finally {
+      this.#held -= held;
+    }
+  }
+
+  async #answered(request: IncomingMessage, asked: Asked, signal: AbortSignal, ranks: boolean): Promise<object> {
     const { facts, scored } = await this.#judged(asked, signal);
     this.#images.set(request, asked.items.length);
     const told = { schemaVersion: 1, reward: facts.name, key: facts.key, ...scored, reference: facts.reference };

@@ -220,6 +220,22 @@ describe("many callers", () => {
     expect(reward.calls).toEqual([4, 4, 1]);
   });
 
+  it("holds no more bytes of those who wait than of four long requests", async () => {
+    const { reward, started: scoring, release } = gated();
+    const body = JSON.stringify(await request(1));
+    const { url } = await serve({ limits: { maxBodyBytes: body.length } }, reward);
+    const headers = { "content-type": "application/json" };
+    const first = [ask(url, "/v1/score", { body, headers })];
+    await scoring;
+    for (let i = 2; i <= 4; i++) first.push(ask(url, "/v1/score", { body, headers }));
+    await expect.poll(async () => (await ask(url, "/v1/info")).json.active).toBe(4);
+    const fifth = await ask(url, "/v1/score", { body, headers });
+    expect([fifth.status, fifth.json.detail]).toEqual([503, "expected fewer bytes of waiting requests"]);
+    release();
+    expect((await Promise.all(first)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect((await ask(url, "/v1/score", { body, headers })).status).toBe(200);
+  });
+
   it("stops between the batches of a caller who has left", async () => {
     const { reward, started: scoring, release } = gated();
     const { url, log } = await serve({}, reward);

@@ -47,7 +47,7 @@ function start(context: CommandContext, flags: ServeFlags, token: Secret | undef
   return serveScores(open, {
     host: flags.host,
     port: flags.port,
-    token,
+    token: token?.reveal(),
     allowedHosts: flags.allowHost,
     allowedOrigins: flags.allowOrigin,
     lazy: flags.lazy,
