@@ -48,14 +48,15 @@ export async function tryLock(path: string, options: LockOptions = {}): Promise<
     token: randomBytes(8).toString("hex"),
   };
   const prepared = `${path}.${own.token}.new`;
-  await writeFile(prepared, `${JSON.stringify(own)}\n`, { flag: "wx" });
   try {
+    await writeFile(prepared, `${JSON.stringify(own)}\n`, { flag: "wx" });
     const outcome = await take(path, prepared, options);
     if (outcome !== "taken") return { lock: undefined, holder: outcome };
     await removeLeftovers(path, options);
     return { lock: { release: () => release(path, own) }, holder: undefined };
   } finally {
-    await unlink(prepared);
+    // missing where it could not be written
+    await unlink(prepared).catch(() => undefined);
   }
 }
 

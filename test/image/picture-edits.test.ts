@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import sharp from "sharp";
+import sharp, { type Sharp } from "sharp";
 import { deflateSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { withComment } from "#laurel/image/container-edit";
@@ -245,7 +245,7 @@ describe("the prompt of a ComfyUI graph", () => {
 describe("near-duplicates", () => {
   test("resized and compressed pictures have nearly the same hash, others do not, plain ones none", async () => {
     const grid = new URL("../../docs/images/grid.png", import.meta.url);
-    const hashOf = async (picture: sharp.Sharp) => {
+    const hashOf = async (picture: Sharp) => {
       const { data, info } = await picture.removeAlpha().raw().toBuffer({ resolveWithObject: true });
       return perceptualHash({ width: info.width, height: info.height, data: Uint8Array.from(data) })!;
     };

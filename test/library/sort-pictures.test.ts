@@ -114,7 +114,9 @@ describe("sorting", () => {
     await writeFile(join(folder, "1.txt"), "a cat");
     await writeFile(join(folder, "2.txt"), "a cat");
     const { set } = await scoring([folder]);
-    for await (const _ of deleteRest(set, { choice: { topK: 1 } }));
+    const deleted = [];
+    for await (const { done } of deleteRest(set, { choice: { topK: 1 } })) deleted.push(done);
+    expect(deleted).toEqual(["deleted", "deleted"]);
     expect(await filesIn(folder)).toEqual(["2.png", "2.txt", "dogs/1.png", "dogs/2.png", "dogs/3.png"]);
   });
 

@@ -182,7 +182,7 @@ async function openIndex(
     return { index: await ScoreIndex.open(own) };
   } catch (error) {
     const { code = "" } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
-    if (!(error instanceof UsageError) || !["EACCES", "EROFS", "EPERM"].includes(code)) throw error;
+    if (!(error instanceof UsageError) || !["EACCES", "EROFS", "EPERM", "ENOSPC", "EDQUOT"].includes(code)) throw error;
     return { index: await ScoreIndex.temporary(), warning: `${error.message}; scores are not remembered` };
   }
 }

@@ -1,7 +1,7 @@
 /** @file A score written into a picture's own file, where other programs find it. Its pixels and everything else in it stay as they are. */
 
 import type { Stats } from "node:fs";
-import { chmod, realpath, rename, stat, unlink, utimes } from "node:fs/promises";
+import { chmod, realpath, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { LaurelError, UsageError } from "../../errors.js";
 import { takesComment, withComment } from "../../image/container-edit.js";
 import { withInfotextPairs } from "../../image/infotext.js";
@@ -10,7 +10,7 @@ import { isPng } from "../../image/png-chunks.js";
 import { withPngTexts } from "../../image/png-edit.js";
 import { rewardKey } from "../../pipeline/infotext.js";
 import type { ModelRecord } from "../../pipeline/manifest.js";
-import { temporaryName, writeFileAtomic } from "../../util/files.js";
+import { temporaryName } from "../../util/files.js";
 import type { PictureScore } from "./picture-score.js";
 import { readPicture } from "./read-picture.js";
 import { writeFault } from "./score-index.js";
@@ -103,7 +103,7 @@ function objectOf(text: string | undefined): Readonly<Record<string, unknown>> {
 async function replace(real: string, path: string, pieces: readonly Uint8Array[], before: Stats): Promise<void> {
   const staged = temporaryName(real);
   try {
-    await writeFileAtomic(staged, pieces);
+    await writeFile(staged, Buffer.concat(pieces), { flag: "wx" });
     await chmod(staged, before.mode & 0o7777);
     await utimes(staged, before.atimeMs / 1000, before.mtimeMs / 1000);
     const now = await stat(real);
