@@ -35,6 +35,13 @@ const EXPECTED: Readonly<Record<string, { readonly lines: readonly RegExp[]; rea
       /^score: 2 jobs$/,
     ],
   },
+  "serve-scores.mjs": {
+    lines: [
+      ...[1, 2].map((rank) => new RegExp(`^${rank}\\. ImageReward: ${score}, better than .+ the demo model draws$`)),
+      /^kept: 0$/,
+      /^unloaded$/,
+    ],
+  },
   "score-files.mjs": {
     lines: [
       /^1 {2}\d\.\d{3} {2}red-circle\.png$/,
