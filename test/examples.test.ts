@@ -39,7 +39,7 @@ const EXPECTED: Readonly<Record<string, { readonly lines: readonly RegExp[]; rea
     lines: [
       ...[1, 2].map((rank) => new RegExp(`^${rank}\\. ImageReward: ${score}, better than .+ the demo model draws$`)),
       /^kept: 0$/,
-      /^unloaded$/,
+      /^unload: \{"schemaVersion":1,"unloaded":true\}$/,
     ],
   },
   "score-files.mjs": {
