@@ -277,6 +277,19 @@ describe("cancellation", () => {
   );
 
   it.each([2023, 2025, 2026] as const)(
+    "takes back what was sent and not answered yet, on a server of %i",
+    async (generation) => {
+      const { backend, server } = await open({ generation, pictureMs: 5000, answerMs: 60 });
+      const controller = new AbortController();
+      const drawing = backend.generate(request({ count: 3 }), { signal: controller.signal }).next();
+      await expect.poll(() => server.taken.length).toBe(3);
+      controller.abort();
+      await expect(drawing).rejects.toBeInstanceOf(CancelledError);
+      await expect.poll(() => server.queued()).toEqual([]);
+    },
+  );
+
+  it.each([2023, 2025, 2026] as const)(
     "leaves somebody else's alone that is being drawn, on a server of %i",
     async (generation) => {
       const { backend, server } = await open({ generation, pictureMs: 5000 });

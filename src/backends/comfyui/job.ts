@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { CancelledError } from "../../errors.js";
 import { throwIfAborted } from "../../util/abort.js";
+import { answered } from "../http/answered.js";
 import type { HttpServer } from "../http/client.js";
 import { HttpError } from "../http/error.js";
 import { PromptEvents } from "./events.js";
@@ -120,15 +121,17 @@ export class Prompts {
   async run(graph: Graph, options: RunOptions): Promise<Outcome> {
     // an id of our own: a prompt whose answer is lost can still be found and cancelled
     const asked = randomUUID();
+    throwIfAborted(options.signal);
     const followed = new Follow(options.onProgress);
     const watched = [this.#watch(asked, followed)];
     let id: string = asked;
     try {
       const body = { prompt: graph, prompt_id: asked, client_id: this.#client };
-      const reply = await this.#server.json("prompt", { body, signal: options.signal });
-      const sent = parseAnswer(this.#server, "prompt", sentSchema, reply);
+      const send = (late: AbortSignal): Promise<unknown> => this.#server.json("prompt", { body, signal: late });
+      const sent = parseAnswer(this.#server, "prompt", sentSchema, await answered(send, options.signal));
       id = sent.prompt_id; // servers from before mid 2025 choose it themselves
       if (id !== asked) watched.push(this.#watch(id, followed));
+      throwIfAborted(options.signal);
       const warnings = this.#ignored(sent.node_errors ?? {}, options.output);
       return outcomeOf(this.#server, await this.#finished(id, followed, options.signal), options.output, warnings);
     } catch (error) {

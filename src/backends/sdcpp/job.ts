@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { throwIfAborted } from "../../util/abort.js";
+import { answered } from "../http/answered.js";
 import type { HttpServer } from "../http/client.js";
 import { HttpError } from "../http/error.js";
 import { parseAnswer } from "./capabilities.js";
@@ -79,21 +80,12 @@ async function submit(
 /** Sends a job. A cancellation waits for the answer, which comes at once: without the id the job could not be taken back. */
 async function submitOnce(server: HttpServer, body: unknown, signal: AbortSignal): Promise<string> {
   throwIfAborted(signal);
-  const late = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const soon = (): void => void (timer = setTimeout(() => late.abort(), CANCEL_MS));
-  signal.addEventListener("abort", soon, { once: true });
-  try {
-    const path = "sdcpp/v1/img_gen";
-    const reply = await server.json(path, { body, signal: late.signal, timeoutMs: ASK_MS });
-    const { id } = parseAnswer(server, path, sentSchema, reply);
-    if (signal.aborted) await cancel(server, id);
-    throwIfAborted(signal);
-    return id;
-  } finally {
-    signal.removeEventListener("abort", soon);
-    clearTimeout(timer);
-  }
+  const path = "sdcpp/v1/img_gen";
+  const reply = await answered((late) => server.json(path, { body, signal: late, timeoutMs: ASK_MS }), signal);
+  const { id } = parseAnswer(server, path, sentSchema, reply);
+  if (signal.aborted) await cancel(server, id);
+  throwIfAborted(signal);
+  return id;
 }
 
 async function finished(

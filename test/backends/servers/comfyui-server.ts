@@ -14,6 +14,8 @@ export interface ComfyuiBehaviour {
   generation?: 2023 | 2025 | 2026;
   /** Milliseconds a picture takes. @default 0 */
   pictureMs?: number;
+  /** Milliseconds until a prompt that was taken is answered. @default 0 */
+  answerMs?: number;
   /** Refuses sockets. */
   noSockets?: boolean;
   /** Prompts that somebody at the server interrupts: the next this many. */
@@ -261,7 +263,7 @@ export async function startComfyui(behaviour: ComfyuiBehaviour = {}, port = 0): 
           };
         }
         case "POST /prompt":
-          return submit(request.body);
+          return delayed(submit(request.body), behaviour.answerMs ?? 0);
         case "GET /queue":
           return {
             json: { queue_running: running === undefined ? [] : [item(running)], queue_pending: pending.map(item) },
@@ -331,4 +333,9 @@ export async function startComfyui(behaviour: ComfyuiBehaviour = {}, port = 0): 
       return server.close();
     },
   };
+}
+
+async function delayed<T>(answer: T, milliseconds: number): Promise<T> {
+  if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  return answer;
 }
