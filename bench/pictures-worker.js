@@ -39,14 +39,26 @@ async function timed(work) {
 
 /** Scoring with a look for duplicates, a choice and a walk through all rows. */
 async function score(reward, options) {
+  const before = held();
   const { result: set, figures } = await timed(() => scorePictures(reward, [folder], options));
   const { unchanged, scored, written } = set.summary();
   const started = performance.now();
   await set.findDuplicates();
   const chosen = set.count({ topK: 2 });
   const seconds = (performance.now() - started) / 1000;
+  const withDuplicates = held() - before;
   await set.close();
-  return { ...figures, pictures: set.size, unchanged, scored, written, duplicatesSeconds: seconds, chosen };
+  return {
+    ...figures,
+    pictures: set.size,
+    unchanged,
+    scored,
+    written,
+    duplicatesSeconds: seconds,
+    withDuplicates,
+    chosen,
+    peakMegabytes: megabytes(),
+  };
 }
 
 const PARTS = {

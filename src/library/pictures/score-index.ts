@@ -174,6 +174,7 @@ export class ScoreIndex {
 
   async #line(offset: number): Promise<Line | undefined> {
     if (offset >= this.#end) await this.flush();
+    if (offset >= this.#end) return undefined;
     for (let length = WINDOW; length <= 2 * LONGEST; length *= 4) {
       const { start, bytes } = this.#window;
       const from = offset - start;

@@ -1,5 +1,7 @@
 /** @file Seeded randomness, and mutations of bytes, texts and JSON documents. */
 
+import { crc32 } from "node:zlib";
+
 /** A reproducible stream of numbers (xorshift32). */
 export class Dice {
   #state: number;
@@ -159,4 +161,17 @@ export const mutateLines: Mutate = (input, dice, other) => {
       ]);
   }
   return Buffer.from(lines.join("\n"));
+};
+
+/** Mutates bytes, then sets the checksums of all chunks right, so that damage reaches what is behind them. */
+export const mutatePng: Mutate = (input, dice, other) => {
+  const changed = mutateBytes(input, dice, other);
+  if (dice.below(4) === 0) return changed;
+  for (let at = 8; at + 12 <= changed.length;) {
+    const end = at + 8 + changed.readUInt32BE(at);
+    if (end + 4 > changed.length) break;
+    changed.writeUInt32BE(crc32(changed.subarray(at + 4, end)), end);
+    at = end + 4;
+  }
+  return changed;
 };

@@ -31,8 +31,9 @@ import { layOut } from "../models.js";
 import { chatTargets } from "./chat-targets.js";
 import { datasetTargets } from "./dataset-targets.js";
 import type { Target } from "./engine.js";
-import { type Mutate, mutateBytes, mutateJson, mutateLines } from "./mutate.js";
+import { type Mutate, mutateBytes, mutateJson, mutateLines, mutatePng } from "./mutate.js";
 import { fixture, json, read } from "./seeds.js";
+import { pictureTargets } from "./picture-targets.js";
 import { pipelineTargets } from "./pipeline-targets.js";
 import { weightTargets } from "./weight-targets.js";
 
@@ -48,24 +49,12 @@ export function makeTargets(): { readonly targets: readonly Target[]; readonly d
     ...pipelineTargets(folder),
     ...chatTargets(folder),
     ...datasetTargets(folder),
+    ...pictureTargets(folder),
   ];
   return { targets: all, dispose: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 // ---- images ----------------------------------------------------------------------------------------------------------
-
-/** Mutates bytes, then sets the checksums of all chunks right, so that damage reaches what is behind them. */
-const mutatePng: Mutate = (input, dice, other) => {
-  const changed = mutateBytes(input, dice, other);
-  if (dice.below(4) === 0) return changed;
-  for (let at = 8; at + 12 <= changed.length;) {
-    const end = at + 8 + changed.readUInt32BE(at);
-    if (end + 4 > changed.length) break;
-    changed.writeUInt32BE(crc32(changed.subarray(at + 4, end)), end);
-    at = end + 4;
-  }
-  return changed;
-};
 
 const PNGS = [
   "rgb-tiny",
