@@ -100,10 +100,12 @@ export class Judge {
   }
 
   async #load(): Promise<LoadedReward & OpenedReward> {
+    const closed = (): CancelledError => new CancelledError("reward: expected an open server, got a closed one");
+    if (this.#closed) throw closed();
     const opened = await this.open();
     const { reward } = opened;
     try {
-      if (this.#closed) throw new CancelledError("reward: expected an open server, got a closed one");
+      if (this.#closed) throw closed();
       const reference = await referenceOf(reward);
       const facts: RewardFacts = {
         name: reward.name,
