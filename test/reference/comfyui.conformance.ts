@@ -179,13 +179,23 @@ describe("a real ComfyUI", () => {
 
   it("stops its own prompts and leaves somebody else's alone", async () => {
     const backend = await open();
-    const controller = new AbortController();
-    const long = request(backend, { count: 3, steps: 1000, seed: 500 });
-    const drawing = backend.generate(long, { signal: controller.signal }).next();
-    await expect.poll(async () => (await queue()).queue_running.length, { timeout: 60_000 }).toBe(1);
-    const other = await sendAsSomebody(3);
-    controller.abort();
-    await expect(drawing).rejects.toBeInstanceOf(CancelledError);
+    const cancelled = async (steps: number, before: () => Promise<void>): Promise<void> => {
+      const controller = new AbortController();
+      const wanted = request(backend, { count: 3, steps, seed: 500 });
+      const drawing = backend.generate(wanted, { signal: controller.signal }).next();
+      await expect.poll(async () => (await queue()).queue_running.length, { timeout: 60_000 }).toBe(1);
+      await before();
+      controller.abort();
+      await expect(drawing).rejects.toBeInstanceOf(CancelledError);
+    };
+    // alone: what is being drawn is stopped, what waits is taken back
+    await cancelled(1000, () => Promise.resolve());
+    await expect
+      .poll(async () => await queue(), { timeout: 30_000 })
+      .toMatchObject({ queue_running: [], queue_pending: [] });
+    // somebody waits behind: servers whose interrupt would meet anybody draw ours to its end
+    let other = "";
+    await cancelled(80, async () => void (other = await sendAsSomebody(3)));
     await expect.poll(() => statusOf(other), { timeout: 120_000 }).toBe("success");
     expect(await queue()).toMatchObject({ queue_running: [], queue_pending: [] });
     // and the other way round: somebody's is being drawn, ours wait

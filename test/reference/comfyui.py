@@ -74,6 +74,20 @@ def write_checkpoint(comfyui: Path, file: Path) -> None:
     save_file(weights, file)
 
 
+def own_folders(comfyui: Path, base: Path) -> list[str]:
+    """Options that keep ComfyUI to a folder: it has had others over the years."""
+    known = (comfyui / "comfy" / "cli_args.py").read_text()
+    paths = base / "paths.yaml"
+    paths.write_text(f"laurel:\n  base_path: {base}\n  checkpoints: models/checkpoints\n")
+    options = [["--extra-model-paths-config", str(paths)]]
+    for kind in ("input", "output", "temp", "user"):
+        (base / kind).mkdir()
+        options.append([f"--{kind}-directory", str(base / kind)])
+    options.append(["--database-url", f"sqlite:///{base / 'comfyui.db'}"])
+    options.append(["--disable-all-custom-nodes"])
+    return [part for option in options if f'"{option[0]}"' in known for part in option]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -106,8 +120,7 @@ def main() -> None:
         write_checkpoint(comfyui, base / "models" / "checkpoints" / CHECKPOINT)
         log, url = base / "comfyui.log", f"http://127.0.0.1:{port}"
         command = [given.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
-        command += ["--base-directory", folder, "--disable-all-custom-nodes"]
-        command += ["--database-url", f"sqlite:///{base / 'comfyui.db'}"]
+        command += own_folders(comfyui, base)
         # threads that wait for each other are slow on a machine that does something else beside
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
         with log.open("w") as out:
