@@ -2,10 +2,12 @@
 
 import type { JobsOptions, KeepJobs, QueueEvents } from "bullmq";
 import { CancelledError } from "../errors.js";
+import { onAbort } from "./aborts.js";
 import { CANCELLED, readFailure, readValue, writeWork } from "./bullmq-codec.js";
 import { withdraw } from "./bullmq-jobs.js";
-import { type JobEnd, type QueueServer, within } from "./bullmq-server.js";
+import { AWAY_CLOSE_MS, CLOSE_MS, type JobEnd, type QueueServer, within } from "./bullmq-server.js";
 import { JobFailedError, type JobRequest, type Json, QueueError } from "./contract.js";
+import { asQueueError } from "./faults.js";
 import { patiently, pause } from "./presence.js";
 
 const BATCH = 250;
@@ -71,19 +73,19 @@ export class Channel {
   }
 
   async #wait(wait: Wait, signal: AbortSignal | undefined): Promise<Json> {
-    let leave: (() => void) | undefined;
+    let forget = (): void => undefined;
     try {
       return await new Promise<Json>((resolve, reject) => {
         const caller: Caller = { resolve, reject };
         wait.callers.add(caller);
-        leave = () => {
+        if (signal === undefined) return;
+        forget = onAbort(signal, () => {
           wait.callers.delete(caller);
           void this.#leave(wait).finally(() => reject(new CancelledError(`job ${wait.job.id} was cancelled`)));
-        };
-        signal?.addEventListener("abort", leave, { once: true });
+        });
       });
     } finally {
-      if (leave !== undefined) signal?.removeEventListener("abort", leave);
+      forget();
     }
   }
 
@@ -159,7 +161,7 @@ export class Channel {
         else break;
       }
     })()
-      .catch((error: unknown) => this.#failAll(error as Error))
+      .catch((error: unknown) => this.#failAll(asQueueError(this.server.presence.address, error)))
       .finally(() => {
         this.#pumping = undefined;
         if ((this.#begun.size > 0 || this.#heard.size > 0) && !this.#ended.signal.aborted) this.#pump();
@@ -251,10 +253,11 @@ export class Channel {
 
   /** Ends; those who still wait are told, jobs stay. */
   async close(): Promise<void> {
-    await within(Promise.allSettled(this.#withdrawn.values()), WITHDRAW_MS);
+    const { away } = this.server.presence;
+    await within(Promise.allSettled(this.#withdrawn.values()), away ? AWAY_CLOSE_MS : WITHDRAW_MS);
     this.#ended.abort();
     this.#failAll(new QueueError(`${this.server.presence.address}: expected to be open while jobs are waited for, got closed`)); // prettier-ignore
-    if (this.#events !== undefined) await within(this.#events.close(), 1000);
+    if (this.#events !== undefined) await within(this.#events.close(), away ? AWAY_CLOSE_MS : CLOSE_MS);
   }
 }
 

@@ -9,7 +9,10 @@ import {
   type JobEnd,
   loadPackage,
   type OwnWorkerOptions,
+  AWAY_CLOSE_MS,
+  CLOSE_MS,
   CONNECT_MS,
+  SILENT_MS,
   type QueueServer,
   type ServerWorker,
   within,
@@ -69,7 +72,7 @@ class PostgresServer implements QueueServer {
     } catch (error) {
       throw await queueFault(this.address, error);
     } finally {
-      void within(client.end(), 1000).catch(() => undefined);
+      void within(client.end(), CLOSE_MS).catch(() => undefined);
     }
   }
 
@@ -166,7 +169,7 @@ class PostgresServer implements QueueServer {
       worker,
       abandon: async () => {
         abandoned.abort();
-        await within(connection.close(), 1000);
+        await within(connection.close(), CLOSE_MS);
       },
     };
   }
@@ -186,8 +189,10 @@ class PostgresServer implements QueueServer {
 
   async close(): Promise<void> {
     this.#ended.abort();
-    for (const queue of this.#queues.values()) await within(queue.close(), 1000);
-    if (this.#connection !== undefined) await within(this.#connection.close(), 1000);
+    for (const queue of this.#queues.values())
+      await within(queue.close(), this.presence.away ? AWAY_CLOSE_MS : CLOSE_MS);
+    if (this.#connection !== undefined)
+      await within(this.#connection.close(), this.presence.away ? AWAY_CLOSE_MS : CLOSE_MS);
   }
 
   #shared(): PostgresConnection {
@@ -217,6 +222,7 @@ class PostgresServer implements QueueServer {
       max,
       keepAlive: true,
       connectionTimeoutMillis: CONNECT_MS,
+      query_timeout: SILENT_MS,
       idleTimeoutMillis: 30_000,
     });
     connection.on("error", () => undefined);

@@ -2,6 +2,8 @@
 
 import type { Queue } from "bullmq";
 import { UsageError } from "../errors.js";
+import { orAborted } from "./aborts.js";
+import { asQueueError } from "./faults.js";
 import { Channel, type ChannelSettings, jobOptions } from "./bullmq-channel.js";
 import { countJobs, findJob, JOB_STATES, listJobs, removeEnded, withdraw } from "./bullmq-jobs.js";
 import { writeWork } from "./bullmq-codec.js";
@@ -48,7 +50,7 @@ export class BullQueue implements JobQueue {
     checkJob(job);
     const deaf = this.server.presence.listen(options.onNotice);
     try {
-      await this.#open();
+      await orAborted(this.#open(), options.signal, `job ${job.id}`);
       return await this.#channel(job.queue).run(job, options.signal);
     } finally {
       deaf();
@@ -189,7 +191,12 @@ export class BullQueue implements JobQueue {
   async #ask<T>(question: () => Promise<T>): Promise<T> {
     await this.#open();
     const answer = await within(
-      question().then((value) => ({ value })),
+      question().then(
+        (value) => ({ value }),
+        (error: unknown) => {
+          throw asQueueError(this.address, error);
+        },
+      ),
       ANSWER_MS,
     );
     if (answer !== undefined) return answer.value;

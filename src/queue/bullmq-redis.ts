@@ -10,7 +10,10 @@ import {
   type JobEnd,
   loadPackage,
   type OwnWorkerOptions,
+  AWAY_CLOSE_MS,
+  CLOSE_MS,
   CONNECT_MS,
+  SILENT_MS,
   type QueueServer,
   type ServerWorker,
   within,
@@ -57,6 +60,8 @@ class RedisServer implements QueueServer {
       ...(address.tls ? { tls: isIP(address.host) === 0 ? { servername: address.host } : {} } : {}),
       connectTimeout: CONNECT_MS,
       keepAlive: 10_000,
+      // a network that swallows everything; what blocks does so for 10 seconds at most
+      socketTimeout: SILENT_MS,
       maxRetriesPerRequest: null,
       retryStrategy: (times) => backoffMs(times - 1),
     };
@@ -151,7 +156,7 @@ class RedisServer implements QueueServer {
     return {
       worker,
       abandon: async () => {
-        if (!closed) await within(worker.disconnect(), 1000).catch(() => undefined);
+        if (!closed) await within(worker.getBackend().disconnectBlocking(false), CLOSE_MS);
         client.disconnect();
       },
     };
@@ -167,7 +172,8 @@ class RedisServer implements QueueServer {
 
   async close(): Promise<void> {
     this.#ended.abort();
-    for (const queue of this.#queues.values()) await within(queue.close(), 1000);
+    for (const queue of this.#queues.values())
+      await within(queue.close(), this.presence.away ? AWAY_CLOSE_MS : CLOSE_MS);
     this.#client?.disconnect();
   }
 

@@ -61,6 +61,14 @@ export async function loadPackage<T>(load: () => Promise<T>, names: string, addr
   }
 }
 
+/** A server that owes an answer for so long is taken for lost. */
+export const SILENT_MS = 30_000;
+
+/** Closing a connection waits so long for the server. */
+export const CLOSE_MS = 1000;
+/** The same when it is known to be away. */
+export const AWAY_CLOSE_MS = 100;
+
 /** The promise's outcome, or undefined after `ms`. */
 export async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;

@@ -206,8 +206,9 @@ export class BullWorker implements QueueWorker {
 
   async #giveBack(closing: Promise<unknown>): Promise<void> {
     for (const { stop } of this.#active) stop.abort("stopping" satisfies Reason);
-    if ((await within(closing, NOTICE_MS)) !== undefined) return;
+    if (this.#active.size > 0 && (await within(closing, NOTICE_MS)) !== undefined) return;
     for (const { giveBack } of this.#active) giveBack();
-    await within(closing, this.connected ? CLOSE_MS : NOTICE_MS);
+    // a server that is away is told nothing: the locks run out
+    if (this.connected) await within(closing, CLOSE_MS);
   }
 }

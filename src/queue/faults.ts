@@ -1,6 +1,7 @@
 /** @file What goes wrong with queue servers, and what is said of it. */
 
 import { connect } from "node:net";
+import { LaurelError } from "../errors.js";
 import { redact } from "../util/secret.js";
 import type { QueueAddress } from "./address.js";
 import { QueueError } from "./contract.js";
@@ -13,7 +14,7 @@ const AWAY_STATES = /^(08|53|57P|25006)/;
 /** Redis: restarts, has become a replica, cannot write to its disk, is full. */
 const AWAY_REPLIES = /^(LOADING|READONLY|MISCONF|OOM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS)\b/;
 const AWAY_TEXTS =
-  /^(Connection is closed|Connection terminated|Connection ended|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|connect ETIMEDOUT|Stream isn't writeable)/;
+  /^(Connection is closed|Connection terminated|Connection ended|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|connect ETIMEDOUT|Query read timeout|Socket timeout|Stream isn't writeable)/;
 
 /** Whether an error says that the server is not there at the moment, rather than that something is wrong with what was asked. */
 export function isAway(error: unknown): boolean {
@@ -31,6 +32,12 @@ export function reasonOf(error: unknown): string {
   return redact(text.length > 500 ? `${text.slice(0, 500)}...` : text);
 }
 
+/** An error of a client or a server, as what callers are promised. */
+export function asQueueError(shown: string, error: unknown): Error {
+  // no cause: a client's errors may hold its settings, and these the password
+  return error instanceof LaurelError ? error : new QueueError(`${shown}: ${reasonOf(error)}`);
+}
+
 /** What an error on the way to a server means: `expected X, got Y`. A connection that ended without a word is looked into. */
 export async function queueFault(address: QueueAddress, error: unknown): Promise<QueueError> {
   if (error instanceof QueueError) return error;
@@ -44,7 +51,6 @@ export async function queueFault(address: QueueAddress, error: unknown): Promise
     (code === "ETIMEDOUT"
       ? `expected a host that can be reached, got no answer from ${address.host}, port ${address.port}`
       : undefined);
-  // no cause: a client's errors may hold its settings, and these the password
   return new QueueError(`${address.shown}: ${what === undefined ? `expected a queue server, got ${reason}` : `${what} (${reason})`}`); // prettier-ignore
 }
 
@@ -70,6 +76,8 @@ function describeCode(address: QueueAddress, code: string): string | undefined {
       return `expected the right to use and, once, to create the schema ${address.prefix}, got less; have it created: CREATE SCHEMA ${address.prefix} AUTHORIZATION the user`;
     case "25006":
       return "expected a server that can be written to, got a read-only one (a standby?)";
+    case "57P03":
+      return "expected a server that is up, got one that is starting or stopping";
     case "53300":
       return "expected a server with a connection to spare, got one that has too many";
     default:

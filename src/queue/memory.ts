@@ -1,6 +1,7 @@
 /** @file A job queue inside one process: the same contract without a server, gone with the process. */
 
 import { CancelledError, UsageError } from "../errors.js";
+import { onAbort } from "./aborts.js";
 import { checkJob, checkQueueName, checkWork } from "./checks.js";
 import {
   JobError,
@@ -78,20 +79,20 @@ export class MemoryQueue implements JobQueue {
   }
 
   async #wait(job: MemoryJob, signal: AbortSignal | undefined): Promise<Json> {
-    let leave: (() => void) | undefined;
+    let forget = (): void => undefined;
     try {
       return await new Promise<Json>((resolve, reject) => {
         const caller: Caller = { resolve, reject };
         job.callers.add(caller);
-        leave = () => {
+        if (signal === undefined) return;
+        forget = onAbort(signal, () => {
           job.callers.delete(caller);
           if (job.callers.size === 0) this.#cancel(job);
           reject(new CancelledError(`job ${job.request.id} was cancelled`));
-        };
-        signal?.addEventListener("abort", leave, { once: true });
+        });
       });
     } finally {
-      if (leave !== undefined) signal?.removeEventListener("abort", leave);
+      forget();
     }
   }
 

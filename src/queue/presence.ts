@@ -1,5 +1,6 @@
 /** @file Whether a queue server is there, and waiting until it is again. */
 
+import { onAbort } from "./aborts.js";
 import { isAway, reasonOf } from "./faults.js";
 
 /** Told of what does not end work. */
@@ -79,10 +80,10 @@ export async function pause(ms: number, ended: AbortSignal): Promise<void> {
   await new Promise<void>((resolve) => {
     const end = (): void => {
       clearTimeout(timer);
-      ended.removeEventListener("abort", end);
+      forget();
       resolve();
     };
     const timer = setTimeout(end, ms);
-    ended.addEventListener("abort", end, { once: true });
+    const forget = onAbort(ended, end);
   });
 }

@@ -44,8 +44,8 @@ export async function untilAborted(job: TakenJob): Promise<never> {
 
 const worker = { name: "host-1" } as const;
 
-/** Runs the suite. */
-export function describeQueue(subject: Subject): void {
+/** Runs the suite. @param beside more tests that may run at the same time */
+export function describeQueue(subject: Subject, beside?: () => void): void {
   /** Connections of one test; they are closed when it ends. */
   const begin = ({ onTestFinished }: Pick<TestContext, "onTestFinished">): Connect => {
     const connect = subject.session();
@@ -57,6 +57,8 @@ export function describeQueue(subject: Subject): void {
   };
 
   describe.concurrent("as every job queue", () => {
+    beside?.();
+
     test("a job is done once for all who submit it, and its value is what the handler returned", async (context) => {
       const connect = begin(context);
       const [here, there] = [await connect(), await connect()];
@@ -312,7 +314,8 @@ export function describeQueue(subject: Subject): void {
       ["data that is a picture", { data: { x: "y".repeat(1_000_001) } }, "characters of data"],
     ])("%s is refused", async ([, wrong, message], context) => {
       const queue = await begin(context)();
-      await context.expect(queue.run(request("q", wrong))).rejects.toThrow(message);
+      const error = await queue.run(request("q", wrong)).catch((fault: unknown) => fault);
+      context.expect((error as Error).message).toContain(message);
     });
 
     test.for<[string, string[], Partial<WorkOptions>, string]>([
@@ -326,6 +329,22 @@ export function describeQueue(subject: Subject): void {
       const handler = async (): Promise<number> => Promise.resolve(1);
       await context.expect(queue.work(names, handler, { ...worker, ...options })).rejects.toThrow(message);
     });
+  });
+
+  test("300 submitters with one signal give up at once", async (context) => {
+    const queue = await begin(context)();
+    const warnings: string[] = [];
+    const warned = (warning: Error): void => void warnings.push(warning.message);
+    process.on("warning", warned);
+    const [name, stop] = [uniqueName(), new AbortController()];
+    const runs = Array.from({ length: 300 }, async () => queue.run(request(name), { signal: stop.signal }));
+    await until(async () => (await queue.counts(name)).waiting === 300);
+    stop.abort();
+    const ends = await Promise.allSettled(runs);
+    expect(new Set(ends.map((end) => (end as { reason?: Error }).reason?.name))).toEqual(new Set(["CancelledError"]));
+    await until(async () => (await queue.counts(name)).waiting === 0);
+    process.off("warning", warned);
+    expect(warnings).toEqual([]);
   });
 
   test(`${subject.many} submitters wait at once`, async (context) => {

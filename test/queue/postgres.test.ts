@@ -2,7 +2,7 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openQueue } from "#laurel/queue/open";
 import { describeQueue, request, uniqueName } from "./conformance.js";
-import { closeListeners, describeFaults, describeServer, faultOf, open } from "./server-suite.js";
+import { closeListeners, describeRestarts, faultOf, open, testFaults, testProcesses } from "./server-suite.js";
 import { noPostgres, startPostgres, type TestServer } from "./servers.js";
 
 const why = noPostgres();
@@ -26,11 +26,12 @@ describe.skipIf(why !== undefined)(`a queue on PostgreSQL${why === undefined ? "
     await client.end();
   }
 
-  describeQueue({ session: () => async (options) => openQueue(server.address, options), many: 300 });
+  describeQueue({ session: () => async (options) => openQueue(server.address, options), many: 300 }, () => {
+    testProcesses(() => server.address);
+    testFaults((port, host = "127.0.0.1") => `postgres://postgres:x@${host}:${port}/postgres`);
+  });
 
-  describeServer(() => server);
-
-  describeFaults((port, host = "127.0.0.1") => `postgres://postgres:x@${host}:${port}/postgres`);
+  describeRestarts(() => server);
 
   test("a user, a password, a database that is not there", async () => {
     expect(await faultOf(address("postgres"))).toContain("expected a password in the address, got none");

@@ -1,7 +1,8 @@
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { openQueue } from "#laurel/queue/open";
 import { describeQueue, request, uniqueName, until } from "./conformance.js";
-import { closeListeners, describeFaults, describeServer, faultOf, open } from "./server-suite.js";
+import { closeListeners, describeRestarts, faultOf, open, testFaults, testProcesses } from "./server-suite.js";
 import { noRedis, startRedis, type TestServer } from "./servers.js";
 
 const why = noRedis();
@@ -23,7 +24,10 @@ describe.skipIf(why !== undefined)(`a queue on Redis${why === undefined ? "" : `
     await server.remove();
   });
 
-  describeQueue({ session: () => async (options) => openQueue(server.address, options), many: 5000 });
+  describeQueue({ session: () => async (options) => openQueue(server.address, options), many: 5000 }, () => {
+    testProcesses(() => server.address);
+    testFaults((port, host = "127.0.0.1") => `redis://${host}:${port}`);
+  });
 
   describe("that keeps its data", () => {
     let kept: TestServer;
@@ -31,7 +35,7 @@ describe.skipIf(why !== undefined)(`a queue on Redis${why === undefined ? "" : `
       kept = await startRedis(["--appendonly", "yes", "--appendfsync", "always"]);
     });
     afterAll(async () => kept.remove());
-    describeServer(() => kept);
+    describeRestarts(() => kept);
   });
 
   test("a server that comes back without its data is given the jobs again", async (context) => {
@@ -49,8 +53,6 @@ describe.skipIf(why !== undefined)(`a queue on Redis${why === undefined ? "" : `
     expect(await Promise.all(runs)).toEqual(Array.from({ length: 20 }, (_, index) => index));
     expect(await queue.queues()).toEqual([name]);
   });
-
-  describeFaults((port, host = "127.0.0.1") => `redis://${host}:${port}`);
 
   test("a password that is missing, wrong, or not asked for", async () => {
     const { port } = await started("--requirepass", "geheim-redis");
@@ -106,6 +108,25 @@ describe.skipIf(why !== undefined)(`a queue on Redis${why === undefined ? "" : `
     const full = await started("--maxmemory", "1", "--maxmemory-policy", "noeviction");
     expect(await faultOf(full.address)).toContain("expected a server with memory left, got a full one");
     expect(await faultOf(`${server.address}/99`)).toContain("expected a database that exists");
+  });
+
+  test("a primary that is a replica for a while is waited for", async (context) => {
+    const { address, port } = await started();
+    const queue = await open(context, address);
+    const notices: string[] = [];
+    const name = uniqueName();
+    const working = await queue.work([name], async () => Promise.resolve("ok"), {
+      name: "w",
+      onNotice: (text) => notices.push(text),
+    });
+    const admin = new Redis(port, "127.0.0.1");
+    await admin.replicaof("127.0.0.1", 1);
+    const run = queue.run(request(name));
+    await until(() => notices.some((notice) => /lost \(READONLY/.test(notice)));
+    await admin.replicaof("NO", "ONE");
+    admin.disconnect();
+    expect(await run).toBe("ok");
+    await until(() => working.connected);
   });
 
   test("TLS where there is none", async () => {

@@ -4,12 +4,13 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server } from "node:net";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test, type TestContext } from "vitest";
+import { expect, test, type TestContext } from "vitest";
 import { type JobQueue, QueueError } from "#laurel/queue/contract";
 import { openQueue, type OpenQueueOptions } from "#laurel/queue/open";
 import { request, uniqueName, until, untilAborted } from "./conformance.js";
 import { freePort, type TestServer } from "./servers.js";
 
+const worker = { name: "host-1", lockMs: 500 } as const;
 const PROGRAM = fileURLToPath(new URL("worker-process.js", import.meta.url));
 
 type Context = Pick<TestContext, "onTestFinished">;
@@ -40,60 +41,60 @@ async function startWorker(
   return { child, said: () => said };
 }
 
-/** Runs the suite on a server that is the test's own: it is killed and started again. */
-export function describeServer(server: () => TestServer): void {
-  const address = (): string => server().address;
-  const worker = { name: "host-1", lockMs: 500 } as const;
-
-  describe.concurrent("processes", () => {
-    test("a worker that is killed has its job done by another", async (context) => {
-      const queue = await open(context, address());
-      const job = request(uniqueName());
-      const { child, said } = await startWorker(context, address(), job.queue, "hang");
-      const run = queue.run(job);
-      await until(() => said().includes(`took ${job.id}`));
-      child.kill("SIGKILL");
-      await queue.work([job.queue], async ({ attempt }) => Promise.resolve(`by another, ${attempt}`), worker);
-      expect(await run).toBe("by another, 1");
-      expect(await queue.find(job.id)).toMatchObject({ state: "completed", stalled: 1 });
-    });
-
-    test("a job that ends its workers is put aside, and told why; it can be tried again", async (context) => {
-      const queue = await open(context, address());
-      const job = request(uniqueName());
-      const run = queue.run(job).catch((error: unknown) => error);
-      for (const what of ["die", "exit"] as const) {
-        const { child } = await startWorker(context, address(), job.queue, what);
-        await until(() => child.exitCode !== null || child.signalCode !== null);
-      }
-      let calls = 0;
-      const last = await queue.work([job.queue], async () => Promise.resolve(++calls), { ...worker, maximumStalls: 1 });
-      expect(await run).toMatchObject({
-        name: "BackendError",
-        jobId: job.id,
-        failure: { name: "WorkerVanished", message: expect.stringMatching(/vanished while they did it/) as string },
-      });
-      expect(calls).toBe(0);
-      expect(await queue.find(job.id)).toMatchObject({ state: "failed", stalled: 2 });
-      expect(await queue.retry(job.id)).toBe(true);
-      await until(async () => (await queue.find(job.id))?.state === "completed");
-      expect(calls).toBe(1);
-      await last.close();
-    });
-
-    test("a job is cancelled in another process", async (context) => {
-      const queue = await open(context, address());
-      const job = request(uniqueName());
-      const { said } = await startWorker(context, address(), job.queue, "hang");
-      const stop = new AbortController();
-      const run = queue.run(job, { signal: stop.signal }).catch((error: unknown) => (error as Error).name);
-      await until(() => said().includes(`took ${job.id}`));
-      stop.abort();
-      expect(await run).toBe("CancelledError");
-      await until(() => said().includes(`stopped ${job.id} cancelled`));
-      await until(async () => (await queue.find(job.id))?.state === "failed");
-    });
+/** What holds when processes die. */
+export function testProcesses(address: () => string): void {
+  test("a worker that is killed has its job done by another", async (context) => {
+    const queue = await open(context, address());
+    const job = request(uniqueName());
+    const { child, said } = await startWorker(context, address(), job.queue, "hang");
+    const run = queue.run(job);
+    await until(() => said().includes(`took ${job.id}`));
+    child.kill("SIGKILL");
+    await queue.work([job.queue], async ({ attempt }) => Promise.resolve(`by another, ${attempt}`), worker);
+    expect(await run).toBe("by another, 1");
+    expect(await queue.find(job.id)).toMatchObject({ state: "completed", stalled: 1 });
   });
+
+  test("a job that ends its workers is put aside, and told why; it can be tried again", async (context) => {
+    const queue = await open(context, address());
+    const job = request(uniqueName());
+    const run = queue.run(job).catch((error: unknown) => error);
+    for (const what of ["die", "exit"] as const) {
+      const { child } = await startWorker(context, address(), job.queue, what);
+      await until(() => child.exitCode !== null || child.signalCode !== null);
+    }
+    let calls = 0;
+    const last = await queue.work([job.queue], async () => Promise.resolve(++calls), { ...worker, maximumStalls: 1 });
+    expect(await run).toMatchObject({
+      name: "BackendError",
+      jobId: job.id,
+      failure: { name: "WorkerVanished", message: expect.stringMatching(/vanished while they did it/) as string },
+    });
+    expect(calls).toBe(0);
+    expect(await queue.find(job.id)).toMatchObject({ state: "failed", stalled: 2 });
+    expect(await queue.retry(job.id)).toBe(true);
+    await until(async () => (await queue.find(job.id))?.state === "completed");
+    expect(calls).toBe(1);
+    await last.close();
+  });
+
+  test("a job is cancelled in another process", async (context) => {
+    const queue = await open(context, address());
+    const job = request(uniqueName());
+    const { said } = await startWorker(context, address(), job.queue, "hang");
+    const stop = new AbortController();
+    const run = queue.run(job, { signal: stop.signal }).catch((error: unknown) => (error as Error).name);
+    await until(() => said().includes(`took ${job.id}`));
+    stop.abort();
+    expect(await run).toBe("CancelledError");
+    await until(() => said().includes(`stopped ${job.id} cancelled`));
+    await until(async () => (await queue.find(job.id))?.state === "failed");
+  });
+}
+
+/** What holds when the server dies: it is the test's own, killed and started again. */
+export function describeRestarts(server: () => TestServer): void {
+  const address = (): string => server().address;
 
   test("a server that goes and comes back is waited for, by submitters and workers", async (context) => {
     const [queue, workers] = [await open(context, address()), await open(context, address())];
@@ -142,46 +143,43 @@ export function describeServer(server: () => TestServer): void {
     expect(performance.now() - begun).toBeLessThan(20_000);
     expect(await left).toBeInstanceOf(QueueError);
     await server().start();
+    await until(async () => (await faultOf(address())) === "ready");
   });
 }
 
 /** What a server that cannot be used is told as. `at` makes an address out of a port. */
-export function describeFaults(at: (port: number, host?: string) => string): void {
-  describe.concurrent("a server that cannot be used is told of", () => {
-    test("nothing listens", async ({ expect: check }) => {
-      const port = await freePort();
-      check(await faultOf(at(port))).toContain(`got nothing that listens on 127.0.0.1, port ${port}`);
-    });
+export function testFaults(at: (port: number, host?: string) => string): void {
+  test("told: nothing listens", async ({ expect: check }) => {
+    const port = await freePort();
+    check(await faultOf(at(port))).toContain(`got nothing that listens on 127.0.0.1, port ${port}`);
+  });
 
-    test("no such host", async ({ expect: check }) => {
-      check(await faultOf(at(1, "no-such-host.invalid"))).toContain(
-        "got a name that is not known: no-such-host.invalid",
-      );
-    });
+  test("told: no such host", async ({ expect: check }) => {
+    check(await faultOf(at(1, "no-such-host.invalid"))).toContain("got a name that is not known: no-such-host.invalid");
+  });
 
-    test("a web server", async ({ expect: check }) => {
-      const port = await listening(createHttpServer((_, response) => response.end("<html>hello</html>")));
-      check(await faultOf(at(port))).toContain("got a web server");
-    });
+  test("told: a web server", async ({ expect: check }) => {
+    const port = await listening(createHttpServer((_, response) => response.end("<html>hello</html>")));
+    check(await faultOf(at(port))).toContain("got a web server");
+  });
 
-    test("a server that says nothing", async ({ expect: check }) => {
-      const port = await listening(createServer(() => undefined));
-      check(await faultOf(at(port))).toContain("got one that says nothing");
-    });
+  test("told: a server that says nothing", async ({ expect: check }) => {
+    const port = await listening(createServer(() => undefined));
+    check(await faultOf(at(port))).toContain("got one that says nothing");
+  });
 
-    test("a server that hangs up", async ({ expect: check }) => {
-      const port = await listening(createServer((socket) => socket.destroy()));
-      check(await faultOf(at(port))).toMatch(/expected a queue server, got|ECONNRESET|closed|terminated/);
-    });
+  test("told: a server that hangs up", async ({ expect: check }) => {
+    const port = await listening(createServer((socket) => socket.destroy()));
+    check(await faultOf(at(port))).toMatch(/expected a queue server, got|ECONNRESET|closed|terminated/);
+  });
 
-    test("a run and a worker say so, too", async ({ expect: check }) => {
-      const queue = await openQueue(at(await freePort()));
-      await check(queue.run(request("q"))).rejects.toThrow("got nothing that listens");
-      const never = async (): Promise<null> => Promise.resolve(null);
-      await check(queue.work(["q"], never, { name: "w" })).rejects.toThrow("got nothing that listens");
-      await check(queue.list({}, 1)).rejects.toThrow(QueueError);
-      await queue.close();
-    });
+  test("told: a run and a worker say so, too", async ({ expect: check }) => {
+    const queue = await openQueue(at(await freePort()));
+    await check(queue.run(request("q"))).rejects.toThrow("got nothing that listens");
+    const never = async (): Promise<null> => Promise.resolve(null);
+    await check(queue.work(["q"], never, { name: "w" })).rejects.toThrow("got nothing that listens");
+    await check(queue.list({}, 1)).rejects.toThrow(QueueError);
+    await queue.close();
   });
 }
 

@@ -83,7 +83,7 @@ export async function startPostgres(): Promise<TestServer> {
   writeFileSync(password, "geheim-pg\n", { mode: 0o644 });
   execFileSync(program, rest, { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
   const server = new Program(port, folder, () => {
-    const [run, words] = as("postgres", "-D", data, "-p", `${port}`, "-h", "127.0.0.1", "-k", folder, "-F", "-c", "max_connections=60", "-c", "shared_buffers=32MB"); // prettier-ignore
+    const [run, words] = as("postgres", "-D", data, "-p", `${port}`, "-h", "127.0.0.1", "-k", folder, "-F", "-c", "max_connections=200", "-c", "shared_buffers=32MB"); // prettier-ignore
     return spawn(run, words, { cwd: folder, stdio: "ignore" });
   });
   await server.start();
