@@ -110,19 +110,21 @@ function webpChunk(type: string, data: Uint8Array): Uint8Array {
 /** The header that says there are EXIF data; a plain file, which has no such header, gets one. */
 function extendedHeader(file: Buffer, chunks: readonly Chunk[], where: string): Uint8Array {
   const extended = chunks.find(({ type }) => type === "VP8X");
+  const unsound = new UsageError(`${where}: expected a sound WebP file, got one without pixels`);
   if (extended !== undefined) {
+    if (extended.size < 10) throw unsound;
     const header = Buffer.from(file.subarray(extended.start, extended.end));
     header[8]! |= VP8X_EXIF;
     return header;
   }
   const pixels = chunks.find(({ type }) => type === "VP8 " || type === "VP8L");
-  if (pixels === undefined || pixels.size < 10)
-    throw new UsageError(`${where}: expected a sound WebP file, got one without pixels`);
+  if (pixels === undefined || pixels.size < 10) throw unsound;
   const at = pixels.start + 8;
   // VP8: 14 bits each after the start code; VP8L: 14 bits each after the signature, less one, then whether there is transparency
   const packed = pixels.type === "VP8L" ? file.readUInt32LE(at + 1) : 0;
   const width = pixels.type === "VP8L" ? packed & 0x3fff : (file.readUInt16LE(at + 6) & 0x3fff) - 1;
   const height = pixels.type === "VP8L" ? (packed >>> 14) & 0x3fff : (file.readUInt16LE(at + 8) & 0x3fff) - 1;
+  if (width < 0 || height < 0) throw unsound;
   const header = Buffer.alloc(10);
   header[0] = VP8X_EXIF | ((packed >>> 28) & 1 ? VP8X_ALPHA : 0);
   header.writeUIntLE(width, 4, 3);

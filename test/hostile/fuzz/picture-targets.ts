@@ -4,11 +4,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { withComment } from "#laurel/image/container-edit";
 import { findGenerationData } from "#laurel/image/metadata";
+import { readPngText } from "#laurel/image/png";
 import { withPngTexts } from "#laurel/image/png-edit";
 import { pixelDigest } from "#laurel/library/pictures/read-picture";
 import { ScoreIndex } from "#laurel/library/pictures/score-index";
 import type { Target } from "./engine.js";
-import { mutateBytes, mutateLines, mutatePng } from "./mutate.js";
+import { mutateBytes, mutateJson, mutateLines, mutatePng } from "./mutate.js";
 import { read } from "./seeds.js";
 
 const PNGS = ["webui", "webui-unicode", "comfyui", "comfyui-several", "plain"];
@@ -46,7 +47,18 @@ export function pictureTargets(folder: string): Target[] {
       await opened.close();
     }
   };
+  const graph = async (input: Buffer): Promise<string> => {
+    const text = { keyword: "prompt", value: input.toString("utf8"), international: true };
+    const found = await findGenerationData(Buffer.concat(withPngTexts(read("pictures/plain.png"), [text], "x")), "x");
+    return "prompt" in found ? `${found.prompt.length} ${found.negativePrompt?.length ?? "none"}` : found.missing;
+  };
+  const graphs = (): Buffer[] =>
+    ["comfyui", "comfyui-several"].map((name) => {
+      const { value } = readPngText(read(`pictures/${name}.png`)).find(({ keyword }) => keyword === "prompt")!;
+      return Buffer.from(value);
+    });
   return [
+    { name: "picture-graph", seeds: graphs, mutate: mutateJson, run: graph },
     {
       name: "picture-texts",
       seeds: () => PNGS.map((name) => read(`pictures/${name}.png`)),
