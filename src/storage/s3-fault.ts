@@ -93,7 +93,6 @@ function reasonOf(error: ClientError, request: S3Request): Reason {
 /** No answer: no connection, no credentials, or a fault on this side. */
 function unansweredReason(error: ClientError, request: S3Request): Reason {
   const { name = "", message = "" } = error;
-  if (name === "TimeoutError") return ["unavailable", `no answer in time${server(request)}`];
   if (/^(CredentialsProviderError|TokenProviderError|CredentialsError)$/.test(name)) {
     if (request.answered) return ["unavailable", `credentials that cannot be had now: ${clean(message)}`];
     return [
@@ -106,6 +105,8 @@ function unansweredReason(error: ClientError, request: S3Request): Reason {
     const fault = { unavailable: "unavailable", untrusted: "denied", "bad-response": "invalid" } as const;
     return [fault[network[0]], `${network[1]}${server(request)}`];
   }
+  // the client's name for connections that were cut, too, which have a code
+  if (name === "TimeoutError") return ["unavailable", `no answer in time${server(request)}`];
   if (/region is missing/i.test(message))
     return ["invalid", "no region; add ?region=... to the address, or set AWS_REGION"];
   return ["invalid", clean(message) === "" ? clean(name) : clean(message)];

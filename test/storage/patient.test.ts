@@ -47,6 +47,26 @@ test("operations wait until the storage is back, with one notice before and one 
   expect(stub.seen.filter(({ method }) => method === "PUT")).toHaveLength(15);
 });
 
+test("a server that goes away in the middle of the work and comes back is waited for", async () => {
+  const first = await S3Stub.start();
+  const { port, environment } = first;
+  const told: string[] = [];
+  const calm = patient(await openStorage("s3://bucket/away", { environment }), {
+    maximumWaitMs: 20,
+    onNotice: (message) => told.push(message),
+  });
+  await calm.put("a", bytes);
+  await first.close();
+  const puts = Promise.all(Array.from({ length: 20 }, (_, i) => calm.put(`k-${i}`, bytes)));
+  while (told.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  const second = await S3Stub.start(port);
+  await puts;
+  expect(second.objects.size).toBe(20);
+  expect(told[0]).toMatch(/got connection (refused|reset|closed)/);
+  await calm.close();
+  await second.close();
+});
+
 test("every operation insists", async () => {
   const calm = waiting();
   for (const work of [

@@ -69,14 +69,19 @@ export class S3Stub {
   #planned: PlannedFault[] = [];
   readonly #server = createServer((request, response) => void this.#answer(request, response));
 
-  static async start(): Promise<S3Stub> {
+  /** Starts one on a free port, or the one given. */
+  static async start(port = 0): Promise<S3Stub> {
     const stub = new S3Stub();
-    await new Promise<void>((resolve) => stub.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => stub.#server.listen(port, "127.0.0.1", resolve));
     return stub;
   }
 
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${this.port}`;
   }
 
   /** The right credentials, as the environment has them. */

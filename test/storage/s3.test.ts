@@ -3,8 +3,13 @@
  * (`LAUREL_TEST_S3='s3://bucket/prefix?endpoint=...' npx vitest run test/storage`); faults against the strict one.
  */
 
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { inspect } from "node:util";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { inspect, promisify } from "node:util";
 import { type FauxqsServer, startFauxqs } from "fauxqs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { CancelledError, UsageError } from "#laurel/errors";
@@ -324,6 +329,20 @@ test("no server at all is unavailable: nothing listens, no such name", async () 
   });
   const unnamed = await openStorage("s3://bucket?endpoint=http://nowhere.invalid", { environment });
   await expect(unnamed.put("a", new Uint8Array(1))).rejects.toMatchObject({ fault: "unavailable", message: /host/ });
+});
+
+test("without the package that speaks S3, the command that installs it is told", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "laurel-no-sdk-"));
+  const dist = fileURLToPath(new URL("../../dist/", import.meta.url));
+  for (const part of ["storage", "util", "errors.js"])
+    await cp(join(dist, part), join(folder, part), { recursive: true });
+  await writeFile(join(folder, "package.json"), '{ "type": "module" }');
+  const script = `import("./storage/open.js").then(({ openStorage }) => openStorage("s3://bucket")).catch(({ name, message }) => console.log(name + ": " + message))`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["-e", script], { cwd: folder });
+  await rm(folder, { recursive: true });
+  expect(stdout).toBe(
+    "UsageError: s3://bucket: expected the package @aws-sdk/client-s3, got none installed; npm install @aws-sdk/client-s3\n",
+  );
 });
 
 test("addresses that are none are refused with what was expected, and nothing secret is repeated", async () => {
