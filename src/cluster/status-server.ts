@@ -98,15 +98,16 @@ export async function serveStatus(
     throw new UsageError(`--listen: expected a port or host:port, got ${JSON.stringify(listen)}`);
   }
   const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://worker");
+    // what a client sends is not always an address that URL takes
+    const [path = "/"] = (request.url ?? "/").split("?", 1);
     const answer = (status: number, type: string, body: string): void => {
       response.writeHead(status, { "content-type": type, "cache-control": "no-store" }).end(body);
     };
     if (request.method !== "GET" && request.method !== "HEAD") answer(405, "text/plain", "expected GET\n");
-    else if (pathname === "/healthz") {
+    else if (path === "/healthz") {
       const { ok, body } = metrics.health();
       answer(ok ? 200 : 503, "application/json", `${JSON.stringify(body)}\n`);
-    } else if (pathname === "/metrics") {
+    } else if (path === "/metrics") {
       metrics.text().then(
         (text) => answer(200, "text/plain; version=0.0.4; charset=utf-8", text),
         () => answer(500, "text/plain", "the metrics cannot be read\n"),
