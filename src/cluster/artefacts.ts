@@ -4,7 +4,7 @@ import { mkdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { z } from "zod";
 import { decodeRgb } from "../image/decode.js";
-import { encodePng, rememberEncoding } from "../image/png.js";
+import { encodePng, packedPicture } from "../image/png.js";
 import type { RgbImage } from "../image/types.js";
 import type { Json } from "../queue/contract.js";
 import type { Storage, StorageOptions } from "../storage/contract.js";
@@ -49,8 +49,7 @@ export class Artefacts {
   async picture({ key, sha256: expected }: StoredPicture, options: StorageOptions = {}): Promise<RgbImage | undefined> {
     const png = await this.storage.get(key, options);
     if (png === undefined || sha256(png) !== expected) return undefined;
-    const image = await decodeRgb(png, key);
-    rememberEncoding(image, png, key);
+    const image = packedPicture(png, key) ?? (await decodeRgb(png, key));
     this.#pictures.set(image, Promise.resolve({ key, sha256: expected, bytes: png.byteLength }));
     return image;
   }

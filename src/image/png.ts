@@ -3,9 +3,10 @@
 import { promisify } from "node:util";
 import { deflate, inflateSync } from "node:zlib";
 import { UsageError } from "../errors.js";
+import { toRgb } from "./convert.js";
 import type { PngChunk } from "./png-chunks.js";
 import { readChunks, writeChunks } from "./png-chunks.js";
-import { paeth } from "./png-decode.js";
+import { decodePng, paeth } from "./png-decode.js";
 import type { RgbImage } from "./types.js";
 import { checkSize } from "./types.js";
 
@@ -23,20 +24,33 @@ export interface PngText {
   readonly international?: boolean;
 }
 
-/** Pixels as `encodePng` packed them, for pictures that came out of such a file. */
+/** Pixels as `encodePng` packed them, of pictures that came out of such a file. */
 const packed = new WeakMap<RgbImage, Uint8Array>();
 
 /**
- * Remembers that `image` was decoded from `png`, which {@link encodePng} made: encoding it again, with other texts, then takes its pixels as they are packed.
- * @throws UsageError for bytes that are no PNG
+ * The picture in a file that {@link encodePng} made. Its pixels are unpacked when they are first read; encoding it again, with other texts, takes them as they
+ * are packed. Undefined for PNG files that others made.
+ * @throws UsageError for bytes that are no PNG; `data` throws it when the packed pixels are damaged
  */
-export function rememberEncoding(image: RgbImage, png: Uint8Array, where = "PNG"): void {
-  const chunks = [...readChunks(png, where)];
-  const data = chunks.filter(({ type }) => type === "IDAT");
-  // 8 bits, RGB, not interlaced: another's file would be another's encoding
-  const [header] = chunks;
+export function packedPicture(png: Uint8Array, where = "PNG"): RgbImage | undefined {
+  const [header, ...chunks] = readChunks(png, where);
+  const pixels = chunks.filter(({ type }) => type === "IDAT");
+  // 8 bits, RGB, not interlaced
   const own = header?.data[8] === 8 && header.data[9] === 2 && header.data[12] === 0;
-  if (own && data.length === 1) packed.set(image, data[0]!.data);
+  if (!own || pixels.length !== 1) return undefined;
+  const view = new DataView(header.data.buffer, header.data.byteOffset);
+  const [width, height] = [view.getUint32(0), view.getUint32(4)];
+  checkSize(where, width, height);
+  let data: Uint8Array | undefined;
+  const image: RgbImage = {
+    width,
+    height,
+    get data() {
+      return (data ??= toRgb(decodePng(png, where)).data);
+    },
+  };
+  packed.set(image, pixels[0]!.data);
+  return image;
 }
 
 /**
@@ -46,10 +60,11 @@ export function rememberEncoding(image: RgbImage, png: Uint8Array, where = "PNG"
  * @throws UsageError for a keyword that PNG does not allow.
  */
 export async function encodePng(image: RgbImage, text: readonly PngText[] = []): Promise<Uint8Array> {
-  const { width, height, data } = image;
+  const { width, height } = image;
   checkSize("encodePng", width, height);
-  if (data.length !== width * height * 3) {
-    throw new UsageError(`encodePng: expected ${width * height * 3} bytes of RGB, got ${data.length}`);
+  const known = packed.get(image);
+  if (known === undefined && image.data.length !== width * height * 3) {
+    throw new UsageError(`encodePng: expected ${width * height * 3} bytes of RGB, got ${image.data.length}`);
   }
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
@@ -58,7 +73,7 @@ export async function encodePng(image: RgbImage, text: readonly PngText[] = []):
   return writeChunks([
     { type: "IHDR", data: header },
     ...text.map(textChunk),
-    { type: "IDAT", data: packed.get(image) ?? (await deflateAsync(filterRows(image), { level: 6 })) },
+    { type: "IDAT", data: known ?? (await deflateAsync(filterRows(image), { level: 6 })) },
     { type: "IEND", data: new Uint8Array(0) },
   ]);
 }

@@ -1,10 +1,9 @@
 import { deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
-import { decodeRgb } from "#laurel/image/decode";
 import { toRgb } from "#laurel/image/convert";
 import { decodePng } from "#laurel/image/png-decode";
-import { encodePng, readPngText, rememberEncoding } from "#laurel/image/png";
+import { encodePng, readPngText, packedPicture } from "#laurel/image/png";
 import { readChunks, writeChunks } from "#laurel/image/png-chunks";
 import type { RgbImage } from "#laurel/image/types";
 
@@ -107,27 +106,34 @@ describe("readPngText", () => {
   });
 });
 
-describe("rememberEncoding", () => {
+describe("packedPicture", () => {
+  const image = { width: 3, height: 2, data: Uint8Array.from({ length: 18 }, (_, i) => i * 13) };
+
   it("has a picture out of our own file written with the bytes it came with", async () => {
-    const image = { width: 3, height: 2, data: Uint8Array.from({ length: 18 }, (_, i) => i * 13) };
     const png = await encodePng(image);
-    const decoded = await decodeRgb(png, "file");
-    rememberEncoding(decoded, png);
+    const opened = packedPicture(png)!;
     const text = [{ keyword: "parameters", value: "a red circle" }];
-    expect(await encodePng(decoded, text)).toEqual(await encodePng(image, text));
+    expect(await encodePng(opened, text)).toEqual(await encodePng(image, text));
+    expect({ ...opened }).toEqual(image);
     // the packed pixels are what is written: nothing was packed again
-    decoded.data.fill(0);
-    expect(await encodePng(decoded)).toEqual(png);
+    opened.data.fill(0);
+    expect(await encodePng(opened)).toEqual(png);
   });
 
-  it("leaves other programs' files to be packed anew", async () => {
-    const grey = new Uint8Array(
-      await sharp(Buffer.alloc(4, 100), { raw: { width: 2, height: 2, channels: 1 } })
-        .png()
-        .toBuffer(),
-    );
-    const decoded = await decodeRgb(grey, "file");
-    rememberEncoding(decoded, grey);
-    expect((await decodeRgb(await encodePng(decoded), "again")).data).toEqual(decoded.data);
+  it("unpacks pixels when they are read, and then says when they are damaged", async () => {
+    const chunks = [...readChunks(await encodePng(image), "x")];
+    const damaged = chunks.map(({ type, data }) => ({ type, data: type === "IDAT" ? data.subarray(0, 4) : data }));
+    const opened = packedPicture(writeChunks(damaged), "here")!;
+    expect([opened.width, opened.height]).toEqual([3, 2]);
+    expect(() => opened.data).toThrow(/^here: expected/);
+    expect(() => packedPicture(Buffer.from("<html>"), "here")).toThrow(/^here: expected a PNG file/);
+  });
+
+  it("leaves other programs' files to be decoded", async () => {
+    const grey = await sharp(Buffer.alloc(4, 100), { raw: { width: 2, height: 2, channels: 1 } })
+      .toColourspace("b-w")
+      .png()
+      .toBuffer();
+    expect(packedPicture(grey)).toBeUndefined();
   });
 });
