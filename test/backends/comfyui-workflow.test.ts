@@ -188,6 +188,18 @@ describe("workflows", () => {
       /slots\.cfg: expected a node of the workflow \(3, 4.*\), got 33/,
     ],
     [
+      "a place for two settings",
+      exported(),
+      { slots: { ...slots, negative: ["7.text", "6.text"] } },
+      /slots\.negative: expected a place that nothing else goes to, got 6\.text, which is for slots\.prompt/,
+    ],
+    [
+      "a place with a mark that is named as well",
+      exported({ "6": node("CLIPTextEncode", { text: "photo of {{prompt}}", clip: ["4", 1] }) }),
+      { slots },
+      /slots\.prompt: .* got 6\.text, which is for \{\{prompt\}\}/,
+    ],
+    [
       "a width without height",
       exported(),
       { slots: { ...slots, width: "5.width" } },

@@ -139,6 +139,27 @@ describe("comfyui", () => {
     );
   });
 
+  it("tells progress again after its socket was lost while nobody waited", async () => {
+    const { backend, server } = await open({ pictureMs: 60 });
+    await draw(backend, { count: 1 });
+    server.dropSockets();
+    // the attempt to open it again falls into this pause
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const steps: number[] = [];
+    const onProgress = ({ step }: { step: number }): void => void steps.push(step);
+    for await (const group of backend.generate(request({ count: 2 }), { onProgress }))
+      expect(group.images).toHaveLength(1);
+    expect(steps.length).toBeGreaterThan(2);
+  });
+
+  it("takes its picture, whatever other nodes of the graph put into the history", async () => {
+    const otherOutputs = { 7: { images: [{ source: "websocket" }] }, 8: null, 9: { images: "none", text: ["a"] } };
+    const { backend } = await open({ otherOutputs });
+    expect((await draw(backend, { count: 1 })).images[0]!.image).toEqual(paint(40, SIZE));
+    const wrong = await open({ otherOutputs: { save: { images: [{ source: "websocket" }] } } });
+    await expect(draw(wrong.backend, { count: 1 })).rejects.toThrow(/history: node save: .*images\.0\.filename/);
+  });
+
   it("sends again what a restart lost, in the queue and in the history", async () => {
     const { backend, server } = await open({ pictureMs: 50 });
     const drawing = draw(backend, { count: 3 });

@@ -7,6 +7,7 @@ import { HttpServer, type HttpServerOptions } from "#laurel/backends/http/client
 import { HttpError } from "#laurel/backends/http/error";
 import { CERTIFICATE, KEY } from "./servers/certificate.js";
 import { type ScriptedServer, startServer } from "./servers/scripted-server.js";
+import { acceptSocket } from "./servers/websocket.js";
 
 const started: { close(): unknown }[] = [];
 afterEach(async () => {
@@ -52,6 +53,22 @@ describe("a connection", () => {
     const server = createServer((_, response) => response.writeHead(200, { connection: "close" }).end("{}"));
     const one = client(`http://127.0.0.1:${await listen(server)}`, { retries: 0 });
     for (let i = 0; i < 5; i++) expect(await one.json("x")).toEqual({});
+  });
+
+  it("that became a socket is cut when the client is closed, whether the server answers the goodbye or not", async () => {
+    const deaf = createServer();
+    const ended = new Promise((resolve) => {
+      deaf.on("upgrade", (request, socket) => {
+        acceptSocket(request, socket);
+        socket.removeAllListeners("data").resume().on("end", resolve);
+      });
+    });
+    const one = client(`http://127.0.0.1:${await listen(deaf)}`);
+    const socket = one.socket("ws");
+    await new Promise((resolve) => socket.addEventListener("open", resolve));
+    socket.close();
+    await one.close();
+    await ended;
   });
 
   it("goes to IPv6 addresses", async () => {

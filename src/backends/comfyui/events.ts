@@ -58,11 +58,11 @@ export class PromptEvents {
   /** Tells `listener` of a prompt until what it returns is called. */
   watch(prompt: string, listener: PromptListener): () => void {
     this.#listeners.set(prompt, listener);
-    // after failures the next attempt is due already
-    if (this.#socket === undefined && this.#failures === 0) this.#later(0);
+    // after a failure the next attempt is due already, unless nobody listened when its time came
+    if (this.#socket === undefined && this.#timer === undefined) this.#later(0);
     return () => {
       this.#listeners.delete(prompt);
-      if (this.#listeners.size === 0) this.#later(LINGER_MS);
+      if (this.#listeners.size === 0 && this.#socket !== undefined) this.#later(LINGER_MS);
     };
   }
 
@@ -79,6 +79,7 @@ export class PromptEvents {
     clearTimeout(this.#timer);
     if (this.#closed) return;
     this.#timer = setTimeout(() => {
+      this.#timer = undefined;
       if (this.#listeners.size > 0) {
         if (this.#socket === undefined) this.#open();
       } else {

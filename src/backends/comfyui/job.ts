@@ -74,7 +74,8 @@ const fileSchema = z.object({
 });
 const entrySchema = z.object({
   prompt: z.array(z.unknown()).optional(),
-  outputs: z.record(z.string(), z.object({ images: z.array(fileSchema).optional() })),
+  // by node; extensions' nodes put whatever they like there
+  outputs: z.record(z.string(), z.unknown()),
   status: z
     .object({
       status_str: z.string().optional(),
@@ -83,6 +84,7 @@ const entrySchema = z.object({
     })
     .nullish(),
 });
+const outputSchema = z.object({ images: z.array(fileSchema).optional() });
 const historySchema = z.record(z.string(), entrySchema);
 const queueSchema = z.object({
   queue_running: z.array(z.array(z.unknown())),
@@ -276,7 +278,10 @@ function outcomeOf(server: HttpServer, entry: Entry | "lost", output: string, wa
   if (status?.status_str === "error" || messages.some(([event]) => event === "execution_error")) {
     throw failureOf(server, messages.find(([event]) => event === "execution_error")?.[1]);
   }
-  return { kind: "done", files: outputs[output]?.images ?? [], graph: prompt?.[2], warnings };
+  const wanted = outputs[output];
+  const { images: files = [] } =
+    wanted === undefined ? {} : parseAnswer(server, `history: node ${output}`, outputSchema, wanted);
+  return { kind: "done", files, graph: prompt?.[2], warnings };
 }
 
 function failureOf(server: HttpServer, message: unknown): HttpError {

@@ -50,6 +50,7 @@ export function templateOf(graph: Graph, options: WorkflowOptions, where: string
     const value = named[0] === undefined ? undefined : graph[named[0].node]!.inputs[named[0].input];
     if (typeof value === "string" || typeof value === "number") own[slot] = value;
   }
+  checkTaken(marked, options.slots ?? {}, where);
   expectSlot("prompt", places, graph, where);
   if (options.unseeded !== true) expectSlot("seed", places, graph, where);
   else if (places.has("seed")) throw new UsageError(`${where}: seeds: expected none only without a slot for the seed`);
@@ -99,6 +100,30 @@ function parseGraph(json: unknown, where: string): Graph {
 function checkLink(value: unknown, nodes: Readonly<Record<string, unknown>>, where: string): void {
   if (!isLink(value) || Object.hasOwn(nodes, value[0])) return;
   throw new UsageError(`${where}: expected a link to a node of the workflow, got one to ${value[0]}`);
+}
+
+/** @throws UsageError for a place that is named and has a mark, or is named twice: one would overwrite the other */
+function checkTaken(
+  marked: ReadonlyMap<Slot, readonly Place[]>,
+  named: NonNullable<WorkflowOptions["slots"]>,
+  where: string,
+): void {
+  const taken = new Map<string, string>(
+    [...marked].flatMap(([slot, places]) =>
+      places.map(({ node, input }) => [`${node}.${input}`, `{{${slot}}}`] as const),
+    ),
+  );
+  for (const slot of SLOTS) {
+    for (const place of [named[slot] ?? []].flat()) {
+      const other = taken.get(place);
+      if (other !== undefined) {
+        throw new UsageError(
+          `${where}: slots.${slot}: expected a place that nothing else goes to, got ${place}, which is for ${other}`,
+        );
+      }
+      taken.set(place, `slots.${slot}`);
+    }
+  }
 }
 
 /** @throws UsageError for a number that would be sent as another one: JSON holds whole numbers up to 2^53 here */

@@ -1,5 +1,6 @@
 /** @file One server over HTTP: deadlines, bounded retries, a circuit breaker, limits on what comes back. */
 
+import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   BrokenCircuitError,
@@ -13,7 +14,7 @@ import { CancelledError, UsageError } from "../../errors.js";
 import { unlessAborted } from "../../util/abort.js";
 import { networkReason } from "../../util/network-error.js";
 import { redact, type Secret } from "../../util/secret.js";
-import { type ConnectionOptions, connectionsTo, publicConnections } from "./connections.js";
+import { type ConnectionOptions, connectionsTo, publicConnections, watchUpgrades } from "./connections.js";
 import { describeBody, faultOfStatus, HttpError, retryAfter, waitOfBody } from "./error.js";
 import { checkPublicUrl } from "./public-address.js";
 
@@ -80,6 +81,7 @@ export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #base: URL;
   readonly #own: Dispatcher;
+  readonly #sockets = new Set<Duplex>();
   #public: Dispatcher | undefined;
   readonly #breaker: CircuitBreakerPolicy;
 
@@ -134,12 +136,12 @@ export class HttpServer {
 
   /**
    * Opens a WebSocket beside the requests, with the server's own headers. Nothing is repeated, and it may be lost at any time: what it tells has to be
-   * asked for in another way as well. The caller closes it.
+   * asked for in another way as well. The caller closes it; what is still open when the server is closed is cut.
    */
   socket(path: string): WebSocket {
     const url = new URL(path.replace(/^\/+/, ""), this.#base);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    return new WebSocket(url, { dispatcher: this.#own, headers: this.#headers() });
+    return new WebSocket(url, { dispatcher: watchUpgrades(this.#own, this.#sockets), headers: this.#headers() });
   }
 
   /**
@@ -174,6 +176,8 @@ export class HttpServer {
 
   /** Gives the connections back; requests under way fail. */
   async close(): Promise<void> {
+    // a server that is gone never answers a socket's goodbye
+    for (const socket of this.#sockets) socket.destroy();
     await Promise.all([this.#own.destroy(), this.#public?.destroy()]);
   }
 

@@ -1,5 +1,6 @@
 /** @file How connections are made: straight, through the proxy that the environment names, or to public addresses alone. */
 
+import type { Duplex } from "node:stream";
 import { Agent, type buildConnector, type Dispatcher, EnvHttpProxyAgent } from "undici";
 import { publicLookup } from "./public-address.js";
 
@@ -22,6 +23,25 @@ export function connectionsTo(url: URL, options: ConnectionOptions): Dispatcher 
 /** Connections to public addresses. A name is judged by what it resolves to at the moment of connecting; behind a proxy, resolving is the proxy's. */
 export function publicConnections(options: ConnectionOptions): Dispatcher {
   return dispatcher(options, { timeout: CONNECT_MS, lookup: publicLookup }, true);
+}
+
+/** The same connections; those that become sockets, which undici then forgets, are in `upgraded` until they are closed. */
+export function watchUpgrades(connections: Dispatcher, upgraded: Set<Duplex>): Dispatcher {
+  return connections.compose(
+    (dispatch) => (options, handler) =>
+      dispatch(options, {
+        onRequestStart: (...given) => handler.onRequestStart?.(...given),
+        onRequestUpgrade(controller, status, headers, socket) {
+          upgraded.add(socket);
+          socket.once("close", () => upgraded.delete(socket));
+          handler.onRequestUpgrade?.(controller, status, headers, socket);
+        },
+        onResponseStart: (...given) => handler.onResponseStart?.(...given),
+        onResponseData: (...given) => handler.onResponseData?.(...given),
+        onResponseEnd: (...given) => handler.onResponseEnd?.(...given),
+        onResponseError: (...given) => handler.onResponseError?.(...given),
+      }),
+  );
 }
 
 function dispatcher(

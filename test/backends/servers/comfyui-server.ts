@@ -27,6 +27,8 @@ export interface ComfyuiBehaviour {
   lostFiles?: number;
   /** Prompts that end well and name no file: the next this many. */
   noFiles?: number;
+  /** What further nodes put into the history, or the one that saves instead of its file. */
+  otherOutputs?: Record<string, unknown>;
   /** What `node_errors` says beside a prompt that is taken. */
   nodeErrors?: Record<string, unknown>;
   /** An extension that changes seeds on the way. */
@@ -144,7 +146,10 @@ export async function startComfyui(behaviour: ComfyuiBehaviour = {}, port = 0): 
     }
     const outputs = await write(job.graph);
     drawn.push(job.graph);
-    return { ...(ended("success", "execution_success", {}) as object), outputs: take("noFiles") ? {} : outputs };
+    return {
+      ...(ended("success", "execution_success", {}) as object),
+      outputs: take("noFiles") ? {} : { ...outputs, ...behaviour.otherOutputs },
+    };
   };
 
   const take = (what: "interruptions" | "failures" | "lostFiles" | "noFiles"): boolean => {
