@@ -22,7 +22,7 @@ EXTENSION = os.path.join(ROOT, "integrations", "webui")
 REAL = "infotext_utils processing scripts images errors prompt_parser infotext_versions script_loading scripts_postprocessing script_callbacks timer util"
 # where the web UI leaves its params.txt
 SCRATCH = tempfile.TemporaryDirectory()
-PACKAGES = "gradio cv2 einops ldm ldm_patched backend pytz piexif skimage lark blendmodes pillow_avif pillow_heif fastapi psutil"
+PACKAGES = "gradio cv2 einops ldm ldm_patched pytz piexif skimage lark blendmodes pillow_avif pillow_heif fastapi psutil"
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -70,7 +70,7 @@ def load(checkout):
     real = {f"modules.{name}" for name in REAL.split()}
     packages = set(PACKAGES.split())
     sys.path.insert(0, checkout)
-    sys.meta_path.insert(0, StandIns(lambda name: name.split(".")[0] == "modules_forge" or name.startswith("modules.") and name not in real))
+    sys.meta_path.insert(0, StandIns(lambda name: name.split(".")[0] in ("modules_forge", "backend") or name.startswith("modules.") and name not in real))
     sys.meta_path.append(StandIns(lambda name: name.split(".")[0] in packages))
     from modules import shared
 
