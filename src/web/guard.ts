@@ -31,7 +31,7 @@ export function isLoopback(host: string): boolean {
 
 /**
  * Checks whom a server would be open to.
- * @throws UsageError when other machines can reach it without a token, for a short token, or for what is no origin
+ * @throws UsageError when other machines can reach it without a token, for a token that is short or no header carries, or for what is no origin
  */
 export function checkExposure({ host, token, allowedOrigins }: GuardOptions): void {
   if (token === undefined && !isLoopback(host)) {
@@ -42,6 +42,9 @@ export function checkExposure({ host, token, allowedOrigins }: GuardOptions): vo
   const length = token?.reveal().length ?? SHORTEST_TOKEN;
   if (length < SHORTEST_TOKEN) {
     throw new UsageError(`token: expected at least ${SHORTEST_TOKEN} characters, got ${length}`);
+  }
+  if (/[^!-~]/.test(token?.reveal() ?? "")) {
+    throw new UsageError("token: expected visible ASCII characters alone, as a header carries them, got others");
   }
   for (const origin of allowedOrigins) {
     if (!isOrigin(origin)) {

@@ -58,6 +58,8 @@ describe("who may ask", () => {
     ["::", {}, /expected a token/],
     ["laurel.example", {}, /expected a token/],
     ["127.0.0.1", { token: "short" }, /token: expected at least 16 characters, got 5/],
+    ["127.0.0.1", { token: "correct horse battery staple" }, /token: expected visible ASCII characters/],
+    ["127.0.0.1", { token: "p\u00e4ssw\u00f6rter-sind-lang" }, /token: expected visible ASCII characters/],
     ["127.0.0.1", { allowedOrigins: ["*"] }, /origin: expected one such as/],
     ["127.0.0.1", { allowedOrigins: ["https://a.example/path"] }, /origin: expected one such as/],
   ] as const)("refuses to start on %s with %o", async (host, options, message) => {
