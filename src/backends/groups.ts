@@ -9,8 +9,9 @@ export interface SeedGroup {
   readonly count: number;
 }
 
-/** Groups that may wait to be taken or be under way, for each place in `concurrency`. */
+/** Groups that may wait to be taken or be under way, for each place in `concurrency`, and the most that may wait for one that is slow. */
 const WINDOW = 4;
+const MOST_WAITING = 64;
 
 /** What drawing one group is given. */
 export interface GroupOptions {
@@ -35,7 +36,7 @@ export async function* drawGroups(
   const stop = new AbortController();
   const wanted = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
   const ordered: Promise<GeneratedGroup>[] = [];
-  const window = concurrency === 1 ? 1 : WINDOW * concurrency;
+  const window = concurrency === 1 ? 1 : Math.min(WINDOW * concurrency, concurrency + MOST_WAITING);
   let underway = 0;
   let next = 0;
   let failed = false;

@@ -31,6 +31,14 @@ export interface DrawnPart {
   readonly onDrawn?: ((candidate: Candidate, score: number | null) => void) | undefined;
 }
 
+/** A group that was drawn. */
+interface JudgedGroup {
+  readonly candidates: readonly Candidate[];
+  readonly warnings: readonly string[];
+  /** What the reward says of it, which is asked once. */
+  readonly scores: () => Promise<RewardResult>;
+}
+
 /** The drawing of one prompt's candidates, part by part, under a budget. What an interrupted run has is not told again. */
 export class Drawing {
   /** Every candidate so far by its index, those of an interrupted run from the start. */
@@ -64,30 +72,46 @@ export class Drawing {
     const { backend, budget, signal, onProgress } = this.#context;
     // with a goal, a group is asked for only once the one before it did not reach it: what is drawn may cost money
     const goal = budget.until !== undefined;
+    // groups that are scored at once: what a reward at the other end of a network takes its time for
+    const atOnce = goal ? 1 : (this.#context.reward?.concurrency ?? 1);
     const finished = { has: (place: number) => this.scored.has(first + place) && spares(first + place) };
     for (const { start, count } of unfinishedStretches(request.count, request.batch, finished, goal)) {
       this.#reached = first + start;
       if ((this.reason = this.#spent()) !== "complete" || (share < 1 && this.used >= share)) return;
       const groups = backend.generate({ ...request, seed: request.seed + start, count }, { signal, onProgress });
+      const scoring: JudgedGroup[] = [];
+      let enough = false;
+      let failure: { readonly error: unknown } | undefined;
       try {
-        let next = ahead(groups);
+        let next: Promise<IteratorResult<GeneratedGroup, void>> | undefined = ahead(groups);
         for (;;) {
-          const drawn = await next;
-          if (drawn.done === true) break;
-          const group = drawn.value;
-          this.#count(group, part);
-          this.reason = this.#spent();
-          // the next group is drawn while this one is scored and stored
-          const more = this.reason === "complete" && (share >= 1 || this.used < share);
-          if (more && !goal) next = ahead(groups);
-          yield* this.#judge(group, part);
-          if (goal) this.reason = this.#spent();
-          if (this.reason !== "complete" || !more) return;
-          if (goal) break;
+          const [oldest] = scoring;
+          if (
+            next !== undefined &&
+            scoring.length < atOnce &&
+            (oldest === undefined || (await isFirst(next, oldest)))
+          ) {
+            // what was drawn before it failed is kept
+            const drawn = await next.catch((error: unknown) => void (failure = { error }));
+            next = undefined;
+            if (drawn === undefined || drawn.done === true) continue;
+            this.#count(drawn.value, part);
+            this.reason = this.#spent();
+            enough = this.reason !== "complete" || (share < 1 && this.used >= share);
+            // the next group is drawn while this one is scored and stored
+            if (!enough && !goal) next = ahead(groups);
+            scoring.push(this.#score(drawn.value, part, atOnce > 1));
+          } else if (oldest !== undefined) {
+            scoring.shift();
+            yield* this.#judge(oldest, part);
+            if (goal) this.reason = this.#spent();
+          } else break;
         }
+        if (failure !== undefined) throw failure.error;
       } finally {
         await groups.return(undefined);
       }
+      if (this.reason !== "complete" || enough) return;
     }
     this.#reached = first + request.count;
   }
@@ -135,14 +159,22 @@ export class Drawing {
     }
   }
 
-  async *#judge(group: GeneratedGroup, part: DrawnPart): AsyncGenerator<StrategyEvent, void> {
-    const { request, first, lineage, onDrawn } = part;
-    const candidates = candidatesOf(group, request, first, lineage);
-    for (const candidate of candidates) if (!this.scored.has(candidate.index)) yield { type: "candidate", candidate };
-    yield* this.warn(group.warnings);
-    throwIfAborted(this.#context.signal);
+  /** @param now true begins to score it */
+  #score({ images, warnings }: GeneratedGroup, { request, first, lineage }: DrawnPart, now: boolean): JudgedGroup {
+    const candidates = candidatesOf({ images, warnings }, request, first, lineage);
     // the whole group is scored even when part of it is known: a number then never depends on where a run was interrupted
-    const result = await scoreGroup(this.#context, this.#prompt, candidates);
+    const score = (): Promise<RewardResult> => scoreGroup(this.#context, this.#prompt, candidates);
+    if (!now) return { candidates, warnings, scores: score };
+    const begun = score();
+    begun.catch(() => undefined); // told when its turn comes
+    return { candidates, warnings, scores: () => begun };
+  }
+
+  async *#judge({ candidates, warnings, scores }: JudgedGroup, { onDrawn }: DrawnPart): AsyncGenerator<StrategyEvent> {
+    for (const candidate of candidates) if (!this.scored.has(candidate.index)) yield { type: "candidate", candidate };
+    yield* this.warn(warnings);
+    throwIfAborted(this.#context.signal);
+    const result = await scores();
     yield* this.warn(result.warnings);
     for (const [position, candidate] of candidates.entries()) {
       const { index, seed } = candidate;
@@ -221,6 +253,12 @@ export function ahead<T>(stream: AsyncGenerator<T, void>): Promise<IteratorResul
   const next = stream.next();
   next.catch(() => undefined);
   return next;
+}
+
+/** Whether a group is drawn before another is scored. */
+function isFirst(drawing: Promise<unknown>, { scores }: JudgedGroup): Promise<boolean> {
+  const [drawn, scored] = [(): boolean => true, (): boolean => false];
+  return Promise.race([drawing.then(drawn, drawn), scores().then(scored, scored)]);
 }
 
 /** Whether enough candidates are good enough. */

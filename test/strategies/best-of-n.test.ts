@@ -226,3 +226,67 @@ test("candidates are scored against another prompt than the drawn one where that
   await collect(setUp({ reward: listening as typeof reward, scoredPrompt: "what was meant" }));
   expect(new Set(prompts)).toEqual(new Set(["what was meant"]));
 });
+
+/** A reward that scores `concurrency` calls at once, the later ones first; `most` is how many were under way. */
+function slowReward(
+  concurrency: number,
+  failing = Infinity,
+): { reward: NonNullable<StrategyContext["reward"]>; most: () => number } {
+  const inner = createBrightnessReward();
+  let [calls, underway, most] = [0, 0, 0];
+  const score: typeof inner.score = async (...given) => {
+    const call = calls++;
+    most = Math.max(most, ++underway);
+    await new Promise((resolve) => setTimeout(resolve, 20 - 5 * (call % 4)));
+    underway--;
+    if (call >= failing) throw new Error(`call ${call} failed`);
+    return inner.score(...given);
+  };
+  return { reward: { ...inner, dispose: () => inner.dispose(), concurrency, score }, most: () => most };
+}
+
+test("a reward that scores several groups at once is given them, and the events are the same", async () => {
+  const given = setUp();
+  const request = { ...given.request, batch: 1 };
+  const alone = await collect({ ...given, request });
+  const { reward, most } = slowReward(4);
+  expect(await collect({ ...given, request, reward })).toEqual(alone);
+  expect(most()).toBe(4);
+  const turns = slowReward(1);
+  expect(await collect({ ...given, request, reward: turns.reward })).toEqual(alone);
+  expect(turns.most()).toBe(1);
+  const goal = slowReward(4);
+  await collect({
+    ...given,
+    request,
+    reward: goal.reward,
+    budget: { candidates: 10, until: { score: 1e9, images: 1 } },
+  });
+  expect(goal.most()).toBe(1);
+});
+
+test("what was drawn and scored before a failure is told, wherever it fails", async () => {
+  const given = setUp();
+  const request = { ...given.request, batch: 1 };
+  const untilFailure = async (context: StrategyContext): Promise<number> => {
+    let scored = 0;
+    const run = async (): Promise<void> => {
+      for await (const event of bestOfN.run(context)) if (event.type === "scored") scored++;
+    };
+    await expect(run()).rejects.toThrow(/failed/);
+    return scored;
+  };
+  expect(await untilFailure({ ...given, request, reward: slowReward(4, 6).reward })).toBe(6);
+  const { backend } = given;
+  const breaking: typeof backend = {
+    ...backend,
+    dispose: () => backend.dispose(),
+    async *generate(asked, options) {
+      for await (const group of backend.generate(asked, options)) {
+        if (group.images[0]!.seed === 105) throw new Error("drawing failed");
+        yield group;
+      }
+    },
+  };
+  expect(await untilFailure({ ...given, request, backend: breaking, reward: slowReward(4).reward })).toBe(5);
+});

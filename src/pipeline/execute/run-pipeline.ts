@@ -10,7 +10,7 @@ import type { Reward } from "../../rewards/contract.js";
 import type { Strategy } from "../../strategies/contract.js";
 import { redact } from "../../util/secret.js";
 import { pictureReader } from "../document/files.js";
-import type { PlanItem, PlanStep } from "../document/plan.js";
+import type { PipelinePlan, PlanItem, PlanStep } from "../document/plan.js";
 import { exportResults } from "./export.js";
 import { executeItem } from "./item.js";
 import type { ItemLine, PipelineManifest } from "./manifest.js";
@@ -64,10 +64,8 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
   const before = run.manifest.totalMs;
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-  const drawn = options.backend.capabilities.concurrency ?? 1;
   const shared = shareModels(options.backend, options.reward);
-  // one more than are drawn at once: while one item is scored and stored the next is drawn
-  const queue = new PQueue({ concurrency: plan.concurrency ?? drawn + 1 });
+  const queue = new PQueue({ concurrency: plan.concurrency ?? itemsAtOnce(plan, options.backend) });
   const picture = pictureReader(plan.files);
   const warnings = new Set(run.manifest.warnings);
   const warn = (message: string): void => {
@@ -167,6 +165,25 @@ export async function runPipeline(run: PipelineRun, options: RunPipelineOptions)
   }
   await finish({ status: stopped ? "stopped" : run.manifest.items.failed > 0 ? "partial" : "complete" });
   return run.manifest;
+}
+
+/**
+ * Items that are worked on at once: so many that their groups fill the places of the backend twice, and no more, for what is drawn and not stored yet takes
+ * memory; one more, so that the next is drawn while one is scored and stored.
+ */
+export function itemsAtOnce(
+  { steps, items }: Pick<PipelinePlan, "steps" | "items">,
+  { capabilities: { concurrency = 1 }, defaults }: Pick<ImageBackend, "capabilities" | "defaults">,
+): number {
+  let groups = Infinity;
+  for (const step of steps) {
+    if (step.kind !== "generate" && step.kind !== "img2img" && step.kind !== "refine") continue;
+    // these wait for what a group is worth before they draw the next
+    const inTurn = step.kind === "refine" || (step.kind === "generate" && (step.until ?? step.strategy) !== undefined);
+    const batch = step.settings.batch ?? items[0]?.settings.batch ?? defaults.batch;
+    groups = Math.min(groups, inTurn ? 1 : Math.ceil(step.count / batch));
+  }
+  return Math.min(concurrency, Math.ceil((2 * concurrency) / groups)) + 1;
 }
 
 function verdictOf(error: unknown, signal: AbortSignal | undefined): Verdict {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ImageBackend } from "#laurel/backends/contract";
 import { drawGroups } from "#laurel/backends/groups";
+import { itemsAtOnce } from "#laurel/pipeline/execute/run-pipeline";
 import type { Reward } from "#laurel/rewards/contract";
 import { createBrightnessReward } from "../../backends/brightness-reward.js";
 import { createProceduralBackend } from "../../backends/procedural-backend.js";
@@ -125,5 +126,24 @@ describe("items share a backend and a reward", () => {
       else if (event.startsWith("score ") && drawing > 0) overlaps++;
     }
     expect(overlaps).toBeGreaterThan((PROMPTS.length * 4) / 2);
+  });
+});
+
+describe("itemsAtOnce", () => {
+  const at = async (concurrency: number | undefined, step: string): Promise<number> => {
+    const text = `version: 1\nprompts: [one, two]\nseed: 1\nsteps:\n  - generate: ${step}\n  - score:\n`;
+    const { defaults, capabilities } = createProceduralBackend();
+    const placed = concurrency === undefined ? capabilities : { ...capabilities, concurrency };
+    return itemsAtOnce(await planOf(folder, text), { defaults, capabilities: placed });
+  };
+
+  it("is as many items as fill the places of the backend twice, and one", async () => {
+    expect(await at(undefined, "{ count: 64, batch: 4 }")).toBe(2);
+    expect(await at(256, "{ count: 1 }")).toBe(257);
+    expect(await at(256, "{ count: 64, batch: 4 }")).toBe(33);
+    expect(await at(256, "{ count: 4000, batch: 4 }")).toBe(2);
+    expect(await at(4, "{ count: 2, batch: 1 }")).toBe(5);
+    // a group is drawn when the one before has been scored
+    expect(await at(256, "{ count: 64, batch: 4, until: { score: 2, images: 1 } }")).toBe(257);
   });
 });
