@@ -2,7 +2,7 @@
 
 import type { JobsOptions, KeepJobs, QueueEvents } from "bullmq";
 import { CancelledError } from "../errors.js";
-import { onAbort } from "./aborts.js";
+import { onAbort } from "../util/abort.js";
 import { CANCELLED, readFailure, readValue, writeWork } from "./bullmq-codec.js";
 import { withdraw } from "./bullmq-jobs.js";
 import { AWAY_CLOSE_MS, CLOSE_MS, type JobEnd, type QueueServer, within } from "./bullmq-server.js";

@@ -2,7 +2,7 @@
 
 import type { Queue } from "bullmq";
 import { UsageError } from "../errors.js";
-import { orAborted } from "./aborts.js";
+import { unlessAborted } from "../util/abort.js";
 import { asQueueError } from "./faults.js";
 import { Channel, type ChannelSettings, jobOptions } from "./bullmq-channel.js";
 import { countJobs, findJob, JOB_STATES, listJobs, removeEnded, withdraw } from "./bullmq-jobs.js";
@@ -50,7 +50,7 @@ export class BullQueue implements JobQueue {
     checkJob(job);
     const deaf = this.server.presence.listen(options.onNotice);
     try {
-      await orAborted(this.#open(), options.signal, `job ${job.id}`);
+      await unlessAborted(this.#open(), options.signal, `job ${job.id}`);
       return await this.#channel(job.queue).run(job, options.signal);
     } finally {
       deaf();

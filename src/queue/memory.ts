@@ -1,7 +1,7 @@
 /** @file A job queue inside one process: the same contract without a server, gone with the process. */
 
 import { CancelledError, UsageError } from "../errors.js";
-import { onAbort } from "./aborts.js";
+import { onAbort } from "../util/abort.js";
 import { checkJob, checkQueueName, checkWork } from "./checks.js";
 import {
   JobError,

@@ -1,6 +1,6 @@
 /** @file Whether a queue server is there, and waiting until it is again. */
 
-import { onAbort } from "./aborts.js";
+import { onAbort } from "../util/abort.js";
 import { isAway, reasonOf } from "./faults.js";
 
 /** Told of what does not end work. */

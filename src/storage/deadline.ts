@@ -1,7 +1,7 @@
 /** @file Work that ends in time or when it is cancelled. */
 
 import { CancelledError } from "../errors.js";
-import { throwIfAborted, unlessAborted } from "../util/abort.js";
+import { onAbort, throwIfAborted, unlessAborted } from "../util/abort.js";
 
 /** What bounds a piece of work. */
 export interface Bounds {
@@ -24,7 +24,7 @@ export async function within<T>(bounds: Bounds, work: (signal: AbortSignal) => P
   const own = new AbortController();
   const stop = (): void => own.abort();
   const timer = setTimeout(stop, timeoutMs);
-  signal?.addEventListener("abort", stop, { once: true });
+  const forget = signal === undefined ? undefined : onAbort(signal, stop);
   try {
     return await unlessAborted(work(own.signal), own.signal);
   } catch (error) {
@@ -32,6 +32,6 @@ export async function within<T>(bounds: Bounds, work: (signal: AbortSignal) => P
     throw own.signal.aborted ? late(timeoutMs / 1000) : error;
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
+    forget?.();
   }
 }

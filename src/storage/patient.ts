@@ -1,8 +1,7 @@
 /** @file A storage that waits out a failure that may pass. */
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { ExponentialBackoff, type IBackoff } from "cockatiel";
-import { CancelledError } from "../errors.js";
+import { onAbort, throwIfAborted } from "../util/abort.js";
 import { type ListOptions, type Storage, StorageError, type StorageOptions, type StoredObject } from "./contract.js";
 
 /** How long a storage that fails is waited for. */
@@ -112,11 +111,17 @@ class PatientStorage implements Storage {
   }
 
   async #wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-    try {
-      await sleep(milliseconds, undefined, signal === undefined ? {} : { signal });
-    } catch (cause) {
-      throw new CancelledError(`${this.address}: the request was cancelled`, { cause });
-    }
+    throwIfAborted(signal, `${this.address}: the request`);
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(end, milliseconds);
+      const forget = signal === undefined ? undefined : onAbort(signal, end);
+      function end(): void {
+        clearTimeout(timer);
+        forget?.();
+        resolve();
+      }
+    });
+    throwIfAborted(signal, `${this.address}: the request`);
   }
 
   #failed(error: StorageError, now: number): void {

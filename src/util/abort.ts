@@ -2,25 +2,64 @@
 
 import { CancelledError } from "../errors.js";
 
+/** Who waits for a signal, and what stands for them there. */
+interface Waiting {
+  readonly callbacks: Set<() => void>;
+  readonly listener: () => void;
+}
+
+const waiting = new WeakMap<AbortSignal, Waiting>();
+
 /**
- * The promise's outcome, or CancelledError as soon as `signal` aborts; what the promise does afterwards is ignored. For work that has no
- * signal of its own, or that may answer it late.
+ * Calls `callback` when `signal` aborts, unless the function that is returned was called before. A signal has one listener however many wait for it, and none
+ * when nobody does: a listener keeps the signal of `AbortSignal.any` in memory. A signal that has aborted calls nothing.
  */
-export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  if (signal.aborted) return () => undefined;
+  const { callbacks, listener } = waiting.get(signal) ?? listen(signal);
+  // the same function may be given twice
+  const own = (): void => callback();
+  callbacks.add(own);
+  return () => {
+    if (!callbacks.delete(own) || callbacks.size > 0) return;
+    signal.removeEventListener("abort", listener);
+    waiting.delete(signal);
+  };
+}
+
+function listen(signal: AbortSignal): Waiting {
+  const callbacks = new Set<() => void>();
+  const listener = (): void => [...callbacks].forEach((each) => each());
+  const started = { callbacks, listener };
+  waiting.set(signal, started);
+  signal.addEventListener("abort", listener, { once: true });
+  return started;
+}
+
+/**
+ * The promise's outcome, or CancelledError as soon as `signal` aborts, naming `what` was cancelled; what the promise does afterwards is ignored. For work that
+ * has no signal of its own, or that may answer it late.
+ */
+export async function unlessAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  what?: string,
+): Promise<T> {
   if (signal === undefined) return promise;
   promise.catch(() => undefined);
-  let stop: (() => void) | undefined;
+  const cancelled = (): CancelledError =>
+    new CancelledError(what === undefined ? "cancelled" : `${what} was cancelled`);
+  if (signal.aborted) throw cancelled();
+  let forget: (() => void) | undefined;
   try {
     return await Promise.race([
       promise,
       new Promise<never>((_, reject) => {
-        stop = () => reject(new CancelledError("cancelled"));
-        if (signal.aborted) stop();
-        else signal.addEventListener("abort", stop, { once: true });
+        forget = onAbort(signal, () => reject(cancelled()));
       }),
     ]);
   } finally {
-    if (stop !== undefined) signal.removeEventListener("abort", stop);
+    forget?.();
   }
 }
 

@@ -1,5 +1,6 @@
 /** @file Waiting for a storage that fails for a while, against a server that does. */
 
+import { getEventListeners } from "node:events";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { CancelledError, UsageError } from "#laurel/errors";
 import type { Storage } from "#laurel/storage/contract";
@@ -122,4 +123,17 @@ test("cancelling ends the wait at once", async () => {
   const { signal } = controller;
   await expect(slow.put("a", bytes, { signal })).rejects.toBeInstanceOf(CancelledError);
   await expect(collect(slow.list("", { signal }))).rejects.toBeInstanceOf(CancelledError);
+});
+
+test("many operations of one signal have one listener, whether they ask or wait", async () => {
+  const abort = new AbortController();
+  const listeners = (): number => getEventListeners(abort.signal, "abort").length;
+  stub.fail(busy, { times: 1000 });
+  const reads = Array.from({ length: 30 }, async (_, i) => waiting().get(`a/${i}`, { signal: abort.signal }));
+  for (let look = 0; look < 20; look++) {
+    expect(listeners()).toBeLessThan(2);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  abort.abort();
+  expect((await Promise.allSettled(reads)).map(({ status }) => status)).toEqual(reads.map(() => "rejected"));
 });
