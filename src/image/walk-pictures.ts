@@ -3,7 +3,7 @@
 import { lstat, opendir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { describeSystemError } from "../util/read-file.js";
-import { findImages, IMAGE_EXTENSIONS } from "./find-images.js";
+import { IMAGE_EXTENSIONS, imagePattern, isPattern, noMatch } from "./find-images.js";
 import { SIDECAR_EXTENSION, sidecarNames } from "./sidecar.js";
 
 /** A picture that was found; it may be gone when it is opened. */
@@ -13,6 +13,8 @@ export interface FoundPicture {
   readonly path: string;
   /** The file beside it that may hold its prompt, absolute; null where there is none. */
   readonly sidecar: string | null;
+  /** The file that this is a link to, absolute; null for a file itself. */
+  readonly target: string | null;
 }
 
 /** What was passed over, and why. */
@@ -27,7 +29,7 @@ export interface PassedOver {
 
 /** How folders are walked. */
 export interface WalkOptions {
-  /** Folders that are not entered, absolute. */
+  /** Folders that are not entered, absolute; files in them are found where they are named one by one. */
   readonly exclude?: readonly string[] | undefined;
   /** Called with the number of pictures of each folder that was listed. */
   readonly onListed?: ((pictures: number) => void) | undefined;
@@ -47,65 +49,96 @@ export async function* walkPictures(
   options: WalkOptions = {},
 ): AsyncGenerator<FoundPicture | PassedOver, void> {
   const exclude = new Set(await Promise.all((options.exclude ?? []).map(realOf)));
-  const folders: string[] = [];
+  const walked: Source[] = [];
   const seen = new Set<string>();
-  const walk: Walk = { exclude, seen, onListed: options.onListed };
   for (const name of names) {
     const status = await stat(name).catch(() => undefined);
-    if (status?.isDirectory() === true) {
-      const folder = await realOf(name);
-      // a folder that stands twice, or inside another that was walked, is walked once
-      if (folders.some((one) => folder.startsWith(one + sep))) continue;
-      yield* walkFolder(resolve(name), walk);
-      folders.push(folder);
-      exclude.add(folder);
-      continue;
-    }
-    const files = status === undefined && /[*?[\]{}]/.test(name) ? await findImages([name]) : [resolve(name)];
-    walk.onListed?.(files.length);
-    for (const path of files) {
-      if (seen.has(path) || (await wasFound(path, folders))) continue;
-      seen.add(path);
-      yield { kind: "picture", path, sidecar: await sidecarBeside(path) };
+    if (status === undefined && isPattern(name)) {
+      const { base, depth, matches } = imagePattern(name);
+      const source = { real: await realOf(base), matches, everyLink: false };
+      // inside a folder that was walked, it has nothing left to find
+      let found = exclude.has(source.real);
+      const onListed = (pictures: number): void => {
+        found ||= pictures > 0;
+        options.onListed?.(pictures);
+      };
+      yield* walkFolder(base, depth, { exclude, seen, walked, source, onListed });
+      if (!found) throw noMatch(name);
+      walked.push(source);
+    } else if (status?.isDirectory() === true) {
+      const real = await realOf(name);
+      const source = { real, matches: (path: string) => IMAGE_EXTENSIONS.test(path), everyLink: true };
+      yield* walkFolder(resolve(name), Infinity, { exclude, seen, walked, source, onListed: options.onListed });
+      walked.push(source);
+      exclude.add(real);
+    } else {
+      const path = resolve(name);
+      const place = join(await realOf(dirname(path)), basename(path));
+      const target = await realpath(path).catch(() => place);
+      // what is missing was not found by the walk through its folder, and is still to be reported
+      if (seen.has(place) || (status !== undefined && walked.some((source) => isFoundIn(source, place)))) continue;
+      seen.add(place);
+      options.onListed?.(1);
+      yield { kind: "picture", path, sidecar: await sidecarBeside(path), target: target === place ? null : target };
     }
   }
 }
 
-/** Whether the walk through a folder has found a file: one that is missing, hidden or of another ending is still to be reported. */
-async function wasFound(path: string, folders: readonly string[]): Promise<boolean> {
-  const folder = folders.find((one) => path.startsWith(one + sep));
-  if (folder === undefined || !IMAGE_EXTENSIONS.test(path)) return false;
-  const isHidden = path.slice(folder.length).includes(`${sep}.`);
-  return !isHidden && (await stat(path).catch(() => undefined)) !== undefined;
+/** A folder or a pattern that was named. */
+interface Source {
+  /** The folder that all of it is below, without links in its path. */
+  readonly real: string;
+  /** Whether a file is wanted. @param path below `real` */
+  readonly matches: (path: string) => boolean;
+  /** Links of any name are looked at, so that those to folders are told. */
+  readonly everyLink: boolean;
+}
+
+/** Whether the walk through a source has found a file. @param place without links in the path of its folder */
+function isFoundIn({ real, matches }: Source, place: string): boolean {
+  const below = belowOf(real, place);
+  return below !== undefined && !`${sep}${below}`.includes(`${sep}.`) && matches(below);
+}
+
+function belowOf(folder: string, path: string): string | undefined {
+  const start = folder.endsWith(sep) ? folder : folder + sep;
+  return path.startsWith(start) ? path.slice(start.length) : undefined;
 }
 
 /** What a walk knows. */
 interface Walk extends Pick<WalkOptions, "onListed"> {
   readonly exclude: ReadonlySet<string>;
-  /** Files that were named. */
+  /** Files that were named one by one, without links in the paths of their folders. */
   readonly seen: ReadonlySet<string>;
+  /** What was walked before. */
+  readonly walked: readonly Source[];
+  readonly source: Source;
 }
 
-async function* walkFolder(folder: string, walk: Walk): AsyncGenerator<FoundPicture | PassedOver, void> {
-  if (walk.exclude.size > 0 && walk.exclude.has(await realOf(folder))) return;
-  const listed = await listFolder(folder);
+async function* walkFolder(folder: string, depth: number, walk: Walk): AsyncGenerator<FoundPicture | PassedOver, void> {
+  const real = await realOf(folder);
+  if (walk.exclude.has(real)) return;
+  const below = belowOf(walk.source.real, real);
+  const listed = await listFolder(folder, below === undefined ? "" : below + sep, depth, walk.source);
   if (listed instanceof Error) {
     const reason = describeSystemError(listed);
     yield { kind: "passed over", path: folder, reason, harmless: false };
     return;
   }
-  const { names, folders, sidecars } = listed;
+  const { names, folders } = listed;
   walk.onListed?.(names.length - folders.size);
   for (const name of names) {
-    const path = join(folder, name);
-    if (folders.has(name)) yield* walkFolder(path, walk);
-    else if (!walk.seen.has(path)) yield (await faultOf(path, name, listed.links)) ?? picture(folder, name, sidecars);
+    const [path, place] = [join(folder, name), join(real, name)];
+    if (folders.has(name)) yield* walkFolder(path, depth - 1, walk);
+    else if (!walk.seen.has(place) && !walk.walked.some((source) => isFoundIn(source, place)))
+      yield (await faultOf(path, name, listed)) ?? (await picture(path, name, listed));
   }
 }
 
-function picture(folder: string, name: string, sidecars: ReadonlySet<string>): FoundPicture {
-  const sidecar = sidecars.size === 0 ? undefined : sidecarNames(name).find((one) => sidecars.has(one));
-  return { kind: "picture", path: join(folder, name), sidecar: sidecar === undefined ? null : join(folder, sidecar) };
+async function picture(path: string, name: string, { links, sidecars }: Listing): Promise<FoundPicture> {
+  const beside = sidecars.size === 0 ? undefined : sidecarNames(name).find((one) => sidecars.has(one));
+  const sidecar = beside === undefined ? null : join(dirname(path), beside);
+  return { kind: "picture", path, sidecar, target: links.has(name) ? await realOf(path) : null };
 }
 
 /** What a folder holds. */
@@ -117,7 +150,13 @@ interface Listing {
   readonly sidecars: ReadonlySet<string>;
 }
 
-async function listFolder(folder: string): Promise<Listing | Error> {
+/** @param below where the folder is in its source, with a separator at its end; nothing for the source's own */
+async function listFolder(
+  folder: string,
+  below: string,
+  depth: number,
+  { matches, everyLink }: Source,
+): Promise<Listing | Error> {
   const names: string[] = [];
   const folders = new Set<string>();
   const links = new Set<string>();
@@ -126,10 +165,16 @@ async function listFolder(folder: string): Promise<Listing | Error> {
     for await (const entry of await opendir(folder, { bufferSize: BUFFER })) {
       const { name } = entry;
       if (name.startsWith(".")) continue;
-      if (entry.isDirectory()) folders.add(name);
-      else if (SIDECAR_EXTENSION.test(name)) sidecars.add(name);
-      else if (entry.isSymbolicLink()) links.add(name);
-      if (folders.has(name) || links.has(name) || IMAGE_EXTENSIONS.test(name)) names.push(name);
+      if (entry.isDirectory()) {
+        if (depth <= 0) continue;
+        folders.add(name);
+      } else {
+        if (SIDECAR_EXTENSION.test(name)) sidecars.add(name);
+        const isLink = entry.isSymbolicLink();
+        if (isLink) links.add(name);
+        if (!(isLink && everyLink) && !matches(below + name)) continue;
+      }
+      names.push(name);
     }
   } catch (error) {
     return error as Error;
@@ -138,7 +183,7 @@ async function listFolder(folder: string): Promise<Listing | Error> {
 }
 
 /** Why a name of a folder is passed over: a link to a folder or to nothing, a name whose bytes are no text. */
-async function faultOf(path: string, name: string, links: ReadonlySet<string>): Promise<PassedOver | undefined> {
+async function faultOf(path: string, name: string, { links }: Listing): Promise<PassedOver | undefined> {
   const passed = (reason: string, harmless = false): PassedOver => ({ kind: "passed over", path, reason, harmless });
   if (name.includes("\ufffd") && (await lstat(path).catch(() => undefined)) === undefined)
     return passed("a name that is no UTF-8; rename it");

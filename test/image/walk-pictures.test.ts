@@ -78,6 +78,42 @@ test("what is named twice, or inside another, is found once; a folder that is le
   expect(await walked([folder, join(folder, "*.png")], folder)).toEqual(["1.png", "in/2.png", "out/3.png"]);
 });
 
+test("patterns are walked like folders, as deep as they say, and find what nothing before them has", async () => {
+  const folder = await folderWith("10.png", "2.png", "b/1.jpg", "b/c/3.png", "b/.h/4.png", "out/5.png", "notes.txt");
+  const pattern = (text: string): string => join(folder, text);
+  expect(await walked([pattern("*.png")], folder)).toEqual(["2.png", "10.png"]);
+  expect(await walked([pattern("*/*")], folder)).toEqual(["b/1.jpg", "out/5.png"]);
+  expect(await walked([pattern("**/*.png")], folder, [pattern("out")])).toEqual(["2.png", "10.png", "b/c/3.png"]);
+  expect(await walked([pattern("2*"), pattern("**/*.png"), pattern("b"), pattern("b/c/*")], folder)).toEqual([
+    "2.png",
+    "10.png",
+    "b/c/3.png",
+    "out/5.png",
+    "b/1.jpg",
+  ]);
+  expect(await walked([pattern("b/.h/*.png"), pattern("b/**/4.*")].slice(0, 1), folder)).toEqual(["b/.h/4.png"]);
+  await expect(walked([pattern("*.gif")], folder)).rejects.toThrow(
+    /expected a pattern that matches images, got no match/,
+  );
+});
+
+test("a file is found once, whatever link leads to its folder, and a link says where it leads", async () => {
+  const folder = await folderWith("in/1.png", "in/2.png");
+  await symlink(join(folder, "in"), join(folder, "named"));
+  await symlink("1.png", join(folder, "in", "3.png"));
+  const [inside, named] = [join(folder, "in"), join(folder, "named")];
+  expect(await walked([named, join(named, "1.png"), inside, join(inside, "2.png")], folder)).toEqual([
+    "named/1.png",
+    "named/2.png",
+    "named/3.png",
+  ]);
+  expect(await walked([join(inside, "2.png"), named], folder)).toEqual(["in/2.png", "named/1.png", "named/3.png"]);
+  const targets: unknown[] = [];
+  for await (const one of walkPictures([join(named, "2.png"), inside, join(inside, "3.png")]))
+    targets.push(one.kind === "picture" && one.target);
+  expect(targets).toEqual([null, null, join(inside, "1.png")]);
+});
+
 test("a missing file is found, to be reported in its place; a folder that vanished is passed over", async () => {
   expect(await walked(["/nowhere/x.png"], "/nowhere")).toEqual(["x.png"]);
 });
