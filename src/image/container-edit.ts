@@ -7,6 +7,8 @@ const EXIF_MARK = Buffer.from("Exif\0\0", "latin1");
 /** A JPEG segment says its length in 16 bits, which count themselves. */
 const LARGEST_SEGMENT = 0xffff - 2;
 const [VP8X_EXIF, VP8X_ALPHA] = [0x08, 0x10];
+/** Markers of a JPEG file: JFIF, EXIF or XMP, comment, pixels, and bytes that only fill up. */
+const [APP0, APP1, COMMENT, SCAN, FILL] = [0xe0, 0xe1, 0xfe, 0xda, 0xff];
 
 /** True for what {@link withComment} can write to. */
 export function takesComment(bytes: Uint8Array): boolean {
@@ -23,6 +25,27 @@ export function withComment(bytes: Uint8Array, text: string, where: string): Uin
   throw new UsageError(`${where}: expected a JPEG or WebP file to write a comment to, got another`);
 }
 
+/**
+ * What the pixels of a JPEG or WebP file are made of: all of it but EXIF and XMP data, and comments. Of another file, or a damaged one, all bytes.
+ */
+export function pixelParts(bytes: Uint8Array): Uint8Array[] {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (isJpeg(bytes)) {
+    const kept: Uint8Array[] = [];
+    let from = 0;
+    for (const { marker, start, end } of jpegSegments(file)) {
+      if (marker !== APP1 && marker !== COMMENT) continue;
+      kept.push(file.subarray(from, start));
+      from = end;
+    }
+    return [...kept, file.subarray(from)];
+  }
+  if (!isWebp(bytes)) return [bytes];
+  // a header that a plain file gets when EXIF data are added says nothing of its pixels
+  const kept = webpChunks(file).filter(({ type }) => !["EXIF", "XMP ", "VP8X"].includes(type));
+  return kept.length === 0 ? [bytes] : kept.map(({ start, size }) => file.subarray(start, start + 8 + size));
+}
+
 function isJpeg(bytes: Uint8Array): boolean {
   return bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
 }
@@ -35,19 +58,37 @@ function jpegWithComment(bytes: Uint8Array, text: string, where: string): Uint8A
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   /** Where new EXIF data go: behind the JFIF header, which wants to be first. */
   let at = 2;
-  for (let start = 2; start + 4 <= file.length && file[start] === 0xff && file[start + 1] !== 0xda;) {
-    const marker = file[start + 1]!;
-    const end = start + 2 + file.readUInt16BE(start + 2);
-    if (end > file.length) break;
-    const isExif = marker === 0xe1 && file.subarray(start + 4, start + 10).equals(EXIF_MARK);
+  for (const { marker, start, end } of jpegSegments(file)) {
+    const isExif = marker === APP1 && file.subarray(start + 4, start + 10).equals(EXIF_MARK);
     if (isExif) {
       const exif = withUserComment(file.subarray(start + 10, end), text, where);
       return [file.subarray(0, start), jpegSegment(exif, where), file.subarray(end)];
     }
-    if (marker === 0xe0 && start === at) at = end;
-    start = end;
+    if (marker === APP0 && start === at) at = end;
   }
   return [file.subarray(0, at), jpegSegment(withUserComment(undefined, text, where), where), file.subarray(at)];
+}
+
+/** A segment of a JPEG file where it lies. */
+interface Segment {
+  readonly marker: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The segments before the pixels. */
+function* jpegSegments(file: Buffer): Generator<Segment> {
+  for (let start = 2; start + 4 <= file.length && file[start] === 0xff && file[start + 1] !== SCAN;) {
+    const marker = file[start + 1]!;
+    if (marker === FILL) {
+      start++;
+      continue;
+    }
+    const end = start + 2 + file.readUInt16BE(start + 2);
+    if (end > file.length) return;
+    yield { marker, start, end };
+    start = end;
+  }
 }
 
 function jpegSegment(exif: Uint8Array, where: string): Uint8Array {
@@ -81,6 +122,8 @@ function webpWithComment(bytes: Uint8Array, text: string, where: string): Uint8A
     // XMP data stand last
     if (chunk.type === "XMP " && old === undefined) parts.push(own);
     parts.push(chunk === old ? own : file.subarray(chunk.start, chunk.end));
+    // the last chunk of some files lacks the byte that makes its size even
+    if (chunk !== old && (chunk.end - chunk.start) % 2 === 1) parts.push(Buffer.alloc(1));
   }
   if (!parts.includes(own)) parts.push(own);
   const head = Buffer.from("RIFF\0\0\0\0WEBP", "latin1");

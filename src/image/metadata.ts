@@ -10,6 +10,8 @@ export interface GenerationData {
   readonly prompt: string;
   readonly negativePrompt: string | undefined;
   readonly seed: number | undefined;
+  /** What a reward read in its place, where the picture says so: Laurel's own do when the two differ. */
+  readonly rewardPrompt?: string | undefined;
   /** What wrote it. */
   readonly source: "laurel" | "infotext" | "comfyui" | "novelai";
 }
@@ -66,6 +68,7 @@ function ofRecord(text: string | undefined): GenerationData | undefined {
     prompt,
     negativePrompt: stringOf(record?.["negativePrompt"]),
     seed: seedOf(record?.["seed"]),
+    rewardPrompt: stringOf(record?.["rewardPrompt"]),
     source: "laurel",
   };
 }

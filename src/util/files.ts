@@ -48,9 +48,14 @@ export async function copyFileAtomic(from: string, to: string): Promise<void> {
   }
 }
 
+/** Bytes of a file's name that its temporary name repeats: file systems take 255 in all. */
+const REPEATED_BYTES = 200;
+
 /** A hidden name beside `path` for what is being written; {@link isTemporaryName} knows it. */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+  let letters = [...basename(path)];
+  while (Buffer.byteLength(letters.join("")) > REPEATED_BYTES) letters = letters.slice(0, -1);
+  return join(dirname(path), `.${letters.join("")}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
 }
 
 /** True for the name of a file that {@link writeFileAtomic} or {@link copyFileAtomic} had not finished. */

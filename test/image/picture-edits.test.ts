@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { deflateSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { withComment } from "#laurel/image/container-edit";
+import { pixelParts, withComment } from "#laurel/image/container-edit";
 import { withUserComment } from "#laurel/image/exif-edit";
 import { parseInfotext, withInfotextPairs } from "#laurel/image/infotext";
 import { findGenerationData, readGenerationData } from "#laurel/image/metadata";
@@ -91,8 +91,31 @@ describe("a user comment", () => {
     expect(await sharp(after).raw().toBuffer()).toEqual(await sharp(before).raw().toBuffer());
     expect((await sharp(after).metadata()).hasAlpha).toBe((await sharp(before).metadata()).hasAlpha);
     expect(Buffer.concat(withComment(after, text, "x"))).toEqual(after);
+    // a comment is none of the pixels
+    expect(Buffer.concat(pixelParts(after))).toEqual(Buffer.concat(pixelParts(before)));
+    expect(Buffer.concat(pixelParts(before)).length).toBeGreaterThan(40);
     const had = (await sharp(before).metadata()).exif?.includes("me") === true;
     expect((await sharp(after).metadata()).exif?.includes("me") === true).toBe(had);
+  });
+
+  test("finds EXIF data behind bytes that fill up, and stands on an even place behind a chunk that lacks its last byte", async () => {
+    const jpeg = await source.clone().jpeg().withExif(exif).toBuffer();
+    const at = jpeg.indexOf(Buffer.from([0xff, 0xe1]));
+    const filled = Buffer.concat([jpeg.subarray(0, at), Buffer.from([0xff, 0xff]), jpeg.subarray(at)]);
+    expect(
+      Buffer.concat(withComment(filled, text, "x"))
+        .toString("latin1")
+        .split("Exif\0\0").length,
+    ).toBe(2);
+    const webp = await source.clone().removeAlpha().webp({ quality: 40 }).toBuffer();
+    const pixels = webp.subarray(12);
+    const size = pixels.readUInt32LE(4) - (pixels.readUInt32LE(4) % 2) - 1;
+    pixels.writeUInt32LE(size, 4);
+    const odd = Buffer.concat([webp.subarray(0, 12), pixels.subarray(0, 8 + size)]);
+    odd.writeUInt32LE(odd.length - 8, 4);
+    const written = Buffer.concat(withComment(odd, text, "x"));
+    expect(written.indexOf("EXIF") % 2).toBe(0);
+    expect(await readGenerationData(written, "x")).toMatchObject({ seed: 2 });
   });
 
   test("that does not fit, or EXIF data that are damaged, are refused", async () => {

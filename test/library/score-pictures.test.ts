@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import {
   appendFile,
   chmod,
@@ -20,10 +21,10 @@ import { CancelledError } from "#laurel/errors";
 import { writeTable } from "#laurel/export/table";
 import { decodeImage } from "#laurel/image/decode";
 import { readGenerationData } from "#laurel/image/metadata";
-import { readPngText } from "#laurel/image/png";
+import { encodePng, readPngText } from "#laurel/image/png";
 import { ownPrompt } from "#laurel/library/pictures/read-picture";
 import { scoreColumns } from "#laurel/library/pictures/score-columns";
-import { INDEX_NAME, ScoreIndex } from "#laurel/library/pictures/score-index";
+import { INDEX_NAME, type IndexedScore, ScoreIndex } from "#laurel/library/pictures/score-index";
 import { writeScore } from "#laurel/library/pictures/write-score";
 import { createBrightnessReward } from "../backends/brightness-reward.js";
 import { temporaryFolder } from "../pipeline/runs.js";
@@ -114,6 +115,37 @@ describe("scoring a folder", () => {
     ]);
   });
 
+  it("leaves the syntax of web UIs out, and takes what Laurel's rewards read for Laurel's pictures", async () => {
+    const folder = await temporaryFolder();
+    const weighted = "a (red:1.3) [circle],\nmasterpiece <lora:style:0.8>";
+    const graph = { "1": { inputs: { seed: 1, positive: ["2", 0] } }, "2": { inputs: { text: "a (blue:1.2) cube" } } };
+    const texts: Readonly<Record<string, readonly [string, string]>> = {
+      "1.png": ["parameters", `${weighted}\nSteps: 1, Seed: 2, Size: 4x4`],
+      "2.png": ["parameters", "a cat,\non a mat\nSteps: 1, Seed: 2, Size: 4x4"],
+      "3.png": ["prompt", JSON.stringify(graph)],
+      "4.png": ["laurel", JSON.stringify({ prompt: "a cat, best quality", rewardPrompt: "a cat" })],
+      "5.png": ["laurel", JSON.stringify({ prompt: "a (cat)", rewardPrompt: null })],
+      "6.png": ["parameters", "(a cat:1..2)\nSteps: 1, Seed: 2, Size: 4x4"],
+      "7.png": ["Comment", "x"],
+      "8.png": ["Comment", "x"],
+    };
+    const image = { width: 4, height: 4, data: new Uint8Array(48) };
+    for (const [name, [keyword, value]] of Object.entries(texts))
+      await writeFile(join(folder, name), await encodePng(image, [{ keyword, value }]));
+    await writeFile(join(folder, "7.txt"), `${weighted}\nSteps: 1, Seed: 2, Size: 4x4`);
+    await writeFile(join(folder, "8.json"), '{"caption": "half of \\ud83d (a smile)"}');
+    expect((await scoring([folder])).told.map(({ prompt }) => prompt)).toEqual([
+      "a red circle, masterpiece",
+      "a cat,\non a mat",
+      "a blue cube",
+      "a cat",
+      "a (cat)",
+      "(a cat:1..2)",
+      "a red circle, masterpiece",
+      "half of \ufffd (a smile)",
+    ]);
+  });
+
   it("survives hostile files, files that vanish, and a reward without a number", async () => {
     const folder = await temporaryFolder();
     await grey(join(folder, "1\n2.png"), 10);
@@ -167,7 +199,9 @@ describe("what was scored before", () => {
     await closing(scoring([folder]));
     await rename(folder, `${folder}-moved`);
     try {
-      expect((await closing(scoring([`${folder}-moved`]))).scored).toBe(0);
+      const { told, scored } = await closing(scoring([`${folder}-moved`]));
+      expect(scored).toBe(0);
+      expect(told.at(-1)?.error).toContain(`${folder}-moved/dogs/3.png: expected a PNG`);
     } finally {
       await rm(`${folder}-moved`, { recursive: true });
     }
@@ -203,6 +237,19 @@ describe("what was scored before", () => {
     for (let i = 0; i < 1100; i++) await appendFile(index, `${lines[2]!}\n`);
     expect((await closing(scoring([folder]))).scored).toBe(0);
     expect((await readFile(index, "utf8")).split("\n").length).toBeLessThan(20);
+  });
+
+  it("has every line that is added while others are written, or are asked for", async () => {
+    const index = await ScoreIndex.temporary();
+    const line = (bytes: number): IndexedScore => ({ bytes, modified: 1, width: 1, height: 1, side: null, prompt: "x", promptFrom: "given", score: 1, digest: null, look: null }); // prettier-ignore
+    index.append("task", "/a.png", line(1));
+    const flushed = index.flush();
+    index.append("task", "/b.png", line(2));
+    const found = index.find("task", "/b.png");
+    const third = index.append("task", "/c.png", line(3));
+    await Promise.all([flushed, found, index.flush()]);
+    expect([(await index.find("task", "/a.png"))?.bytes, (await found)?.bytes, (await index.read(third))?.bytes]).toEqual([1, 2, 3]); // prettier-ignore
+    await index.close();
   });
 
   it("lies in a file that is its own: another is left as it is, and a second process is refused", async () => {
@@ -325,6 +372,54 @@ describe("a score in metadata", () => {
     });
     // its own prompt is still its own
     expect(await readGenerationData(await readFile(path), path)).toMatchObject({ prompt: "a cat", source: "infotext" });
+  });
+
+  test("leaves the size alone that a picture was drawn at before it was enlarged", async () => {
+    const path = join(await temporaryFolder(), "a.png");
+    const parameters = "a cat\nSteps: 1, Seed: 2, Size: 512x512, Hires upscale: 2";
+    const image = { width: 4, height: 4, data: new Uint8Array(48) };
+    await writeFile(path, await encodePng(image, [{ keyword: "parameters", value: parameters }]));
+    await writeScore(path, { score: 1, prompt: "x", promptFrom: "infotext", width: 4, height: 4 }, REWARD);
+    expect(readPngText(await readFile(path))[0]!.value).toBe(
+      `${parameters}, ImageReward: 1, Reward hash: 0123456789, Scored by: laurel`,
+    );
+  });
+
+  test("is not written into a picture that takes the place of the scored one, however long its name", async () => {
+    const folder = await temporaryFolder();
+    const [path, long] = [join(folder, "1.png"), join(folder, `${"ü".repeat(125)}.png`)];
+    await grey(path, 10);
+    await grey(long, 10);
+    const other = join(folder, "other", "1.png");
+    await grey(other, 250);
+    const bright = await readFile(other);
+    const reward = createBrightnessReward((value) => {
+      writeFileSync(path, bright);
+      return value;
+    });
+    const { set } = await scoring([folder], { writeMetadata: true, prompts: "metadata" }, reward);
+    expect(set.summary().problems).toEqual([
+      expect.stringMatching(/1\.png: expected the picture that was scored, got another/),
+    ]);
+    await set.close();
+    expect(await readFile(path)).toEqual(bright);
+    expect(readPngText(await readFile(long)).at(-1)?.keyword).toBe("laurel");
+    const again = await scoring([folder], { prompts: "metadata" });
+    expect([again.scored, again.told[0]?.score]).toEqual([1, score(250)]);
+  });
+
+  test("is none of a JPEG's pixels: the file keeps its digest, and its score when it is touched", async () => {
+    const folder = await temporaryFolder();
+    const { default: sharp } = await import("sharp");
+    const path = join(folder, "1.jpg");
+    await sharp({ create: { width: 8, height: 8, channels: 3, background: "red" } }).toFile(path);
+    const first = await scoring([folder], { prompt: "x" });
+    await first.set.close();
+    await (await scoring([folder], { prompt: "x", writeMetadata: true })).set.close();
+    await utimes(path, 1_600_000_000, 1_600_000_000);
+    const { scored, told, set } = await scoring([folder], { prompt: "x" });
+    await set.close();
+    expect([scored, told[0]!.digest]).toEqual([0, first.told[0]!.digest]);
   });
 
   test("is refused for what cannot take it; links are followed, and a failure changes nothing", async () => {

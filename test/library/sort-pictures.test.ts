@@ -120,6 +120,20 @@ describe("sorting", () => {
     expect(await filesIn(folder)).toEqual(["2.png", "2.txt", "dogs/1.png", "dogs/2.png", "dogs/3.png"]);
   });
 
+  it("neither moves nor deletes a picture that another of them is a link to", async () => {
+    const folder = await temporaryFolder();
+    await grey(join(folder, "2.png"), 10);
+    await symlink("2.png", join(folder, "1.png"));
+    const to = await temporaryFolder();
+    const { set } = await scoring([folder]);
+    const stays = expect.stringMatching(/2\.png: expected a picture that no other of them is a link to/) as string;
+    expect(await sorted(set, { to, by: "none", mode: "move" })).toEqual(["moved", stays]);
+    expect(await readFile(join(to, "0001-1.png"))).toEqual(await readFile(join(folder, "2.png")));
+    const deleted = [];
+    for await (const { done, error } of deleteRest(set, { choice: { topK: 1 } })) deleted.push(done, error);
+    expect(deleted).toEqual(["failed", stays]);
+  });
+
   it("is refused while another process sorts into the folder, or where there is none", async () => {
     const { set } = await scoring([await someFolder()]);
     const to = await temporaryFolder();

@@ -72,8 +72,13 @@ async function copyTo(from: string, to: string, compare: boolean): Promise<boole
     await copyFile(from, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
     await chmod(temporary, (mode & 0o7777) | 0o200);
     await utimes(temporary, atimeMs / 1000, mtimeMs / 1000);
-    if (compare && (await sha256File(from)) !== (await sha256File(temporary)))
-      throw new UsageError(`${from}: expected a copy that equals it, got another; it stays where it is`);
+    if (compare) {
+      // a power cut after the original is gone must not take the copy, too
+      const copy = await open(temporary, "r+");
+      await copy.sync().finally(() => copy.close());
+      if ((await sha256File(from)) !== (await sha256File(temporary)))
+        throw new UsageError(`${from}: expected a copy that equals it, got another; it stays where it is`);
+    }
     return await claim(temporary, to);
   } finally {
     await unlink(temporary).catch(() => undefined);

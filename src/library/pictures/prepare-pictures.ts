@@ -124,7 +124,7 @@ async function read(found: FoundPicture, { status, side, known, task }: Reading)
   try {
     bytes = await readPicture(path);
   } catch (error) {
-    if (error instanceof LaurelError) return gone(found, error.message.replace(`${path}: `, ""), status);
+    if (error instanceof LaurelError) return gone(found, withoutPath(error.message, path), status);
     throw error;
   }
   const own =
@@ -139,7 +139,8 @@ async function read(found: FoundPicture, { status, side, known, task }: Reading)
     return { found, facts: { ...known, ...now, written: false } };
   const decoded = await decodePicture(bytes, path);
   if (decoded.image === undefined) {
-    return { found, facts: { ...now, ...NO_SIZE, look: null, score: null, problem: "broken", error: decoded.error } };
+    const error = withoutPath(decoded.error, path);
+    return { found, facts: { ...now, ...NO_SIZE, look: null, score: null, problem: "broken", error } };
   }
   const { image, look } = decoded;
   const facts = { ...now, width: image.width, height: image.height, look, score: null };
@@ -153,11 +154,18 @@ const NO_SIZE = { width: null, height: null };
 function gone(found: FoundPicture, reason: string, status?: Stats): Prepared {
   const unknown = { ...NO_SIZE, side: null, prompt: null, promptFrom: null, digest: null, look: null, score: null };
   const facts = { ...unknown, bytes: status?.size ?? 0, modified: status?.mtimeMs ?? null };
-  return { found, facts: { ...facts, problem: "broken", error: `${found.path}: ${reason}` }, gone: true };
+  return { found, facts: { ...facts, problem: "broken", error: reason }, gone: true };
+}
+
+/** The index holds errors without paths, as its folder may move. */
+function withoutPath(message: string, path: string): string {
+  return message.replace(`${path}: `, "");
 }
 
 /** The picture's score as it is told. @param path absolute */
 export function toldOf(path: string, facts: Facts): PictureScore {
   const notTold = { side: undefined, written: undefined, key: undefined };
-  return { ...facts, ...notTold, path };
+  const { problem, error } = facts;
+  const told = problem === undefined || problem === "no prompt" ? error : `${path}: ${error ?? problem}`;
+  return { ...facts, ...notTold, path, error: told };
 }

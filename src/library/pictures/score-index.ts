@@ -51,8 +51,10 @@ export class ScoreIndex {
   readonly #table = new HashNumbers();
   #file: FileHandle;
   #end = 0;
+  /** What is not written yet, and where it begins to be added to. */
   #pending: string[] = [];
-  #pendingBytes = 0;
+  #next = 0;
+  #writing: Promise<void> = Promise.resolve();
   #window = { start: 0, bytes: Buffer.alloc(0) };
 
   private constructor(path: string, file: FileHandle, lock: ProcessLock | undefined, temporary: string | undefined) {
@@ -133,23 +135,33 @@ export class ScoreIndex {
     const own = this.#named(path);
     const key = keyOf(task, own);
     const text = `{"key":"${hex(key[0])}${hex(key[1])}",${JSON.stringify({ ...score, key: undefined, path: own, task }).slice(1)}\n`;
-    const offset = this.#end + this.#pendingBytes;
-    this.#pending.push(text);
-    this.#pendingBytes += Buffer.byteLength(text);
+    const offset = this.#next;
+    this.#add(text);
     this.#table.set(key, offset);
     return offset;
   }
 
   /** Adds a line that says what a task is, for people. */
   note(task: string, facts: Readonly<Record<string, unknown>>): void {
-    const text = `${JSON.stringify({ task, ...facts })}\n`;
+    this.#add(`${JSON.stringify({ task, ...facts })}\n`);
+  }
+
+  #add(text: string): void {
     this.#pending.push(text);
-    this.#pendingBytes += Buffer.byteLength(text);
+    this.#next += Buffer.byteLength(text);
   }
 
   /** Writes what was added. @throws LaurelError when the disk takes no more */
-  async flush(): Promise<void> {
+  flush(): Promise<void> {
+    // one after the other: lines may be added, and asked for, while others are written
+    const written = this.#writing.then(() => this.#write());
+    this.#writing = written.catch(() => undefined);
+    return written;
+  }
+
+  async #write(): Promise<void> {
     if (this.#pending.length === 0) return;
+    const count = this.#pending.length;
     const bytes = Buffer.from(this.#pending.join(""));
     try {
       for (let written = 0; written < bytes.length;) {
@@ -162,8 +174,7 @@ export class ScoreIndex {
       });
     }
     this.#end += bytes.length;
-    this.#pending = [];
-    this.#pendingBytes = 0;
+    this.#pending = this.#pending.slice(count);
   }
 
   /** What the line at an offset says, with the absolute path of its picture. */
@@ -226,10 +237,8 @@ export class ScoreIndex {
     // the rest of a line that a kill cut short
     await this.#file.truncate(end);
     this.#end = end;
-    if (first) {
-      this.#pending.push(`${HEADER}\n`);
-      this.#pendingBytes = HEADER.length + 1;
-    }
+    this.#next = end;
+    if (first) this.#add(`${HEADER}\n`);
     return { lines };
   }
 
@@ -253,7 +262,9 @@ export class ScoreIndex {
     } catch (error) {
       await file.close();
       await unlink(temporary).catch(() => undefined);
-      throw error;
+      // a full disk: the longer file serves as well
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+      return;
     }
     await this.#file.close();
     this.#file = file;

@@ -125,7 +125,7 @@ async function scoreGroup(group: readonly Prepared[], { reward, options, counts 
       const { found, facts } = group[i]!;
       const value = result.scores[position] ?? Number.NaN;
       const details = detailsOf(result, position);
-      const fault = `${found.path}: expected a finite score, got ${value}`;
+      const fault = `expected a finite score, got ${value}`;
       const told = Number.isFinite(value)
         ? { ...facts, score: value, ...details }
         : { ...facts, ...details, problem: "no score" as const, error: fault };
@@ -145,7 +145,7 @@ async function keep({ found, facts, offset, gone }: Prepared, work: Work): Promi
     offset !== undefined && now === facts ? offset : index.append(gone === true ? GONE : id, found.path, now);
   const picture = toldOf(found.path, now);
   counts.add(picture, offset !== undefined);
-  set.add(picture, place);
+  set.add(picture, place, found.target);
   return picture;
 }
 

@@ -53,6 +53,8 @@ export class ScoredPictures {
   /** The first picture that each is a duplicate of, and in how many bits they differ; empty while none were looked for. */
   readonly #firsts = new NumberList();
   readonly #distances = new NumberList();
+  /** Files that links among the pictures lead to. */
+  readonly #targets = new Set<string>();
   #ranks: Ranks | undefined;
 
   /** Use {@link scorePictures}. @internal */
@@ -77,8 +79,14 @@ export class ScoredPictures {
     return this.#counts.summary();
   }
 
-  /** @internal */
-  add({ score, prompt }: PictureScore, place: number): void {
+  /** Whether one of the pictures is a link to this file. @param path without links in it */
+  isTarget(path: string): boolean {
+    return this.#targets.has(path);
+  }
+
+  /** @param target the file that the picture is a link to @internal */
+  add({ score, prompt }: PictureScore, place: number, target: string | null): void {
+    if (target !== null) this.#targets.add(target);
     this.#places.push(place);
     this.#scores.push(score ?? Number.NaN);
     this.#prompts.push(prompt === null ? -1 : this.#promptId(prompt));

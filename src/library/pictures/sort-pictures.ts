@@ -1,6 +1,6 @@
 /** @file Scored pictures put into folders: what is chosen is copied, moved, linked or only listed; what is not chosen stays, or goes when that is asked for. */
 
-import { lstat, mkdir, stat, unlink } from "node:fs/promises";
+import { lstat, mkdir, realpath, stat, unlink } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { LaurelError } from "../../errors.js";
 import { roundStep } from "../../evaluation/explain.js";
@@ -56,7 +56,7 @@ export function scoreBucket([low, high]: readonly [number, number]): number {
 
 /**
  * Puts the chosen pictures into `to`, with the files beside them that hold their prompts, one after the other. Nothing is overwritten: where a name is taken by another file, a number is added. What an earlier
- * sorting put there is not put there again, so that interrupted work goes on; between two pictures everything is consistent, and at every other moment no picture is lost.
+ * sorting put there is not put there again, so that interrupted work goes on; a picture that another of them is a link to is not moved; between two pictures everything is consistent, and at every other moment no picture is lost.
  * @throws UsageError when another process sorts into the folder, or nothing can be written there; CancelledError when `signal` aborts
  */
 export async function* sortPictures(
@@ -84,7 +84,7 @@ export async function* sortPictures(
         yield { picture, done: "before", to: null };
         continue;
       }
-      const placed = await placePicture(picture, named(picture), to, mode);
+      const placed = await placePicture(picture, named(picture), { to, mode, set });
       if (placed.to !== null) await before.add(picture.path, picture.digest, placed.to);
       yield placed;
     }
@@ -94,7 +94,7 @@ export async function* sortPictures(
 }
 
 /**
- * Deletes the scored pictures that are not chosen, with the files beside them. One that was changed since it was scored stays.
+ * Deletes the scored pictures that are not chosen, with the files beside them. One that was changed since it was scored stays, and so does one that another of them is a link to.
  * @throws CancelledError when `signal` aborts
  */
 export async function* deleteRest(
@@ -105,6 +105,7 @@ export async function* deleteRest(
     throwIfAborted(signal, "deleting");
     try {
       await expectUnchanged(picture);
+      await expectNoLink(picture.path, set);
       const sidecars = await ownSidecars(picture.path);
       await unlink(picture.path);
       for (const { path, shared } of sidecars) if (!shared) await unlink(path);
@@ -128,12 +129,12 @@ function namer(
 async function placePicture(
   picture: RankedPicture,
   { folder, stem, ending }: Name,
-  to: string,
-  mode: PlaceMode,
+  { to, mode, set }: { readonly to: string; readonly mode: PlaceMode; readonly set: ScoredPictures },
 ): Promise<SortedPicture> {
   const directory = join(to, folder);
   try {
     await expectUnchanged(picture);
+    if (mode === "move") await expectNoLink(picture.path, set);
     await mkdir(directory, { recursive: true });
     const sidecars = await ownSidecars(picture.path);
     for (let number = 1; number <= MOST_NAMES; number++) {
@@ -180,6 +181,12 @@ async function expectUnchanged({ path, bytes, modified }: RankedPicture): Promis
   });
   if (now.size === bytes && now.mtimeMs === modified) return;
   throw new LaurelError(`${path}: expected the picture that was scored, got a file that was changed since`);
+}
+
+/** @throws LaurelError for a file that a link among the pictures leads to: without it the link would lead nowhere */
+async function expectNoLink(path: string, set: ScoredPictures): Promise<void> {
+  if ((await lstat(path)).isSymbolicLink() || !set.isTarget(await realpath(path))) return;
+  throw new LaurelError(`${path}: expected a picture that no other of them is a link to, got one; it stays`);
 }
 
 /** A file beside a picture. */

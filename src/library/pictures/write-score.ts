@@ -4,22 +4,23 @@ import type { Stats } from "node:fs";
 import { chmod, realpath, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { LaurelError, UsageError } from "../../errors.js";
 import { takesComment, withComment } from "../../image/container-edit.js";
-import { withInfotextPairs } from "../../image/infotext.js";
-import { metadataTexts } from "../../image/metadata.js";
+import { parseInfotext, withInfotextPairs } from "../../image/infotext.js";
+import { metadataTexts, readGenerationData } from "../../image/metadata.js";
 import { isPng } from "../../image/png-chunks.js";
 import { withPngTexts } from "../../image/png-edit.js";
 import { rewardKey } from "../../pipeline/infotext.js";
 import type { ModelRecord } from "../../pipeline/manifest.js";
 import { temporaryName } from "../../util/files.js";
 import type { PictureScore } from "./picture-score.js";
-import { readPicture } from "./read-picture.js";
+import { pixelDigest, readPicture } from "./read-picture.js";
 import { writeFault } from "./score-index.js";
 
-/** What is written of a score. */
+/** What is written of a score. Where `digest` is given, pictures with other pixels are left alone. */
 export type ScoreNote = Pick<
   PictureScore,
   "score" | "scores" | "heldOut" | "prompt" | "promptFrom" | "width" | "height"
->;
+> &
+  Partial<Pick<PictureScore, "digest">>;
 
 /** A file after its score was written. */
 export interface WrittenFile {
@@ -31,7 +32,7 @@ export interface WrittenFile {
  * Writes a score into a PNG, JPEG or WebP file: as a pair of the last line of AUTOMATIC1111's `parameters` (`ImageReward: 0.8312`; PNG text, or the EXIF user comment), which is made where there is none, and in
  * a PNG in Laurel's own text `laurel`, whose other keys are kept. All other bytes stay as they are, those of the pixels above all. The file is replaced as a whole (a hard link is cut, a
  * symbolic one followed) and keeps its rights and its times.
- * @throws UsageError for a file of another kind, a damaged one, or a WebP file of ComfyUI, whose reader stumbles over a comment beside its workflow; LaurelError when it cannot be written: it is then as it was
+ * @throws UsageError for a file of another kind, a damaged one, other pixels than those that were scored, or a WebP file of ComfyUI, whose reader stumbles over a comment beside its workflow; LaurelError when it cannot be written: it is then as it was
  */
 export async function writeScore(path: string, note: ScoreNote, reward: ModelRecord): Promise<WrittenFile> {
   const real = await realpath(path).catch((error: unknown) => {
@@ -39,12 +40,15 @@ export async function writeScore(path: string, note: ScoreNote, reward: ModelRec
   });
   const before = await stat(real);
   const bytes = await readPicture(real);
+  if (typeof note.digest === "string" && pixelDigest(bytes, path) !== note.digest)
+    throw new UsageError(`${path}: expected the picture that was scored, got another; it is left as it is`);
   if (!isPng(bytes) && !takesComment(bytes))
     throw new UsageError(`${path}: expected a PNG, JPEG or WebP file to write its score to, got another kind; it is left as it is`); // prettier-ignore
   const texts = await metadataTexts(bytes, path);
   if (!isPng(bytes) && (texts.has("prompt") || texts.has("workflow")))
     throw new UsageError(`${path}: expected EXIF data that ComfyUI still reads with a comment in them, got its workflow; it is left as it is`); // prettier-ignore
-  const parameters = withInfotextPairs(startOf(texts.get("parameters"), note), pairsOf(note, reward));
+  const start = await startOf(texts.get("parameters"), note, bytes);
+  const parameters = withInfotextPairs(start, pairsOf(note, reward, start));
   const pieces = isPng(bytes)
     ? withPngTexts(
         bytes,
@@ -60,16 +64,26 @@ export async function writeScore(path: string, note: ScoreNote, reward: ModelRec
   return { bytes: size, modified: mtimeMs };
 }
 
-/** The infotext that is there, or what there is to begin one with: the picture's own prompt, never one that was given for all. */
-function startOf(parameters: string | undefined, { prompt, promptFrom }: ScoreNote): string {
+/** The infotext that is there, or what there is to begin one with: the picture's own prompt as it was drawn from, never one that was given for all. */
+async function startOf(
+  parameters: string | undefined,
+  { prompt, promptFrom }: ScoreNote,
+  bytes: Uint8Array,
+): Promise<string> {
   if (parameters !== undefined && parameters.trim() !== "") return parameters;
-  return promptFrom === "given" ? "" : (prompt ?? "");
+  if (promptFrom === "given") return "";
+  return (await readGenerationData(bytes, ""))?.prompt ?? prompt ?? "";
 }
 
-/** The score, and with it as many pairs as make a line of pairs. */
-function pairsOf({ score, width, height }: ScoreNote, { name, digest }: ModelRecord): [string, string][] {
+/** The score, and with it as many pairs as make a line of pairs. A line that is there keeps its size: that of a picture that was enlarged afterwards is another. */
+function pairsOf(
+  { score, width, height }: ScoreNote,
+  { name, digest }: ModelRecord,
+  start: string,
+): [string, string][] {
+  const hasSize = width !== null && height !== null && parseInfotext(start).pairs.size === 0;
   return [
-    ...(width === null || height === null ? [] : ([["Size", `${width}x${height}`]] as [string, string][])),
+    ...(hasSize ? ([["Size", `${width}x${height}`]] as [string, string][]) : []),
     [rewardKey(name), String(Number((score ?? 0).toFixed(4)))],
     ...(digest === null ? [] : ([["Reward hash", digest.slice(0, 10)]] as [string, string][])),
     ["Scored by", "laurel"],
