@@ -1,7 +1,8 @@
 /**
- * @file Memory of the process that submits a hundred thousand prompts to a queue, and its processor time a candidate.
+ * @file Memory of the process that submits a hundred thousand prompts to a queue, and its processor time a candidate; with `--scored`, each picture is scored
+ * over the queue, too.
  *
- * npm run bench -- workers-memory [--prompts 100000] [--side 16] [--queue-kind redis|postgres]
+ * npm run bench -- workers-memory [--prompts 100000] [--side 16] [--scored] [--queue-kind redis|postgres]
  */
 
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -16,6 +17,7 @@ import { Fleet, laurel, queueServer, sleepingBackend } from "./workers/servers.j
 export const options = {
   prompts: { type: "string", default: "100000" },
   side: { type: "string", default: "16" },
+  scored: { type: "boolean", default: false },
   "queue-kind": { type: "string", default: "redis" },
 };
 
@@ -60,7 +62,7 @@ export async function run(flags) {
         name: "memory",
         prompts: { file: "prompts.txt" },
         seed: 1,
-        steps: [{ generate: { count: 1 } }],
+        steps: [{ generate: { count: 1 } }, ...(flags.scored ? [{ score: null }] : [])],
       }),
     );
     const out = join(folder, "out");
@@ -97,6 +99,7 @@ export async function run(flags) {
     {
       prompts,
       side: Number(flags.side),
+      scored: flags.scored,
       megabytes: samples.map(({ megabytes }) => megabytes),
       cpuMsPerPrompt: (1000 * cpuSeconds) / (samples.at(-1)?.candidates ?? Number.NaN),
       ...(server === undefined
