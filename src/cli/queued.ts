@@ -17,14 +17,21 @@ export type SubmitFlags = Partial<FlagsOf<typeof SUBMIT_OPTIONS>>;
 /** The names of environment variables that queue and storage are looked for in. */
 const ENVIRONMENT = { queue: "LAUREL_QUEUE", store: "LAUREL_STORE" } as const;
 
+/** What no queue can do, by what a document or a run begins with. */
+const DONE_HERE = {
+  generate: "of laurel generate, which is drawn here",
+  export: "that exports a reward, which is done here",
+  train: "that begins with a training, whose model no worker has; run laurel train alone, copy what came of it to the workers, and draw with that", // prettier-ignore
+} as const;
+
 /** @throws UsageError for an option that says something of a queue where there is none */
-export function expectNoQueue(flags: SubmitFlags): void {
+export function expectNoQueue(flags: SubmitFlags, what: keyof typeof DONE_HERE = "generate"): void {
   const names = { queue: "--queue", store: "--store", capability: "--capability", inFlight: "--in-flight", priority: "--priority", wait: "--wait" } as const; // prettier-ignore
   for (const [key, name] of Object.entries(names)) {
     if (flags[key as keyof typeof names] === undefined) continue;
     throw new UsageError(
       key === "queue"
-        ? "--queue: expected the run of a pipeline, got one of laurel generate, which is drawn here"
+        ? `--queue: expected the run of a pipeline that draws and scores, got one ${DONE_HERE[what]}`
         : `${name}: expected --queue beside it, got none`,
     );
   }
@@ -59,6 +66,8 @@ export async function withQueue<T>(
   const { openStorage } = await import("../storage/open.js");
   const { patient } = await import("../storage/patient.js");
   const { openQueue } = await import("../queue/open.js");
+  // its package's own switch: what it warns of, the versions of Node that its successors take, no user of a command can change
+  process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
   const { environment } = terminal;
   const storage = patient(await openStorage(addresses.store, { environment }), { onNotice });
   try {

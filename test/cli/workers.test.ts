@@ -73,6 +73,14 @@ test.each([
     /--listen: expected a port or host:port, got "here"/,
   ],
   [["run", "PIPELINE", "--store", "."], /--store: expected --queue beside it, got none/],
+  [
+    ["run", "pipelines/refl.yaml", "--queue", "redis://127.0.0.1:1", "--store", "."],
+    /--queue: expected the run of a pipeline that draws and scores, got one that begins with a training, whose model no worker has/,
+  ],
+  [
+    ["run", "pipelines/export-reward.yaml", "--queue", "redis://127.0.0.1:1", "--store", "."],
+    /--queue: expected .* got one that exports a reward, which is done here/,
+  ],
   [["run", "PIPELINE", "--in-flight", "3"], /--in-flight: expected --queue beside it, got none/],
 ])("%o is refused", async (args, message) => {
   const file = await pipeline("refused");
@@ -90,6 +98,15 @@ test("a queue server that is not there is told at once, with its address and wit
     expect([exitCode, stderr]).toEqual([3, expect.stringContaining(`127.0.0.1:${port}`)]);
     expect(stderr).not.toContain("secret");
   }
+});
+
+test("a bucket that cannot be reached is told, and nothing of the package that speaks S3", async () => {
+  const port = await freePort();
+  const environment = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret-of-s3" };
+  const store = `s3://bucket/p?endpoint=http://127.0.0.1:${port}`;
+  const args = ["worker", "--queue", `redis://127.0.0.1:${port}`, "--store", store, "--capabilities", "score"];
+  const { code, stderr } = await finish(start(args, { cwd: folder, environment }));
+  expect([code, stderr]).toEqual([3, expect.stringMatching(/^error: (redis|s3):[^\n]*\n$/)]);
 });
 
 const absent = noRedis();

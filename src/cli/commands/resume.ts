@@ -13,7 +13,10 @@ import { printResult, withModels, workOn } from "./run-command.js";
 
 /** The run's lock is taken before the models are opened, so that a run in use is refused at once. */
 export const resume: Action<ResumeFlags> = async (context, [path = ""], flags) => {
-  if (isTrainRun(path)) return (await import("./run-training.js")).resumeTrainingRun(context, path, flags, startPlan);
+  if (isTrainRun(path)) {
+    expectNoQueue(flags, "train");
+    return (await import("./run-training.js")).resumeTrainingRun(context, path, flags, startPlan);
+  }
   if ((await kindOfRun(path)) === "pipeline") return resumePipeline(context, path, flags);
   expectNoQueue(flags);
   const run = await openRun(path, { durable: flags.durable });

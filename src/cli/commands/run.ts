@@ -40,8 +40,12 @@ export const run: Action<RunPipelineFlags> = async (context, [file = ""], flags)
   const set = changesOf(flags.set);
   const document = await readDocument(file, set);
   const asked = exportOf(document, flags.out ?? "outputs");
-  if (asked !== undefined) return (await import("./run-export.js")).runExport(context, asked, flags);
+  if (asked !== undefined) {
+    expectNoQueue(flags, "export");
+    return (await import("./run-export.js")).runExport(context, asked, flags);
+  }
   const trained = await trainedPipeline(document);
+  if (trained !== undefined) expectNoQueue(flags, "train");
   const plan = trained?.plan ?? (await planDocument(document));
   await checkRefiners(plan);
   if (flags.dryRun === true) {
