@@ -297,6 +297,17 @@ describe("cancellation", () => {
     },
   );
 
+  it.each([2023, 2025, 2026] as const)("reaches a server of %i that is slow to answer", async (generation) => {
+    const { backend, server } = await open({ generation, pictureMs: 20_000 });
+    const controller = new AbortController();
+    const drawing = backend.generate(request({ count: 2 }), { signal: controller.signal }).next();
+    await expect.poll(() => server.taken.length).toBe(2);
+    server.behaviour.slowMs = 800;
+    controller.abort();
+    await expect(drawing).rejects.toBeInstanceOf(CancelledError);
+    await expect.poll(() => server.queued()).toEqual([]);
+  });
+
   it.each([2023, 2025, 2026] as const)(
     "takes back what was sent and not answered yet, on a server of %i",
     async (generation) => {

@@ -52,8 +52,8 @@ export interface RunOptions {
 const FIRST_POLL_MS = 20;
 /** Milliseconds a question may take. */
 const ASK_MS = 30_000;
-/** Milliseconds that telling the server of a cancellation may take. */
-const CANCEL_MS = 2000;
+/** Milliseconds that telling the server of a cancellation may take: one that draws on its CPU answers slowly. */
+const CANCEL_MS = 5000;
 
 const nodeErrorsSchema = z.record(
   z.string(),
@@ -107,6 +107,8 @@ export class Prompts {
   readonly #events: PromptEvents;
   /** Prompts that were sent and are not over. */
   readonly #own = new Set<string>();
+  /** Prompts whose answer is on its way: older servers say only then which are our own. */
+  #unanswered = 0;
   /** Whether the server has jobs that can be cancelled by id; undefined until it was asked. */
   #jobs: boolean | undefined;
 
@@ -129,8 +131,7 @@ export class Prompts {
     let id: string = asked;
     try {
       const body = { prompt: graph, prompt_id: asked, client_id: this.#client };
-      const send = (late: AbortSignal): Promise<unknown> => this.#server.json("prompt", { body, signal: late });
-      const sent = parseAnswer(this.#server, "prompt", sentSchema, await answered(send, options.signal));
+      const sent = parseAnswer(this.#server, "prompt", sentSchema, await this.#send(body, options.signal));
       id = sent.prompt_id; // servers from before mid 2025 choose it themselves
       if (id !== asked) watched.push(this.#watch(id, followed));
       throwIfAborted(options.signal);
@@ -149,6 +150,15 @@ export class Prompts {
   /** Ends the listening; prompts under way go on at the server. */
   close(): void {
     this.#events.close();
+  }
+
+  async #send(body: unknown, signal: AbortSignal): Promise<unknown> {
+    this.#unanswered++;
+    try {
+      return await answered((late) => this.#server.json("prompt", { body, signal: late }), signal);
+    } finally {
+      this.#unanswered--;
+    }
   }
 
   #watch(id: string, followed: Follow): () => void {
@@ -230,13 +240,22 @@ export class Prompts {
         }
       }
       await tell("queue", { delete: [id] });
-      const { running, pending } = await this.#queue(signal, true);
-      if (!running.includes(id)) return;
       // where an interrupt stops whatever is being drawn, it must not be able to meet somebody else's
-      const alone = [...running, ...pending].every((one) => this.#own.has(one));
-      if (this.#options.targeted || alone) await tell("interrupt", { prompt_id: id });
+      if (this.#options.targeted || (await this.#isAlone(id, signal))) await tell("interrupt", { prompt_id: id });
     } catch (error) {
       if (!(error instanceof HttpError) && !(error instanceof CancelledError)) throw error;
+    }
+  }
+
+  /** Whether this prompt is being drawn, and all others at the server are our own too. */
+  async #isAlone(id: string, signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      const unanswered = this.#unanswered;
+      const { running, pending } = await this.#queue(signal, true);
+      if (!running.includes(id)) return false;
+      if ([...running, ...pending].every((one) => this.#own.has(one))) return true;
+      if (unanswered === 0) return false;
+      await sleep(FIRST_POLL_MS, undefined, { signal }).catch(() => undefined);
     }
   }
 }

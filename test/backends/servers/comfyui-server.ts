@@ -16,6 +16,8 @@ export interface ComfyuiBehaviour {
   pictureMs?: number;
   /** Milliseconds until a prompt that was taken is answered. @default 0 */
   answerMs?: number;
+  /** Milliseconds until anything else is answered, as on a machine that is busy drawing. @default 0 */
+  slowMs?: number;
   /** Refuses sockets. */
   noSockets?: boolean;
   /** Prompts that somebody at the server interrupts: the next this many. */
@@ -243,6 +245,7 @@ export async function startComfyui(behaviour: ComfyuiBehaviour = {}, port = 0): 
   const item = (job: Job): unknown[] => [1, job.id, job.graph, {}, []];
   const server = await startServer(
     async (request) => {
+      await delayed(undefined, behaviour.slowMs ?? 0);
       const url = new URL(request.path, "http://x");
       const route = `${request.method} ${url.pathname}`;
       const [, id] = /^\/(?:history|object_info)\/(.+)$/.exec(decodeURIComponent(url.pathname)) ?? [];
