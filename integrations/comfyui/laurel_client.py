@@ -5,7 +5,7 @@ The environment says where the server is; nothing that a page, a picture or a wo
 
 - LAUREL_URL: its address, http://127.0.0.1:8787 if not set
 - LAUREL_TOKEN, or LAUREL_TOKEN_FILE with the path of a file: its bearer token, if it asks for one
-- LAUREL_TIMEOUT: seconds that one answer may take, 300 if not set
+- LAUREL_TIMEOUT: seconds without a word from it, 300 if not set
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ def _setting(name: str, fallback: str) -> str:
 
 def _address() -> str:
     url = _setting("LAUREL_URL", DEFAULT_URL).rstrip("/")
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
+    except ValueError:  # brackets that do not close, a port that is no number
+        usable = False
+    if not usable:
         raise LaurelError(f"LAUREL_URL: expected an address such as {DEFAULT_URL}, got another text")
     return url
 
@@ -139,7 +143,7 @@ def _wait(error: urllib.error.HTTPError) -> float:
 def _refusal(error: urllib.error.HTTPError, url: str) -> str:
     try:
         detail = json.loads(error.read(100_000)).get("detail")
-    except (OSError, ValueError, AttributeError, http.client.HTTPException):
+    except (OSError, ValueError, AttributeError, RecursionError, http.client.HTTPException):
         detail = None
     finally:
         error.close()
@@ -151,7 +155,7 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> str:
 def _parse(text: bytes, url: str) -> dict:
     try:
         value = json.loads(text) if len(text) <= MOST_ANSWER else None
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise LaurelError(f"{url}: expected laurel serve --score, got an answer that is not JSON")

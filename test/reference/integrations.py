@@ -143,11 +143,15 @@ def client_cases():
         told("client: a proxy is not asked for this machine")
     with environment(LAUREL_URL="http://127.0.0.1:1"):
         told("client: no server", message=refused(client, "http://127.0.0.1:1: expected laurel serve --score to answer"))
-    with environment(LAUREL_URL="file:///etc/passwd"):
-        refused(client, "LAUREL_URL: expected an address such as http://127.0.0.1:8787")
+    for address in ("file:///etc/passwd", "http://[::1", "http://localhost:port", "http://ann:word@localhost", "laurel"):
+        with environment(LAUREL_URL=address):
+            refused(client, "LAUREL_URL: expected an address such as http://127.0.0.1:8787")
     html = b"<html>Bad Gateway</html>"
     with other_server(lambda one, _: send(one, 200, html)) as (url, _), environment(LAUREL_URL=url):
         refused(client, "got an answer that is not JSON")
+    for status, message in ((200, "got an answer that is not JSON"), (500, "got status 500 from another program")):
+        with other_server(lambda one, _: send(one, status, b"[" * 100_000)) as (url, _), environment(LAUREL_URL=url):
+            refused(client, message)
     with other_server(lambda one, _: send(one, 502, html)) as (url, _), environment(LAUREL_URL=url):
         refused(client, "got status 502 from another program")
     told("client: another program answers")
