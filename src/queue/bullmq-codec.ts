@@ -9,6 +9,8 @@ export interface Written {
   readonly work: string;
   /** Set while it is under way: its worker should stop. */
   readonly cancelled?: boolean;
+  /** Workers that cannot do it. */
+  readonly refused?: readonly string[];
 }
 
 /** A job's BullMQ data. */
@@ -29,6 +31,11 @@ export function readWork(id: string, written: unknown): JobStatus["data"] {
 /** Whether someone asked for a job to stop. */
 export function isCancelled(written: unknown): boolean {
   return (written as Partial<Written> | undefined)?.cancelled === true;
+}
+
+/** The workers that refused a job. */
+export function refusersOf(written: unknown): readonly string[] {
+  return (written as Partial<Written> | undefined)?.refused ?? [];
 }
 
 /** A job's value for BullMQ. */

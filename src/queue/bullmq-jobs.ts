@@ -69,3 +69,10 @@ export async function countJobs(queue: Queue): Promise<Record<JobStatus["state"]
   const total = (state: JobStatus["state"]): number => STATES[state].reduce((sum, own) => sum + (counts[own] ?? 0), 0);
   return Object.fromEntries(JOB_STATES.map((state) => [state, total(state)])) as Record<JobStatus["state"], number>;
 }
+
+/** Names of the workers of a queue that are connected. */
+export async function workerNames(queue: Queue): Promise<readonly string[]> {
+  const clients = await queue.getWorkers();
+  const names = clients.map((client) => /:w:(.*)$/s.exec(client["rawname"] ?? "")?.[1] ?? "");
+  return names.filter((name) => name !== "").sort();
+}

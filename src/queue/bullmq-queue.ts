@@ -5,7 +5,7 @@ import { UsageError } from "../errors.js";
 import { unlessAborted } from "../util/abort.js";
 import { asQueueError } from "./faults.js";
 import { Channel, type ChannelSettings, jobOptions } from "./bullmq-channel.js";
-import { countJobs, findJob, JOB_STATES, listJobs, removeEnded, withdraw } from "./bullmq-jobs.js";
+import { countJobs, findJob, JOB_STATES, listJobs, removeEnded, withdraw, workerNames } from "./bullmq-jobs.js";
 import { writeWork } from "./bullmq-codec.js";
 import { type QueueServer, within } from "./bullmq-server.js";
 import { BullWorker } from "./bullmq-worker.js";
@@ -106,11 +106,7 @@ export class BullQueue implements JobQueue {
 
   async workers(queue: string): Promise<readonly string[]> {
     checkQueueName(queue);
-    return this.#ask(async () => {
-      const clients = await this.server.queue(queue).getWorkers();
-      const names = clients.map((client) => /:w:(.*)$/s.exec(client["rawname"] ?? "")?.[1] ?? "");
-      return names.filter((name) => name !== "").sort();
-    });
+    return this.#ask(async () => workerNames(this.server.queue(queue)));
   }
 
   async retry(id: string): Promise<boolean> {

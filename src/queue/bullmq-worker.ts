@@ -2,13 +2,23 @@
 
 import type * as bullmq from "bullmq";
 import type { Job, Processor, Worker } from "bullmq";
-import { CANCELLED_TEXT, failureOf, isCancelled, readWork, writeFailure, writeValue } from "./bullmq-codec.js";
+import {
+  CANCELLED_TEXT,
+  failureOf,
+  isCancelled,
+  readWork,
+  refusersOf,
+  writeFailure,
+  writeValue,
+  type Written,
+} from "./bullmq-codec.js";
+import { workerNames } from "./bullmq-jobs.js";
 import { type QueueServer, type ServerWorker, within } from "./bullmq-server.js";
 import { JobError, type JobHandler, type QueueWorker, type WorkOptions } from "./contract.js";
 import { isAway, reasonOf } from "./faults.js";
 import { patiently, pause } from "./presence.js";
 
-type BullErrors = Pick<typeof bullmq, "UnrecoverableError" | "WaitingError">;
+type BullErrors = Pick<typeof bullmq, "DelayedError" | "UnrecoverableError" | "WaitingError">;
 
 /** Jobs under way are asked this often whether someone cancelled them. */
 const ASK_MS = 1000;
@@ -16,6 +26,9 @@ const ASK_MS = 1000;
 const NOTICE_MS = 1000;
 /** So long closing waits for a server that does not answer. */
 const CLOSE_MS = 5000;
+
+/** A job that was refused waits so long for another worker, longer each time. */
+const PASS_MS = [100, 300, 1000, 2000] as const;
 
 /** Why a job's signal aborted. */
 type Reason = "cancelled" | "stopping" | "taken away";
@@ -33,6 +46,8 @@ export class BullWorker implements QueueWorker {
   readonly #workers: ServerWorker[] = [];
   readonly #ended = new AbortController();
   readonly #told = new Map<string, number>();
+  /** As listings have it. */
+  readonly #name: string;
   readonly #deaf: () => void;
   #closing: Promise<void> | undefined;
 
@@ -42,6 +57,7 @@ export class BullWorker implements QueueWorker {
     readonly handler: JobHandler,
     readonly options: WorkOptions,
   ) {
+    this.#name = options.name.replace(/[^\x21-\x7e]/g, "-");
     this.#deaf = server.presence.listen(options.onNotice);
     void this.#ask();
   }
@@ -57,10 +73,10 @@ export class BullWorker implements QueueWorker {
   /** Begins to take jobs of a queue. */
   async take(queue: string): Promise<void> {
     await this.server.remember(queue);
-    const { concurrency = 1, lockMs = 30_000, maximumStalls = 3, rate, name } = this.options;
+    const { concurrency = 1, lockMs = 30_000, maximumStalls = 3, rate } = this.options;
     const process: Processor = async (job, token) => this.#process(queue, job, token ?? "");
     const opened = this.server.worker(queue, process, {
-      name: name.replace(/[^\x21-\x7e]/g, "-"),
+      name: this.#name,
       concurrency,
       lockDuration: lockMs,
       stalledInterval: Math.max(250, lockMs / 2),
@@ -109,6 +125,9 @@ export class BullWorker implements QueueWorker {
   async #process(queue: string, job: Job, token: string): Promise<unknown> {
     const id = job.id ?? "";
     if (isCancelled(job.data)) throw new this.errors.UnrecoverableError(CANCELLED_TEXT);
+    if (refusersOf(job.data).includes(this.#name) && (await this.#passOn(queue, job, token))) {
+      throw new this.errors.DelayedError();
+    }
     const begun = performance.now();
     const stop = new AbortController();
     let giveBack = (): void => undefined;
@@ -136,17 +155,35 @@ export class BullWorker implements QueueWorker {
         tell(false);
         throw new this.errors.UnrecoverableError(CANCELLED_TEXT);
       }
+      if (error instanceof JobError && error.retry === "elsewhere" && (await this.#passOn(queue, job, token))) {
+        this.#tell(`${queue}: a job was passed on to other workers: ${reasonOf(error)}`);
+        throw new this.errors.DelayedError();
+      }
       throw this.#failed(job, error, tell);
     } finally {
       this.#active.delete(active);
     }
   }
 
+  /** Has a job that this worker cannot do wait for others. @returns false where all that are there have refused it */
+  async #passOn(queue: string, job: Job, token: string): Promise<boolean> {
+    const before = refusersOf(job.data);
+    const refused = [...before, this.#name];
+    // PostgreSQL cuts long names
+    const knows = (name: string): boolean => refused.some((one) => one === name || (name.length > 20 && one.startsWith(name))); // prettier-ignore
+    const names = await workerNames(this.server.queue(queue)).catch((): readonly string[] => []);
+    if (names.every(knows)) return false;
+    if (!before.includes(this.#name)) await job.updateData({ ...(job.data as Written), refused });
+    const times = job.attemptsStarted - job.attemptsMade;
+    await job.moveToDelayed(Date.now() + (PASS_MS[Math.max(0, times - 1)] ?? PASS_MS.at(-1)!), token);
+    return true;
+  }
+
   #failed(job: Job, error: unknown, tell: (ok: boolean) => void): Error {
     const failure = failureOf(error);
     const text = writeFailure(failure);
     const attempt = job.attemptsMade + 1;
-    const final = (error instanceof JobError && !error.retry) || attempt >= (job.opts.attempts ?? 1);
+    const final = (error instanceof JobError && error.retry === false) || attempt >= (job.opts.attempts ?? 1);
     if (final) tell(false);
     else {
       this.#tell(`job ${job.id ?? ""}: attempt ${attempt} of ${job.opts.attempts ?? 1} failed: ${reasonOf(failure)}`);

@@ -32,8 +32,11 @@ export class JobError extends Error {
   constructor(
     /** What is told of it. */
     readonly failure: JobFailure,
-    /** False: the same again would fail again. */
-    readonly retry: boolean,
+    /**
+     * False: the same again would fail again. "elsewhere": it is this worker that cannot do it, so the job is given to those who have not refused it; once all
+     * have, that counts as one attempt.
+     */
+    readonly retry: boolean | "elsewhere",
     options?: ErrorOptions,
   ) {
     super(failure.message, options);

@@ -1,10 +1,10 @@
 /** @file Takes jobs of a queue in memory. */
 
-import type { JobHandler, WorkOptions } from "./contract.js";
+import { JobError, type JobHandler, type WorkOptions } from "./contract.js";
 import type { MemoryJob, MemoryQueue } from "./memory.js";
 
 /** Where jobs come from and go to. */
-export type JobSource = Pick<MemoryQueue, "take" | "giveBack" | "complete" | "fail">;
+export type JobSource = Pick<MemoryQueue, "take" | "giveBack" | "passOn" | "complete" | "fail">;
 
 /** When jobs of each queue were begun, for all workers of a source. */
 const BEGUN = new WeakMap<JobSource, Map<string, number[]>>();
@@ -30,7 +30,7 @@ export class MemoryWorker {
   wake(): void {
     for (const queue of this.queues) {
       while (!this.#closed && this.#busyWith(queue) < (this.options.concurrency ?? 1) && this.#mayBegin(queue)) {
-        const job = this.source.take(queue);
+        const job = this.source.take(queue, this);
         if (job === undefined) break;
         this.#noteBegun(queue);
         const done = this.#do(job).finally(() => {
@@ -88,7 +88,9 @@ export class MemoryWorker {
       // given back already, or now
       if (signal.reason === "stopping") {
         if (job.stop?.signal === signal) this.source.giveBack(job);
-      } else if (this.source.fail(job, error)) tell(false);
+      } else if (signal.aborted || !isRefusal(error) || !this.source.passOn(job, this)) {
+        if (this.source.fail(job, error)) tell(false);
+      }
     }
   }
 
@@ -107,4 +109,8 @@ export class MemoryWorker {
       this.source.giveBack(job);
     }
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof JobError && error.retry === "elsewhere";
 }

@@ -39,6 +39,8 @@ export interface MemoryJob {
   failure: JobFailure | null;
   value: Json;
   finishedAt: Date | null;
+  /** Those who cannot do it. */
+  readonly refused: Set<MemoryWorker>;
   /** While it is under way. */
   stop: AbortController | undefined;
   timer: NodeJS.Timeout | undefined;
@@ -108,6 +110,7 @@ export class MemoryQueue implements JobQueue {
       failure: null,
       value: null,
       finishedAt: null,
+      refused: new Set(),
       stop: undefined,
       timer: undefined,
     };
@@ -117,9 +120,11 @@ export class MemoryQueue implements JobQueue {
     return job;
   }
 
-  /** The job that is next in a queue; it is under way from now on. */
-  take(queue: string): MemoryJob | undefined {
-    const next = this.#waiting.get(queue)?.shift();
+  /** The job that is next for a worker of a queue; it is under way from now on. */
+  take(queue: string, worker: MemoryWorker): MemoryJob | undefined {
+    const waiting = this.#waiting.get(queue) ?? [];
+    const place = waiting.findIndex((job) => !job.refused.has(worker) || !this.#hasAble(job));
+    const [next] = place === -1 ? [] : waiting.splice(place, 1);
     if (next === undefined) return undefined;
     next.state = "active";
     next.stop = new AbortController();
@@ -139,6 +144,19 @@ export class MemoryQueue implements JobQueue {
     for (const worker of this.#workers) worker.wake();
   }
 
+  /** A job waits for another worker than `worker`, which cannot do it. @returns false where all that are there have refused it */
+  passOn(job: MemoryJob, worker: MemoryWorker): boolean {
+    job.refused.add(worker);
+    if (!this.#hasAble(job)) return false;
+    this.giveBack(job);
+    return true;
+  }
+
+  /** Whether there is a worker that has not refused a job. */
+  #hasAble({ request, refused }: MemoryJob): boolean {
+    return [...this.#workers].some((one) => one.queues.includes(request.queue) && !refused.has(one));
+  }
+
   complete(job: MemoryJob, value: Json): void {
     this.#end(job, "completed");
     job.value = structuredClone(value);
@@ -153,7 +171,7 @@ export class MemoryQueue implements JobQueue {
     const cancelled = job.stop?.signal.reason === "cancelled";
     job.attempts++;
     job.failure = cancelled ? { name: "CancelledError", message: "cancelled" } : failureOf(error);
-    const final = cancelled || (error instanceof JobError && !error.retry) || job.attempts >= attempts;
+    const final = cancelled || (error instanceof JobError && error.retry === false) || job.attempts >= attempts;
     if (!final) {
       job.state = "delayed";
       job.stop = undefined;
@@ -216,6 +234,8 @@ export class MemoryQueue implements JobQueue {
       connected: true,
       close: async (graceMs) => {
         this.#workers.delete(worker);
+        // what only it had not refused
+        for (const other of this.#workers) other.wake();
         await worker.close(graceMs);
       },
     });

@@ -121,6 +121,35 @@ export function describeQueue(subject: Subject, beside?: () => void): void {
       expect(await (await connect()).run(job)).toBe("ok");
     });
 
+    test("a job that a worker cannot do is done by one that can, and fails once none can", async (context) => {
+      const connect = begin(context);
+      const queue = await connect({ retryDelayMs: 20, attempts: 2 });
+      const name = uniqueName();
+      const calls = { lacks: 0, has: 0 };
+      const lacks = async (): Promise<never> => {
+        calls.lacks++;
+        throw new JobError({ name: "ModelError", message: "no such model here" }, "elsewhere");
+      };
+      const has = async ({ attempt }: TakenJob): Promise<number> => {
+        calls.has++;
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        return attempt;
+      };
+      await (await connect()).work([name], lacks, { ...worker, name: "lacks", concurrency: 4 });
+      const able = await (await connect()).work([name], has, { ...worker, name: "has" });
+      const values = await Promise.all(Array.from({ length: 12 }, async () => queue.run(request(name))));
+      expect(values).toEqual(Array.from({ length: 12 }, () => 1));
+      expect(calls.has).toBe(12);
+      // each job once at most
+      expect(calls.lacks).toBeLessThanOrEqual(12);
+      expect(calls.lacks).toBeGreaterThan(0);
+      await able.close();
+      calls.lacks = 0;
+      await until(async () => (await queue.workers(name)).length === 1);
+      await expect(queue.run(request(name))).rejects.toThrow("no such model here");
+      expect(calls.lacks).toBe(2);
+    });
+
     test("what is urgent is done first", async (context) => {
       const connect = begin(context);
       const queue = await connect();
