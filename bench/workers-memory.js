@@ -5,13 +5,13 @@
  * npm run bench -- workers-memory [--prompts 100000] [--side 16] [--scored] [--queue-kind redis|postgres]
  */
 
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { memoryOf, processorSeconds } from "./machine.js";
 import { report, table } from "./measure.js";
-import { runIn, stored } from "./run-content.js";
+import { runIn } from "./run-content.js";
 import { Fleet, laurel, queueServer, sleepingBackend } from "./workers/servers.js";
 
 export const options = {
@@ -69,18 +69,20 @@ export async function run(flags) {
     const given = ["--queue", queue.address, "--store", store, "--capability", "sleep", "--out", out, "--quiet"];
     const startedAt = performance.now();
     const submitter = laurel(["run", file, ...given], environment);
+    const candidates = counter();
     let ended;
     void submitter.closed.then((result) => (ended = result));
-    for (let next = prompts / 10; ended === undefined; await sleep(200)) {
-      const directory = await runIn(out);
-      const done = directory === undefined ? 0 : await stored(directory);
+    // between two collections of garbage memory rises and falls: what is kept is the least of each tenth
+    for (let [next, least, most] = [prompts / 10, Infinity, 0]; ended === undefined; await sleep(200)) {
+      const { rss } = memoryOf(submitter.child.pid);
+      if (rss === null) continue;
+      [least, most] = [Math.min(least, rss), Math.max(most, rss)];
+      const done = await candidates(out);
       if (done < next) continue;
-      const { rss } = memoryOf(submitter.child.pid) ?? {};
-      if (rss === undefined) continue;
-      cpuSeconds = processorSeconds(submitter.child.pid);
-      samples.push({ candidates: done, megabytes: rss, seconds: (performance.now() - startedAt) / 1000 });
+      cpuSeconds = processorSeconds(submitter.child.pid) ?? cpuSeconds;
+      samples.push({ candidates: done, least, most, seconds: (performance.now() - startedAt) / 1000 });
       table([samples.at(-1)]);
-      next += prompts / 10;
+      [next, least, most] = [next + prompts / 10, Infinity, 0];
     }
     server = queue.counts?.();
     if (ended.code !== 0) throw new Error(`the run: exit ${ended.code}\n${ended.stderr}`);
@@ -90,17 +92,19 @@ export async function run(flags) {
     backend.stop();
     await rm(folder, { recursive: true, force: true });
   }
+  // the first tenth fills caches
   const later = samples.slice(1);
   report(
-    `growth of the submitting process from ${later[0]?.candidates} to ${later.at(-1)?.candidates} prompts`,
-    (later.at(-1)?.megabytes ?? Number.NaN) - (later[0]?.megabytes ?? Number.NaN),
+    `least memory of the submitting process in the last tenth of ${prompts} prompts, over that in the second`,
+    (later.at(-1)?.least ?? Number.NaN) - (later[0]?.least ?? Number.NaN),
     "MB",
     "flat",
     {
       prompts,
       side: Number(flags.side),
       scored: flags.scored,
-      megabytes: samples.map(({ megabytes }) => megabytes),
+      leastMegabytes: samples.map(({ least }) => least),
+      mostMegabytes: samples.map(({ most }) => most),
       cpuMsPerPrompt: (1000 * cpuSeconds) / (samples.at(-1)?.candidates ?? Number.NaN),
       ...(server === undefined
         ? {}
@@ -114,4 +118,22 @@ export async function run(flags) {
       perSecond: prompts / (samples.at(-1)?.seconds ?? Number.NaN),
     },
   );
+}
+
+/** Counts the candidates of the run in a folder, reading only the lines that are new. */
+function counter() {
+  let [at, count] = [0, 0];
+  return async (out) => {
+    const directory = await runIn(out);
+    const file = directory && (await open(join(directory, "candidates.jsonl")).catch(() => undefined));
+    if (!file) return 0;
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc((await file.stat()).size - at), 0, undefined, at);
+      at += bytesRead;
+      for (let i = 0; i < bytesRead; i++) if (buffer[i] === 10) count++;
+      return count;
+    } finally {
+      await file.close();
+    }
+  };
 }
