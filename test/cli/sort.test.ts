@@ -177,4 +177,21 @@ describe("laurel sort", () => {
       expect([exitCode, stderr]).toEqual([2, expect.stringMatching(message)]);
     }
   });
+
+  it.skipIf(process.getuid?.() === 0)(
+    "says that the folder cannot be written to before it scores anything",
+    async () => {
+      const folder = await someFolder();
+      const place = join(folder, "sub");
+      await mkdir(place, { mode: 0o500 });
+      const { exitCode, stderr } = await laurel(["sort", folder, "--to", join(place, "a", "b")]);
+      expect([exitCode, stderr]).toEqual([
+        2,
+        expect.stringMatching(
+          /--to: expected a folder that can be written to, got no permission to write there for .*sub/,
+        ),
+      ]);
+      expect(await readdir(folder)).not.toContain(".laurel-scores.jsonl");
+    },
+  );
 });

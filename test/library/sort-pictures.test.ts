@@ -120,6 +120,28 @@ describe("sorting", () => {
     expect(await filesIn(folder)).toEqual(["2.png", "2.txt", "dogs/1.png", "dogs/2.png", "dogs/3.png"]);
   });
 
+  it("goes on with a move as it was chosen, not with the best of what is left", async () => {
+    const folder = await temporaryFolder();
+    for (let i = 1; i <= 6; i++) await grey(join(folder, `${i}.png`), 20 * i);
+    const to = await temporaryFolder();
+    const options = { to, by: "none", mode: "move", choice: { topK: 3 } } as const;
+    const first = await scoring([folder]);
+    const controller = new AbortController();
+    const work = sortPictures(first.set, { ...options, signal: controller.signal });
+    await work.next();
+    controller.abort();
+    await expect(work.next()).rejects.toThrow("sorting was cancelled");
+    await first.set.close();
+    const second = await scoring([folder]);
+    expect(await sorted(second.set, options)).toEqual(["moved", "moved"]);
+    await second.set.close();
+    expect(await filesIn(to)).toEqual(["0001-6.png", "0002-5.png", "0003-4.png"]);
+    expect(await readdir(to)).not.toContain(".laurel-move.jsonl");
+    // done: the next move chooses among what is left
+    const third = await scoring([folder]);
+    expect(await sorted(third.set, options)).toEqual(["moved", "moved", "moved"]);
+  });
+
   it("neither moves nor deletes a picture that another of them is a link to", async () => {
     const folder = await temporaryFolder();
     await grey(join(folder, "2.png"), 10);

@@ -1,9 +1,9 @@
 /** @file `laurel sort`: pictures that score well put into another folder. */
 
-import { stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { access, constants, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { EXIT, UsageError } from "../../errors.js";
-import { INDEX_NAME } from "../../library/pictures/score-index.js";
+import { INDEX_NAME, writeFault } from "../../library/pictures/score-index.js";
 import { defaultIndex } from "../../library/pictures/score-pictures.js";
 import type { PictureChoice, ScoredPictures } from "../../library/pictures/scored-pictures.js";
 import { deleteRest, scoreBucket, type SortedPicture, sortPictures } from "../../library/pictures/sort-pictures.js";
@@ -64,7 +64,17 @@ async function checked(names: readonly string[], flags: SortFlags): Promise<stri
   if (status?.isDirectory() === false) throw new UsageError(`--to: expected a folder, got the file ${to}`);
   const own = names.find((name) => resolve(name) === resolve(to));
   if (own !== undefined) throw new UsageError(`--to: expected another folder than ${own}, whose images are sorted`);
+  if (mode !== "list" && flags.dryRun !== true) await expectWritable(resolve(to));
   return resolve(to);
+}
+
+/** Before a million images are scored: whether the folder, or the one it is to be made in, can be written to. */
+async function expectWritable(folder: string): Promise<void> {
+  const there = (await stat(folder).catch(() => undefined)) !== undefined;
+  if (!there && dirname(folder) !== folder) return expectWritable(dirname(folder));
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    throw new UsageError(`--to: expected a folder that can be written to, got ${writeFault(error)} for ${folder}`);
+  });
 }
 
 /** Inside the one folder that is named; with several, in the folder they go to. */

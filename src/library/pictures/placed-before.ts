@@ -2,10 +2,11 @@
 
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
-import { UsageError } from "../../errors.js";
+import { LaurelError, UsageError } from "../../errors.js";
 import { hash64, HashNumbers } from "../../util/hash-numbers.js";
 import { completeLines } from "../../util/lines.js";
 import { type ProcessLock, tryLock } from "../../util/process-lock.js";
+import { isMissing } from "../../util/read-file.js";
 import { writeFault } from "./score-index.js";
 
 /** Name of the file inside the folder. */
@@ -15,11 +16,13 @@ const LONGEST = 1 << 20;
 
 /** The pictures a folder has got, about 30 bytes of memory each. One process at a time sorts into a folder. */
 export class PlacedBefore {
+  readonly #path: string;
   readonly #file: FileHandle;
   readonly #lock: ProcessLock;
   readonly #known: HashNumbers;
 
-  private constructor(file: FileHandle, lock: ProcessLock, known: HashNumbers) {
+  private constructor(path: string, file: FileHandle, lock: ProcessLock, known: HashNumbers) {
+    this.#path = path;
     this.#file = file;
     this.#lock = lock;
     this.#known = known;
@@ -30,7 +33,7 @@ export class PlacedBefore {
     const path = join(folder, SORTED_NAME);
     const fault = (error: unknown): UsageError =>
       new UsageError(`${folder}: expected a folder to sort pictures into, got ${writeFault(error)}`, { cause: error });
-    const { lock, holder } = await mkdir(folder, { recursive: true })
+    const { lock, holder } = await makeFolder(folder)
       .then(
         () => tryLock(`${path}.lock`),
         (error: unknown) => Promise.reject(error instanceof Error ? error : new Error(String(error))),
@@ -52,7 +55,7 @@ export class PlacedBefore {
       }
       const file = await open(path, "a");
       await file.truncate(end);
-      return new PlacedBefore(file, lock, known);
+      return new PlacedBefore(path, file, lock, known);
     } catch (error) {
       await lock.release();
       throw error instanceof UsageError ? error : fault(error);
@@ -64,15 +67,28 @@ export class PlacedBefore {
     return this.#known.get(hash64(`${from}\0${digest}`)) !== undefined;
   }
 
+  /** @throws LaurelError when the disk takes no more */
   async add(from: string, digest: string | null, to: string): Promise<void> {
     this.#known.set(hash64(`${from}\0${digest}`), 1);
-    await this.#file.appendFile(`${JSON.stringify({ from, digest, to })}\n`);
+    await this.#file.appendFile(`${JSON.stringify({ from, digest, to })}\n`).catch((error: unknown) => {
+      throw new LaurelError(`${this.#path}: expected room for what was sorted, got ${writeFault(error)}`, {
+        cause: error,
+      });
+    });
   }
 
   async close(): Promise<void> {
     await this.#file.close();
     await this.#lock.release();
   }
+}
+
+/** Makes a folder and those it is in. On a disk that is read-only, mkdir of several speaks of a missing file. */
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+    return mkdir(folder);
+  });
 }
 
 function lineOf(text: string | undefined): { readonly from: string; readonly digest: string | null } | undefined {

@@ -1,12 +1,13 @@
 /** @file Scored pictures put into folders: what is chosen is copied, moved, linked or only listed; what is not chosen stays, or goes when that is asked for. */
 
-import { lstat, mkdir, realpath, stat, unlink } from "node:fs/promises";
+import { access, constants, lstat, mkdir, realpath, stat, unlink } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { LaurelError } from "../../errors.js";
 import { roundStep } from "../../evaluation/explain.js";
 import { sidecarNames } from "../../image/sidecar.js";
 import { throwIfAborted } from "../../util/abort.js";
 import { isMissing } from "../../util/read-file.js";
+import { MovePlan } from "./move-plan.js";
 import { isPlaced, placeFile, type PlaceMode } from "./place-file.js";
 import { PlacedBefore } from "./placed-before.js";
 import { writeFault } from "./score-index.js";
@@ -56,7 +57,7 @@ export function scoreBucket([low, high]: readonly [number, number]): number {
 
 /**
  * Puts the chosen pictures into `to`, with the files beside them that hold their prompts, one after the other. Nothing is overwritten: where a name is taken by another file, a number is added. What an earlier
- * sorting put there is not put there again, so that interrupted work goes on; a picture that another of them is a link to is not moved; between two pictures everything is consistent, and at every other moment no picture is lost.
+ * sorting put there is not put there again, so that interrupted work goes on; a picture that another of them is a link to is not moved; a move that was interrupted goes on with what it had chosen; between two pictures everything is consistent, and at every other moment no picture is lost.
  * @throws UsageError when another process sorts into the folder, or nothing can be written there; CancelledError when `signal` aborts
  */
 export async function* sortPictures(
@@ -78,7 +79,9 @@ export async function* sortPictures(
   const named = namer(set, options);
   const before = await PlacedBefore.open(to);
   try {
-    for await (const picture of set.rows(choice, "chosen")) {
+    const plan = mode === "move" ? await MovePlan.open(to, set, options) : undefined;
+    let [moved, left] = [0, 0];
+    for await (const picture of plan?.pictures(set) ?? set.rows(choice, "chosen")) {
       throwIfAborted(signal, "sorting");
       if (before.has(picture.path, picture.digest)) {
         yield { picture, done: "before", to: null };
@@ -86,8 +89,12 @@ export async function* sortPictures(
       }
       const placed = await placePicture(picture, named(picture), { to, mode, set });
       if (placed.to !== null) await before.add(picture.path, picture.digest, placed.to);
+      if (placed.to === null) left++;
+      else moved++;
       yield placed;
     }
+    // what could not be moved now may be after a full disk was cleared
+    if (left === 0 || moved === 0) await plan?.done();
   } finally {
     await before.close();
   }
@@ -111,7 +118,7 @@ export async function* deleteRest(
       for (const { path, shared } of sidecars) if (!shared) await unlink(path);
       yield { picture, done: "deleted", to: null };
     } catch (error) {
-      yield failed(picture, error);
+      yield failed(picture, error, "deleted");
     }
   }
 }
@@ -134,7 +141,11 @@ async function placePicture(
   const directory = join(to, folder);
   try {
     await expectUnchanged(picture);
-    if (mode === "move") await expectNoLink(picture.path, set);
+    if (mode === "move") {
+      await expectNoLink(picture.path, set);
+      // a copy of what cannot be taken away would be no move
+      await access(dirname(picture.path), constants.W_OK);
+    }
     await mkdir(directory, { recursive: true });
     const sidecars = await ownSidecars(picture.path);
     for (let number = 1; number <= MOST_NAMES; number++) {
@@ -162,12 +173,15 @@ async function placePicture(
       error: `${picture.path}: expected a free name in ${directory}, got none`,
     };
   } catch (error) {
-    return failed(picture, error);
+    return failed(picture, error, DONE[mode]);
   }
 }
 
-function failed(picture: RankedPicture, error: unknown): SortedPicture {
-  const told = error instanceof LaurelError ? error.message : `${picture.path}: ${writeFault(error)}`;
+function failed(picture: RankedPicture, error: unknown, wanted: string): SortedPicture {
+  const told =
+    error instanceof LaurelError
+      ? error.message
+      : `${picture.path}: expected a picture that can be ${wanted}, got ${writeFault(error)}; it stays`;
   if (!(error instanceof LaurelError) && (error as NodeJS.ErrnoException).code === undefined) throw error;
   return { picture, done: "failed", to: null, error: told };
 }
