@@ -7,7 +7,7 @@ import { drawEach, type Drawing } from "./comfyui/draw.js";
 import type { Slot, Template } from "./comfyui/graph.js";
 import { Prompts } from "./comfyui/job.js";
 import { interruptsOne, ServerInfo, versionOf } from "./comfyui/server-info.js";
-import { uploadInputs } from "./comfyui/upload.js";
+import { Uploads } from "./comfyui/upload.js";
 import type { ImageBackend } from "./contract.js";
 import { drawGroups } from "./groups.js";
 import type { HttpServer } from "./http/client.js";
@@ -49,6 +49,7 @@ export async function openComfyui(
   };
   checkScheduler(server, template, options.scheduler, known);
   const { concurrency = 4, timeoutMs = 600_000, pollMs = 1000 } = options;
+  const uploads = new Uploads(server);
   const prompts = new Prompts(server, { pollMs, timeoutMs, targeted: interruptsOne(version) });
   const drawing: Omit<Drawing, "request" | "inputs"> = {
     server,
@@ -64,11 +65,16 @@ export async function openComfyui(
     defaults: defaultsOf(template, known),
     async *generate(request, given = {}) {
       checkRequest(backend, request);
-      const inputs = await uploadInputs(server, request, given.signal);
-      // one generator makes the noise of a whole batch: only a picture alone can be drawn again from its seed
-      yield* drawGroups(request, concurrency, given, (group, watched) =>
-        drawEach({ ...drawing, request, inputs }, group, watched),
-      );
+      try {
+        const inputs = await uploads.inputsOf(request, given.signal);
+        // one generator makes the noise of a whole batch: only a picture alone can be drawn again from its seed
+        yield* drawGroups(request, concurrency, given, (group, watched) =>
+          drawEach({ ...drawing, request, inputs }, group, watched),
+        );
+      } catch (error) {
+        uploads.forget();
+        throw error;
+      }
     },
     async probe(asking) {
       const now = (await versionOf(server, asking)) ?? "of an unknown version";

@@ -97,6 +97,23 @@ describe("comfyui", () => {
     expect(server.uploads.size).toBe(2);
   });
 
+  it.each([2023, 2026] as const)(
+    "uploads a picture once, and again after a failure, on a server of %i",
+    async (generation) => {
+      const { backend, server } = await open({ generation });
+      const from = { init: paint(1, SIZE), strength: 0.5, count: 1 };
+      const sent = () => server.seen.filter(({ path }) => path === "/upload/image").length;
+      const first = await draw(backend, from);
+      expect((await draw(backend, from)).images[0]!.image).toEqual(first.images[0]!.image);
+      expect(sent()).toBe(1);
+      server.behaviour.failures = 3;
+      await expect(draw(backend, { ...from, seed: 9 })).rejects.toBeInstanceOf(HttpError);
+      server.behaviour.failures = 0;
+      expect((await draw(backend, from)).images[0]!.image).toEqual(first.images[0]!.image);
+      expect([sent(), server.uploads.size]).toEqual([2, generation === 2023 ? 2 : 1]);
+    },
+  );
+
   it("asks for a checkpoint by name, and says which there are", async () => {
     const { backend } = await open({}, { model: "big" });
     expect(backend.model.name).toBe("sdxl/big.safetensors");

@@ -18,21 +18,47 @@ export interface UploadedInputs {
 }
 
 const FOLDER = "laurel";
+/** Files that are remembered. */
+const MOST_KNOWN = 256;
 const uploadedSchema = z.object({ name: z.string().min(1), subfolder: z.string().default("") });
 
-/** Uploads what a request starts from. Files are named by their content: the same one is there once. @throws HttpError */
-export async function uploadInputs(
-  server: HttpServer,
-  { init, mask, width, height }: ImageRequest,
-  signal: AbortSignal | undefined,
-): Promise<UploadedInputs> {
-  const size = { width: width ?? init?.width ?? 0, height: height ?? init?.height ?? 0 };
-  const send = async (image: RgbImage | undefined): Promise<string | undefined> =>
-    image === undefined ? undefined : upload(server, await encodePng(image), signal);
-  return {
-    image: await send(init === undefined ? undefined : resizeLanczos(init, size.width, size.height)),
-    mask: await send(mask === undefined ? undefined : blackAndWhite(mask, size)),
-  };
+/** What has been uploaded to a server. */
+export class Uploads {
+  readonly #server: HttpServer;
+  /** Names on the server by names here, the oldest first. */
+  readonly #known = new Map<string, string>();
+
+  constructor(server: HttpServer) {
+    this.#server = server;
+  }
+
+  /** Uploads what a request starts from, unless it is there. Files are named by their content. @throws HttpError */
+  async inputsOf(
+    { init, mask, width, height }: ImageRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<UploadedInputs> {
+    const size = { width: width ?? init?.width ?? 0, height: height ?? init?.height ?? 0 };
+    const send = async (image: RgbImage | undefined): Promise<string | undefined> =>
+      image === undefined ? undefined : this.#send(await encodePng(image), signal);
+    return {
+      image: await send(init === undefined ? undefined : resizeLanczos(init, size.width, size.height)),
+      mask: await send(mask === undefined ? undefined : blackAndWhite(mask, size)),
+    };
+  }
+
+  /** After a failure: somebody may have emptied the server's folder. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  async #send(png: Uint8Array, signal: AbortSignal | undefined): Promise<string> {
+    const name = `laurel-${sha256(png).slice(0, 32)}.png`;
+    const kept = this.#known.get(name) ?? (await upload(this.#server, name, png, signal));
+    this.#known.delete(name);
+    this.#known.set(name, kept);
+    if (this.#known.size > MOST_KNOWN) this.#known.delete(this.#known.keys().next().value!);
+    return kept;
+  }
 }
 
 /** White where the picture is repainted. */
@@ -41,13 +67,17 @@ function blackAndWhite(mask: RgbImage, { width, height }: { width: number; heigh
   return { width, height, data: Uint8Array.from({ length: 3 * set.length }, (_, i) => 255 * set[Math.floor(i / 3)]!) };
 }
 
-async function upload(server: HttpServer, png: Uint8Array, signal: AbortSignal | undefined): Promise<string> {
+async function upload(
+  server: HttpServer,
+  name: string,
+  png: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   const form = new FormData();
-  const name = `laurel-${sha256(png).slice(0, 32)}.png`;
   form.append("image", new Blob([png as Uint8Array<ArrayBuffer>], { type: "image/png" }), name);
   form.append("type", "input");
+  // never over a file that is there: another prompt may be reading it
   form.append("subfolder", FOLDER);
-  form.append("overwrite", "true");
   const reply = await server.json("upload/image", { form, signal });
   // the server may choose another name
   const kept = parseAnswer(server, "upload/image", uploadedSchema, reply);

@@ -234,12 +234,21 @@ export async function startComfyui(behaviour: ComfyuiBehaviour = {}, port = 0): 
         }),
     );
     const image = parts.get("image");
-    if (image?.file === undefined || parts.get("type")?.value !== "input" || parts.get("overwrite")?.value !== "true") {
+    // a file that is overwritten may be read half-written by a prompt
+    if (image?.file === undefined || parts.get("type")?.value !== "input" || parts.has("overwrite")) {
       return { status: 400, json: "bad upload" };
     }
     const subfolder = parts.get("subfolder")?.value ?? "";
-    uploads.set(`${subfolder}/${image.file}`, Buffer.from(image.value, "latin1"));
-    return { json: { name: image.file, subfolder, type: "input" } };
+    const bytes = Buffer.from(image.value, "latin1");
+    let name = image.file;
+    const isAnother = (): boolean => {
+      const there = uploads.get(`${subfolder}/${name}`);
+      // older servers do not compare
+      return there !== undefined && (generation === 2023 || !there.equals(bytes));
+    };
+    for (let i = 1; isAnother(); i++) name = image.file.replace(/(?=\.)/, ` (${i})`);
+    uploads.set(`${subfolder}/${name}`, bytes);
+    return { json: { name, subfolder, type: "input" } };
   };
 
   const item = (job: Job): unknown[] => [1, job.id, job.graph, {}, []];
