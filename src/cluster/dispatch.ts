@@ -66,7 +66,9 @@ export class Dispatcher {
     schema: z.ZodType<T>,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    const { priority = 1000, onNotice } = this.options;
+    const { onNotice } = this.options;
+    // a question does not wait behind the work of others
+    const priority = "probe" in job ? 0 : (this.options.priority ?? 1000);
     let value: Json;
     try {
       value = await this.queue.run({ id, queue, data: job as { [key: string]: Json }, priority }, { signal, onNotice });

@@ -5,10 +5,12 @@ import type { z } from "zod";
 import { BackendError, CancelledError, UsageError } from "../errors.js";
 import type { JobQueue } from "../queue/contract.js";
 import type { Storage } from "../storage/contract.js";
+import { unlessAborted } from "../util/abort.js";
 import { type DispatchOptions, Dispatcher } from "./dispatch.js";
 import {
   describedBackendSchema,
   describedRewardSchema,
+  jobId,
   queueOf,
   SCORE_CAPABILITY,
   speaker,
@@ -19,6 +21,8 @@ import { QueueReward } from "./queue-reward.js";
 
 /** Clocks that differ by more are told: waiting times and ages of jobs go by them. */
 const MOST_SKEW_MS = 10_000;
+/** So long a question's traces are removed. */
+const TIDY_MS = 3000;
 
 /** How work is given to workers. */
 export interface SubmitterOptions extends DispatchOptions {
@@ -51,53 +55,47 @@ export async function openWorkers(
   choice: TravellingChoice,
   options: SubmitterOptions = {},
 ): Promise<QueuedModels> {
-  const { inFlight = 256 } = options;
-  await Promise.all([queue.ready(), storage.probe({ signal: options.signal })]);
+  const { inFlight = 256, signal } = options;
+  await Promise.all([queue.ready(), storage.probe({ signal })]);
   const dispatcher = new Dispatcher(queue, storage, options);
-  const [backend, reward] = await Promise.all([
-    asked(dispatcher, capability, options, (probe) =>
-      dispatcher.run(
-        capability,
-        { kind: "describe-backend", ...speaker(), probe },
-        describedBackendSchema,
-        (value) => Promise.resolve(value),
-        waiting(options),
-      ),
-    ),
-    asked(dispatcher, SCORE_CAPABILITY, options, (probe) =>
-      dispatcher.run(
-        SCORE_CAPABILITY,
-        { kind: "describe-reward", ...speaker(), probe, choice },
-        describedRewardSchema,
-        (value) => Promise.resolve(value),
-        waiting(options),
-      ),
-    ),
-  ]);
-  return {
-    backend: new QueueBackend(dispatcher, capability, described(backend), inFlight),
-    reward: new QueueReward(dispatcher, choice, reward, inFlight),
-  };
-}
-
-function waiting({ signal, waitMs = 60_000 }: SubmitterOptions): AbortSignal {
-  const timeout = AbortSignal.timeout(waitMs);
-  return signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+  // when one of them fails, the other need not be waited for
+  const stop = new AbortController();
+  const stopped = { ...options, signal: signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]) };
+  const asking = [
+    asked(dispatcher, capability, { kind: "describe-backend" }, describedBackendSchema, stopped),
+    asked(dispatcher, SCORE_CAPABILITY, { kind: "describe-reward", choice }, describedRewardSchema, stopped),
+  ] as const;
+  try {
+    const [backend, reward] = await Promise.all(asking);
+    return {
+      backend: new QueueBackend(dispatcher, capability, described(backend), inFlight),
+      reward: new QueueReward(dispatcher, choice, reward, inFlight),
+    };
+  } finally {
+    stop.abort();
+    await Promise.allSettled(asking);
+  }
 }
 
 /** Asks a worker through both the queue and the storage: what was put there it has to find, and it puts its answer there. */
 async function asked<T extends { readonly now: string; readonly worker: string; readonly laurel: string }>(
-  { queue, artefacts: { storage } }: Dispatcher,
+  dispatcher: Dispatcher,
   capability: string,
-  options: SubmitterOptions,
-  ask: (probe: string) => Promise<T>,
+  question:
+    { readonly kind: "describe-backend" } | { readonly kind: "describe-reward"; readonly choice: TravellingChoice },
+  schema: z.ZodType<T>,
+  { signal, waitMs = 60_000, onWarning }: SubmitterOptions,
 ): Promise<T> {
-  const { signal, waitMs = 60_000, onWarning } = options;
+  const { queue, artefacts } = dispatcher;
+  const { storage } = artefacts;
   const probe = `probes/${randomUUID()}`;
+  const job = { ...question, ...speaker(), probe };
   const askedAt = Date.now();
   await storage.put(probe, Buffer.from(new Date().toISOString()), { signal });
   try {
-    const answer = await ask(probe);
+    const timeout = AbortSignal.timeout(waitMs);
+    const waiting = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+    const answer = await dispatcher.run(capability, job, schema, (value) => Promise.resolve(value), waiting);
     const answeredAt = Date.now();
     if (!(await storage.has(`${probe}-seen`, { signal }))) {
       throw new UsageError(
@@ -120,7 +118,13 @@ async function asked<T extends { readonly now: string; readonly worker: string; 
       { cause: error },
     );
   } finally {
-    await Promise.allSettled([storage.delete(probe), storage.delete(`${probe}-seen`)]);
+    // nobody asks the same again; what is away keeps nobody
+    const soon = { signal: AbortSignal.timeout(TIDY_MS) };
+    const tidying = [
+      unlessAborted(queue.remove(jobId(job)), soon.signal),
+      ...[probe, `${probe}-seen`].map((key) => storage.delete(key, soon)),
+    ];
+    await Promise.allSettled(tidying);
   }
 }
 

@@ -69,6 +69,9 @@ export async function startWorker(
 
 /** Does jobs. */
 class Executor {
+  /** Counts up when the models were given back. */
+  #generation = 0;
+
   constructor(
     private readonly artefacts: Artefacts,
     private readonly means: WorkerMeans,
@@ -77,11 +80,16 @@ class Executor {
 
   /** Does a job, or takes what was made of it before. @throws JobError saying whether another try may help */
   async execute({ id, data, signal }: TakenJob, capability: string): Promise<Json> {
+    const generation = this.#generation;
     try {
       const job = this.#parse(id, data);
       return (await this.#execute(id, job, capability, signal)) as Json;
     } catch (error) {
-      if (isDevice(error)) await this.means.reset();
+      // of all who lose their device together, the first has it opened anew
+      if (isDevice(error) && generation === this.#generation) {
+        this.#generation++;
+        await this.means.reset();
+      }
       throw jobError(error, this.options.name);
     }
   }
@@ -250,9 +258,11 @@ function jobError(error: unknown, worker: string): unknown {
   const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
   const failure = { name, message: redact(message) };
   if (error instanceof CancelledError) return new JobError(failure, true, { cause: error });
-  // another worker may have the model
-  if (error instanceof ModelError)
-    return new JobError({ ...failure, message: `${worker}: ${failure.message}` }, true, { cause: error });
+  // another worker may have the model, the version or the right to write
+  if (error instanceof VersionError) return new JobError(failure, "elsewhere", { cause: error });
+  if (error instanceof ModelError || (error instanceof StorageError && error.fault === "denied")) {
+    return new JobError({ ...failure, message: `${worker}: ${failure.message}` }, "elsewhere", { cause: error });
+  }
   if (error instanceof HttpError) return new JobError(failure, error.transient, { cause: error });
   return new JobError(failure, error instanceof BackendError || !(error instanceof LaurelError), { cause: error });
 }

@@ -21,17 +21,21 @@ export interface WorkerOpeners {
 export class WorkerModels implements WorkerMeans {
   readonly #backends = new Map<string, ReturnType<WorkerMeans["backend"]>>();
   readonly #rewards = new Map<string, ReturnType<WorkerMeans["reward"]>>();
+  /** What is opened anew waits until the old is given back. */
+  #closed: Promise<void> = Promise.resolve();
 
   constructor(private readonly open: WorkerOpeners) {}
 
   readonly backend: WorkerMeans["backend"] = (capability) =>
     kept(this.#backends, capability, async () => {
+      await this.#closed;
       const backend = await this.open.backend(capability);
       return { backend, record: await modelRecord(backend) };
     });
 
   readonly reward: WorkerMeans["reward"] = (choice) =>
     kept(this.#rewards, canonical(choice as Json), async () => {
+      await this.#closed;
       const reward = await this.open.reward(choice);
       return { reward, records: await rewardRecords(reward) };
     });
@@ -39,7 +43,13 @@ export class WorkerModels implements WorkerMeans {
   readonly reset = (): Promise<void> => this.close();
 
   /** Gives everything back. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    const closing = this.#close();
+    this.#closed = closing.catch(() => undefined);
+    return closing;
+  }
+
+  async #close(): Promise<void> {
     const opening = [...this.#backends.values(), ...this.#rewards.values()];
     this.#backends.clear();
     this.#rewards.clear();

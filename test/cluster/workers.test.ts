@@ -7,12 +7,12 @@ import { resolveRequest } from "#laurel/backends/resolve";
 import { Artefacts } from "#laurel/cluster/artefacts";
 import { jobId, speaker } from "#laurel/cluster/protocol";
 import { openWorkers, type SubmitterOptions } from "#laurel/cluster/submit";
-import { BackendError, CancelledError, ModelError } from "#laurel/errors";
-import { modelRecords } from "#laurel/library/models";
+import { BackendError, CancelledError, ModelError, UsageError } from "#laurel/errors";
+import { modelRecord, modelRecords } from "#laurel/library/models";
 import { createPipelineRun } from "#laurel/pipeline/execute/pipeline-run";
 import { runPipeline } from "#laurel/pipeline/execute/run-pipeline";
 import { HttpError } from "#laurel/backends/http/error";
-import type { Storage } from "#laurel/storage/contract";
+import { type Storage, StorageError } from "#laurel/storage/contract";
 import { openFileStorage } from "#laurel/storage/file";
 import { createBrightnessReward } from "../backends/brightness-reward.js";
 import { createProceduralBackend } from "../backends/procedural-backend.js";
@@ -42,6 +42,22 @@ steps:
 
 const open = (options: SubmitterOptions = {}) =>
   openWorkers(fleet.queue, fleet.storage, "local", CHOICE, { waitMs: 5000, ...options });
+
+/** The fleet's storage, with some of it done in another way. */
+function changed(change: Partial<Storage>): Storage {
+  const { storage } = fleet;
+  return {
+    address: storage.address,
+    get: (...given) => storage.get(...given),
+    has: (...given) => storage.has(...given),
+    put: (...given) => storage.put(...given),
+    delete: (...given) => storage.delete(...given),
+    list: (...given) => storage.list(...given),
+    probe: (...given) => storage.probe(...given),
+    close: () => storage.close(),
+    ...change,
+  };
+}
 
 async function drawn(name: string, models: Pick<ReturnType<typeof services>, "backend" | "reward">) {
   const plan = await planOf(fleet.folder, PIPELINE);
@@ -201,6 +217,102 @@ test("a worker that lacks a model says which", async () => {
   await expect(open()).rejects.toThrow(/worker-0: image-reward-v1.0: expected its files, got none/);
 });
 
+test("beside a worker that lacks a model, and one that may not write, the others make the run", async () => {
+  const models = { backend: createProceduralBackend({ pictures: true }), reward: createBrightnessReward() };
+  const alone = await drawn("alone", models);
+  const readOnly = changed({
+    probe: () => Promise.resolve(),
+    put: () => Promise.reject(new StorageError("store: expected to write it, got a read-only file system", "denied")),
+  });
+  const lacking = () => Promise.reject(new ModelError("image-reward-v1.0: expected its files, got none"));
+  await fleet.work({ ...models, storage: readOnly, concurrency: 3 });
+  await fleet.work({ ...models, means: { reward: lacking, backend: lacking }, concurrency: 3 });
+  await fleet.work(models);
+  const shared = await drawn("shared", await open());
+  expect(shared.content).toEqual(alone.content);
+  expect(await fleet.queue.list({ states: ["failed"] }, 10)).toEqual([]);
+});
+
+test("workers are asked before the work of others, and nothing is left of a question", async () => {
+  let release = (): void => undefined;
+  const gate = new Promise<void>((resolve) => (release = resolve));
+  const plain = createProceduralBackend();
+  const order: string[] = [];
+  const backend = {
+    ...plain,
+    async *generate(...given: Parameters<typeof plain.generate>) {
+      order.push(given[0].prompt);
+      await gate;
+      yield* plain.generate(...given);
+    },
+  };
+  await fleet.work({ backend, onJob: ({ id }) => order.push(id.replace(/-[0-9a-f]{64}$/, "")) });
+  const { backend: queued } = await open({ priority: 1 });
+  const { request } = resolveRequest(queued, { prompt: "a red circle", seed: 1, count: 3, batch: 1 });
+  const drawing = (async () => {
+    for await (const { images } of queued.generate(request)) expect(images).toHaveLength(1);
+  })();
+  await expect.poll(async () => fleet.queue.counts("local")).toMatchObject({ active: 1, waiting: 2 });
+  order.length = 0;
+  const opening = open();
+  await expect.poll(async () => fleet.queue.counts("local")).toMatchObject({ active: 1, waiting: 3 });
+  release();
+  await Promise.all([drawing, opening]);
+  expect(order.filter((one) => one !== "describe-reward").slice(0, 2)).toEqual(["draw", "describe-backend"]);
+  const ids = (await fleet.queue.list({}, 100)).map(({ id }) => id.split("-", 1)[0]);
+  expect(ids).toEqual(["draw", "draw", "draw"]);
+});
+
+test("when one question fails the other is taken back, and neither stays", async () => {
+  await fleet.work({
+    capabilities: ["score"],
+    means: { reward: () => Promise.reject(new UsageError("reward: expected a name, got none")) },
+  });
+  const begun = performance.now();
+  await expect(open({ waitMs: 30_000 })).rejects.toThrow("reward: expected a name, got none");
+  expect(performance.now() - begun).toBeLessThan(10_000);
+  expect(await fleet.queue.list({}, 10)).toEqual([]);
+  for await (const { key } of fleet.storage.list("probes/")) expect.unreachable(key);
+});
+
+test("jobs that lose their device together have it opened anew once", async () => {
+  let resets = 0;
+  const failing: (() => void)[] = [];
+  let dead = true;
+  const plain = createProceduralBackend();
+  const backend = {
+    ...plain,
+    async *generate(...given: Parameters<typeof plain.generate>) {
+      if (dead) {
+        await new Promise<void>((resolve) => void failing.push(resolve));
+        throw new BackendError("program unet: expected the device process to answer, got its end (SIGKILL)");
+      }
+      yield* plain.generate(...given);
+    },
+  };
+  const reset = async (): Promise<void> => {
+    resets++;
+    dead = false;
+    return Promise.resolve();
+  };
+  await fleet.work({
+    backend,
+    concurrency: 3,
+    means: { backend: async () => ({ backend, record: await modelRecord(backend) }), reset },
+  });
+  const { backend: queued } = await open();
+  const { request } = resolveRequest(queued, { prompt: "a red circle", seed: 1, count: 3, batch: 1 });
+  const drawing = (async () => {
+    let count = 0;
+    for await (const { images } of queued.generate(request)) count += images.length;
+    return count;
+  })();
+  await expect.poll(() => failing.length).toBe(3);
+  for (const fail of failing) fail();
+  expect(await drawing).toBe(3);
+  expect(resets).toBe(1);
+});
+
 test("a request that a server refuses fails its item, and the others are drawn", async () => {
   const plain = createProceduralBackend({ pictures: true });
   const backend = {
@@ -268,16 +380,11 @@ test("a job that is no job of this version is refused", async () => {
 test("a picture takes three objects written and six read or looked for", async () => {
   const counted = { get: 0, put: 0, has: 0 };
   const { storage } = fleet;
-  const counting: Storage = {
-    address: storage.address,
+  const counting = changed({
     get: (...given) => (counted.get++, storage.get(...given)),
     has: (...given) => (counted.has++, storage.has(...given)),
     put: (...given) => (counted.put++, storage.put(...given)),
-    delete: (...given) => storage.delete(...given),
-    list: (...given) => storage.list(...given),
-    probe: (...given) => storage.probe(...given),
-    close: () => storage.close(),
-  };
+  });
   await fleet.work({ storage: counting });
   const { backend, reward } = await openWorkers(fleet.queue, counting, "local", CHOICE, { waitMs: 5000 });
   Object.assign(counted, { get: 0, put: 0, has: 0 });
