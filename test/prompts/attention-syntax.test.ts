@@ -233,6 +233,13 @@ describe("wrong weights", () => {
   });
 });
 
+test("much space takes no more time than as much text", () => {
+  const started = performance.now();
+  expect(parseAttention(`a${" ".repeat(200_000)}b BREAK  BREAK c`)).toHaveLength(4);
+  // its square took 100 s
+  expect(performance.now() - started).toBeLessThan(2000);
+});
+
 test.each([
   ["a (red:1.3) [circle] BREAK above \\(a\\) <lora:x:1> square", "a red circle above (a) square"],
   ["(a BREAK b)", "a b"],
