@@ -2,10 +2,13 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { link, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
+import { constants, copyFile, link, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
+/** How long a lock that names nobody is given to be written. */
+const HALF_WRITTEN_MS = 100;
 /** A token becomes part of a file's name. */
 const TOKEN = /^[\w-]{1,64}$/;
 
@@ -39,7 +42,7 @@ export interface LockAttempt {
   readonly holder: Holder | undefined;
 }
 
-/** Takes the lock at `path` if no living process holds it. The file appears by a hard link, so it is never seen half written. */
+/** Takes the lock at `path` if no living process holds it. The file appears by a hard link where there are such, so it is never seen half written. */
 export async function tryLock(path: string, options: LockOptions = {}): Promise<LockAttempt> {
   const own: Holder = {
     pid: process.pid,
@@ -73,7 +76,11 @@ export async function isLocked(path: string, options: LockOptions = {}): Promise
 async function take(path: string, prepared: string, options: LockOptions): Promise<"taken" | Holder | undefined> {
   for (let attempt = 0; attempt < 5; attempt++) {
     if (await linked(prepared, path)) return "taken";
-    const current = await readHolder(path);
+    let current = await readHolder(path);
+    if (current?.token === "") {
+      await delay(HALF_WRITTEN_MS);
+      current = await readHolder(path);
+    }
     if (current === undefined) continue;
     if (await isAlive(path, current, options)) return current;
     const claim = `${path}.${current.token === "" ? "torn" : current.token}`;
@@ -101,14 +108,26 @@ async function removeLeftovers(path: string, options: LockOptions): Promise<void
   }
 }
 
+/** Gives a file its second name, unless that is taken. Without hard links, as on memory sticks, it is a copy, which others may see half written. */
 async function linked(from: string, to: string): Promise<boolean> {
+  const copied = (error: unknown): Promise<void> => {
+    if (!isWithoutLinks(error)) throw error;
+    return copyFile(from, to, constants.COPYFILE_EXCL);
+  };
   try {
-    await link(from, to);
+    await link(from, to).catch(copied);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw error;
   }
+}
+
+/** True for the error of a file system that has no hard links, or none to another disk. */
+export function isWithoutLinks(error: unknown): boolean {
+  return ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV"].includes(
+    (error as NodeJS.ErrnoException).code ?? "",
+  );
 }
 
 async function release(path: string, holder: Holder): Promise<void> {

@@ -75,6 +75,8 @@ describe("laurel score on folders", () => {
   });
 
   it("of nothing, or with nothing chosen, says so and ends well", async () => {
+    const alone = await laurel(["score", await someFolder(), "--near", "3"]);
+    expect([alone.exitCode, alone.stderr]).toEqual([2, expect.stringContaining("--near: expected --duplicates beside it")]); // prettier-ignore
     const empty = await temporaryFolder();
     expect(await laurel(["score", empty])).toEqual({
       exitCode: 0,
@@ -171,6 +173,7 @@ describe("laurel sort", () => {
       [[], /--to: expected the folder to copy images into, or --mode list, got none/],
       [["--to", folder], /--to: expected another folder than .*, whose images are sorted/],
       [["--to", join(folder, "file")], /--to: expected a folder, got the file/],
+      [["--mode", "list", "--near", "3"], /--near: expected --unique beside it, got none/],
       [["--mode", "list", "--json", "--jsonl"], /--json, --jsonl: expected one of them, got both/],
     ] as const) {
       const { exitCode, stderr } = await laurel(["sort", folder, ...args]);

@@ -37,6 +37,8 @@ export async function scoreManyPictures(
     if (given === true)
       throw new UsageError(`${name}: expected a PROMPT and images alone, got pictures with prompts of their own, or --out, --index, --prompt, --write-metadata and the like`); // prettier-ignore
   }
+  if (flags.near !== undefined && flags.duplicates !== true)
+    throw new UsageError("--near: expected --duplicates beside it, got none");
   const choice = choiceOf(flags);
   const chooses = [flags.min, flags.max, flags.topK].some((value) => value !== undefined);
   if (flags.out !== undefined) await checkTablePlace(flags.out, flags.force === true);

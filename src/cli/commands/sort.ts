@@ -54,6 +54,8 @@ export const sort: Action<SortFlags> = async (context, names, flags) => {
 /** @returns the folder, absolute @throws UsageError for options that do not go together */
 async function checked(names: readonly string[], flags: SortFlags): Promise<string | undefined> {
   const { to, mode, reject: rest, yes, json, jsonl } = flags;
+  if (flags.near !== undefined && flags.unique !== true)
+    throw new UsageError("--near: expected --unique beside it, got none");
   if (json === true && jsonl === true) throw new UsageError("--json, --jsonl: expected one of them, got both");
   if (rest === "delete" && yes !== true)
     throw new UsageError("--reject delete: expected --yes beside it, got none; nothing was done");

@@ -17,12 +17,10 @@ import {
 } from "node:fs/promises";
 import { UsageError } from "../../errors.js";
 import { sha256File, temporaryName } from "../../util/files.js";
+import { isWithoutLinks } from "../../util/process-lock.js";
 
 /** How a file gets to its place. */
 export type PlaceMode = "copy" | "move" | "link";
-
-/** File systems without hard links say one of these; another disk says EXDEV. */
-const NO_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV"];
 
 /**
  * Places a file under a name that is free. What is seen under the new name is whole at every moment. A move to another disk is a copy that is compared byte by byte (SHA-256)
@@ -43,7 +41,7 @@ export async function placeFile(mode: PlaceMode, from: string, to: string): Prom
       await unlink(from);
       return true;
     } catch (error) {
-      if (!NO_LINKS.includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      if (!isWithoutLinks(error)) throw error;
     }
   }
   if (!(await copyTo(from, to, mode === "move"))) return false;
@@ -90,7 +88,7 @@ async function claim(temporary: string, to: string): Promise<boolean> {
   try {
     return await unlessTaken(() => link(temporary, to));
   } catch (error) {
-    if (!NO_LINKS.includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    if (!isWithoutLinks(error)) throw error;
   }
   // without hard links: the name is taken with an empty file, which is then replaced
   if (!(await unlessTaken(async () => (await open(to, "wx")).close()))) return false;
