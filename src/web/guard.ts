@@ -31,9 +31,9 @@ export function isLoopback(host: string): boolean {
 
 /**
  * Checks whom a server would be open to.
- * @throws UsageError when other machines can reach it without a token, for a token that is short or no header carries, or for what is no origin
+ * @throws UsageError when other machines can reach it without a token, for a token that is short or no header carries, or for what is no name or origin
  */
-export function checkExposure({ host, token, allowedOrigins }: GuardOptions): void {
+export function checkExposure({ host, token, allowedHosts, allowedOrigins }: GuardOptions): void {
   if (token === undefined && !isLoopback(host)) {
     throw new UsageError(
       `host ${host}: expected a token, as other machines can reach it, got none; set one with --token-env or --token-file, or listen on 127.0.0.1`,
@@ -45,6 +45,10 @@ export function checkExposure({ host, token, allowedOrigins }: GuardOptions): vo
   }
   if (/[^!-~]/.test(token?.reveal() ?? "")) {
     throw new UsageError("token: expected visible ASCII characters alone, as a header carries them, got others");
+  }
+  for (const name of allowedHosts) {
+    if (ipaddr.isValid(unbracketed(name)) || nameOf(name) === name.toLowerCase()) continue;
+    throw new UsageError(`allowed host: expected a name without port such as gpu.example, got ${shown(name)}`);
   }
   for (const origin of allowedOrigins) {
     if (!isOrigin(origin)) {
@@ -80,7 +84,8 @@ export function checkNames(headers: IncomingHttpHeaders, options: GuardOptions):
 function isOwnName(name: string, { host, allowedHosts }: GuardOptions): boolean {
   if (name === "") return false;
   const own = unbracketed(host).toLowerCase();
-  if (isLoopback(name) || name === own || allowedHosts.some((one) => one.toLowerCase() === name)) return true;
+  if (isLoopback(name) || name === own || allowedHosts.some((one) => unbracketed(one).toLowerCase() === name))
+    return true;
   // whoever listens on all addresses is reached by any of them; only names can be made to point elsewhere
   return ipaddr.isValid(own) && ipaddr.process(own).range() === "unspecified" && ipaddr.isValid(name);
 }

@@ -60,6 +60,8 @@ describe("who may ask", () => {
     ["127.0.0.1", { token: "short" }, /token: expected at least 16 characters, got 5/],
     ["127.0.0.1", { token: "correct horse battery staple" }, /token: expected visible ASCII characters/],
     ["127.0.0.1", { token: "p\u00e4ssw\u00f6rter-sind-lang" }, /token: expected visible ASCII characters/],
+    ["127.0.0.1", { allowedHosts: ["gpu.example:8787"] }, /allowed host: expected a name without port/],
+    ["127.0.0.1", { allowedHosts: ["https://gpu.example"] }, /allowed host: expected a name/],
     ["127.0.0.1", { allowedOrigins: ["*"] }, /origin: expected one such as/],
     ["127.0.0.1", { allowedOrigins: ["https://a.example/path"] }, /origin: expected one such as/],
   ] as const)("refuses to start on %s with %o", async (host, options, message) => {
@@ -67,10 +69,18 @@ describe("who may ask", () => {
   });
 
   it("answers its own names, and no name that is made to point here", async () => {
-    const { url } = await serve({ allowedHosts: ["gpu.example"] });
+    const { url } = await serve({ allowedHosts: ["GPU.example", "[fd00::7]", "fd00::8"] });
     const { port } = new URL(url);
     const status = async (host: string) => (await ask(url, "/healthz", { headers: { host } })).status;
-    for (const host of [`127.0.0.1:${port}`, `localhost:${port}`, "LOCALHOST", "[::1]:80", "gpu.example"])
+    for (const host of [
+      `127.0.0.1:${port}`,
+      `localhost:${port}`,
+      "LOCALHOST",
+      "[::1]:80",
+      "gpu.example",
+      "[fd00::7]:80",
+      "[fd00::8]",
+    ])
       expect(await status(host), host).toBe(200);
     for (const host of ["evil.example", "127.0.0.1.evil.example", "192.168.0.7", "localhost@evil.example", "a b"])
       expect(await status(host), host).toBe(403);
