@@ -220,10 +220,13 @@ describe("comfyui", () => {
   it.each([
     ["of a node", { failures: 1 }, "bad-response", /failure of KSampler sampler: ValueError: broken model/],
     [
-      "for want of memory",
-      { failures: 1, exception: { type: "torch.OutOfMemoryError", message: "9 GiB" } },
+      "for want of memory, in one line",
+      {
+        failures: 1,
+        exception: { type: "torch.OutOfMemoryError", message: `9 GiB\n\nof 8${" and more".repeat(1e5)}` },
+      },
       "unavailable",
-      /9 GiB/,
+      /: 9 GiB of 8.{1,300}\.\.\.$/,
     ],
     [
       "of the wanted output",

@@ -7,7 +7,7 @@ import { CancelledError } from "../../errors.js";
 import { throwIfAborted } from "../../util/abort.js";
 import { answered } from "../http/answered.js";
 import type { HttpServer } from "../http/client.js";
-import { HttpError } from "../http/error.js";
+import { HttpError, oneLine } from "../http/error.js";
 import { PromptEvents } from "./events.js";
 import type { Graph } from "./graph.js";
 import { isMissingRoute, parseAnswer } from "./server-info.js";
@@ -68,7 +68,7 @@ const sentSchema = z.object({
   node_errors: nodeErrorsSchema.nullish(),
 });
 const fileSchema = z.object({
-  filename: z.string().min(1),
+  filename: z.string().min(1).max(1000),
   subfolder: z.string().default(""),
   type: z.string().default("output"),
 });
@@ -175,7 +175,7 @@ export class Prompts {
     return Object.entries(failed).map(
       ([node, { class_type: type = "node", dependent_outputs: outputs = [], errors = [] }]) => {
         const said = errors.map(({ message, details }) => [message, details].filter(Boolean).join(": ")).join("; ");
-        const text = `prompt: ${type} ${node}: ${said}`;
+        const text = `prompt: ${type} ${node}: ${oneLine(said)}`;
         if (outputs.length === 0 || outputs.includes(output)) throw this.#server.fault("invalid-request", text);
         return `${this.#server.name}: ${text}; the outputs ${outputs.join(", ")} are left out`;
       },
@@ -307,7 +307,7 @@ function failureOf(server: HttpServer, message: unknown): HttpError {
   const parsed = failureSchema.safeParse(message);
   const { node_id: node, node_type: type, exception_type: kind, exception_message: text } = parsed.data ?? {};
   const where = type === undefined && node === undefined ? "a node" : `${type ?? "node"} ${node ?? ""}`.trim();
-  const actual = [kind, text?.trim().slice(0, 300)].filter(Boolean).join(": ") || "an error without a word";
+  const actual = oneLine([kind, text].filter(Boolean).join(": ")) || "an error without a word";
   // without memory another server may do, or this one later; anything else is the request's
   const fault = /memory/i.test(kind ?? "") ? "unavailable" : "bad-response";
   return server.fault(fault, `prompt: expected a picture, got a failure of ${where}: ${actual}`);

@@ -99,8 +99,9 @@ function messageOf(json: unknown): string | undefined {
   return parts.length === 0 ? undefined : [...new Set(parts)].join(": ");
 }
 
-function oneLine(text: string): string {
-  const line = text.replace(/\s+/g, " ");
+/** What a server says, for a message: one line, 300 characters at most. */
+export function oneLine(text: string): string {
+  const line = text.trim().replace(/\s+/g, " ");
   return line.length > 300 ? `${line.slice(0, 300)}...` : line;
 }
 

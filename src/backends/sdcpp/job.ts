@@ -5,7 +5,7 @@ import { z } from "zod";
 import { throwIfAborted } from "../../util/abort.js";
 import { answered } from "../http/answered.js";
 import type { HttpServer } from "../http/client.js";
-import { HttpError } from "../http/error.js";
+import { HttpError, oneLine } from "../http/error.js";
 import { parseAnswer } from "./capabilities.js";
 
 /** How jobs are followed. */
@@ -114,7 +114,7 @@ async function finished(
     }
     if (status === "cancelled") return { kind: "cancelled" };
     if (status === "failed") {
-      const said = [error?.code, error?.message].filter(Boolean).join(": ") || "no reason";
+      const said = oneLine([error?.code, error?.message].filter(Boolean).join(": ")) || "no reason";
       throw server.fault("bad-response", `${path}: expected pictures, got a failed job: ${said}`);
     }
     if (status === "generating") since ??= performance.now();
