@@ -41,6 +41,8 @@ export async function decodeImage(
   if (isGif(bytes)) return decodeGif(bytes, where, mostPixels);
   const head = Buffer.from(bytes.subarray(0, HEAD_BYTES));
   // Nothing but the supported formats reaches sharp, which could open far more.
+  if (head.subarray(0, 4).toString("latin1") === "\x89PNG")
+    throw unreadable(where, "a PNG file whose first bytes are damaged (copied as text?)");
   if (!isPicture(head)) throw unreadable(where, recogniseForeign(head) ?? describeBytes(head));
   const { default: sharp } = await import("sharp");
   const pipeline = sharp(asStill(bytes), { failOn: "error", ignoreIcc: true, limitInputPixels: MAX_PIXELS });

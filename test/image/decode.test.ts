@@ -43,6 +43,8 @@ describe("decodeImage", () => {
     broken.fill(0, 41, 80);
     fixChecksum(broken, 33);
     expect(await failure(broken)).toMatch(/^folder\/picture: expected .*PNG (data|rows)/);
+    const asText = Buffer.concat([read("rgb.png").subarray(0, 4), read("rgb.png").subarray(5)]);
+    expect(await failure(asText)).toMatch(/got a PNG file whose first bytes are damaged/);
     const empty = read("rgb.png").subarray(0, 33);
     expect(await failure(empty)).toBe("folder/picture: expected a PNG file with an image, got one without IDAT");
   });
