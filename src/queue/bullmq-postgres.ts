@@ -1,7 +1,7 @@
 /** @file PostgreSQL as BullMQ's server: connections that wait for it, and a look at whether it can be used. */
 
 import type * as bullmq from "bullmq";
-import type { BackendFactory, PostgresConnection, Processor, Queue, RedisQueueBackend } from "bullmq";
+import type { BackendFactory, Job, PostgresConnection, Processor, Queue, RedisQueueBackend } from "bullmq";
 import type * as postgres from "pg";
 import type { Client } from "pg";
 import type { QueueAddress } from "./address.js";
@@ -172,6 +172,10 @@ class PostgresServer implements QueueServer {
         await within(connection.close(), CLOSE_MS);
       },
     };
+  }
+
+  async giveBack(_: string, job: Job, token: string): Promise<void> {
+    await job.moveToWait(token);
   }
 
   async remember(name: string): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { isIP } from "node:net";
 import type * as bullmq from "bullmq";
-import type { Processor, Queue } from "bullmq";
+import type { Job, Processor, Queue } from "bullmq";
 import type * as ioredis from "ioredis";
 import type { Redis, RedisOptions } from "ioredis";
 import type { QueueAddress } from "./address.js";
@@ -160,6 +160,12 @@ class RedisServer implements QueueServer {
         client.disconnect();
       },
     };
+  }
+
+  async giveBack(name: string, job: Job, token: string): Promise<void> {
+    await job.moveToWait(token);
+    // BullMQ tells nobody of a job with a priority: workers that wait would wait on
+    await this.#shared().zadd(this.queue(name).toKey("marker"), 0, "0");
   }
 
   async remember(name: string): Promise<void> {

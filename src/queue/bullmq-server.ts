@@ -1,6 +1,6 @@
 /** @file What BullMQ needs of a server, whichever it is: Redis or PostgreSQL. */
 
-import type { KeepJobs, Processor, Queue, QueueEvents, Worker, WorkerOptions } from "bullmq";
+import type { Job, KeepJobs, Processor, Queue, QueueEvents, Worker, WorkerOptions } from "bullmq";
 import { UsageError } from "../errors.js";
 import type { Presence } from "./presence.js";
 
@@ -40,6 +40,8 @@ export interface QueueServer {
   /** The last event of a queue: the place to read on from. */
   lastEvent(name: string): Promise<string>;
   worker(name: string, processor: Processor, options: OwnWorkerOptions): ServerWorker;
+  /** Gives a job under way back to those who wait for one. */
+  giveBack(name: string, job: Job, token: string): Promise<void>;
   /** Writes down that there is a queue of this name. */
   remember(name: string): Promise<void>;
   /** Names of the queues that were ever used. */

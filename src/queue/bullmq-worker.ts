@@ -18,7 +18,7 @@ import { JobError, type JobHandler, type QueueWorker, type WorkOptions } from ".
 import { isAway, reasonOf } from "./faults.js";
 import { patiently, pause } from "./presence.js";
 
-type BullErrors = Pick<typeof bullmq, "DelayedError" | "UnrecoverableError" | "WaitingError">;
+type BullErrors = Pick<typeof bullmq, "UnrecoverableError" | "WaitingError">;
 
 /** Jobs under way are asked this often whether someone cancelled them. */
 const ASK_MS = 1000;
@@ -27,8 +27,8 @@ const NOTICE_MS = 1000;
 /** So long closing waits for a server that does not answer. */
 const CLOSE_MS = 5000;
 
-/** A job that was refused waits so long for another worker, longer each time. */
-const PASS_MS = [100, 300, 1000, 2000] as const;
+/** Who refused a job takes nothing for so long, longer each time: another should be the first to take it. */
+const PASS_MS = [100, 300, 1000] as const;
 
 /** Why a job's signal aborted. */
 type Reason = "cancelled" | "stopping" | "taken away";
@@ -126,7 +126,7 @@ export class BullWorker implements QueueWorker {
     const id = job.id ?? "";
     if (isCancelled(job.data)) throw new this.errors.UnrecoverableError(CANCELLED_TEXT);
     if (refusersOf(job.data).includes(this.#name) && (await this.#passOn(queue, job, token))) {
-      throw new this.errors.DelayedError();
+      throw new this.errors.WaitingError();
     }
     const begun = performance.now();
     const stop = new AbortController();
@@ -148,7 +148,7 @@ export class BullWorker implements QueueWorker {
     } catch (error) {
       const reason = stop.signal.reason as Reason | undefined;
       if (reason === "stopping") {
-        await job.moveToWait(token);
+        await this.server.giveBack(queue, job, token);
         throw new this.errors.WaitingError();
       }
       if (reason === "cancelled") {
@@ -157,7 +157,7 @@ export class BullWorker implements QueueWorker {
       }
       if (error instanceof JobError && error.retry === "elsewhere" && (await this.#passOn(queue, job, token))) {
         this.#tell(`${queue}: a job was passed on to other workers: ${reasonOf(error)}`);
-        throw new this.errors.DelayedError();
+        throw new this.errors.WaitingError();
       }
       throw this.#failed(job, error, tell);
     } finally {
@@ -165,7 +165,7 @@ export class BullWorker implements QueueWorker {
     }
   }
 
-  /** Has a job that this worker cannot do wait for others. @returns false where all that are there have refused it */
+  /** Gives a job that this worker cannot do back for others. @returns false where all that are there have refused it */
   async #passOn(queue: string, job: Job, token: string): Promise<boolean> {
     const before = refusersOf(job.data);
     const refused = [...before, this.#name];
@@ -175,7 +175,8 @@ export class BullWorker implements QueueWorker {
     if (names.every(knows)) return false;
     if (!before.includes(this.#name)) await job.updateData({ ...(job.data as Written), refused });
     const times = job.attemptsStarted - job.attemptsMade;
-    await job.moveToDelayed(Date.now() + (PASS_MS[Math.max(0, times - 1)] ?? PASS_MS.at(-1)!), token);
+    await this.server.giveBack(queue, job, token);
+    await pause(PASS_MS[Math.max(0, times - 1)] ?? PASS_MS.at(-1)!, this.#ended.signal);
     return true;
   }
 

@@ -25,10 +25,10 @@ export async function openQueue(address: string, options: OpenQueueOptions = {})
     parsed.kind === "redis"
       ? await (await import("./bullmq-redis.js")).openRedis(parsed, options.answerMs ?? 8000)
       : await (await import("./bullmq-postgres.js")).openPostgres(parsed, options.answerMs ?? 8000);
-  const { DelayedError, UnrecoverableError, WaitingError } = await import("bullmq");
+  const { UnrecoverableError, WaitingError } = await import("bullmq");
   return new BullQueue(
     server,
-    { DelayedError, UnrecoverableError, WaitingError },
+    { UnrecoverableError, WaitingError },
     { attempts: options.attempts ?? 4, retryDelayMs: options.retryDelayMs ?? 1000, keep: server.keep },
   );
 }

@@ -143,6 +143,12 @@ export function describeQueue(subject: Subject, beside?: () => void): void {
       // each job once at most
       expect(calls.lacks).toBeLessThanOrEqual(12);
       expect(calls.lacks).toBeGreaterThan(0);
+      // nobody has anything else to do
+      for (let i = 0; i < 5; i++) {
+        const begun = performance.now();
+        expect(await queue.run(request(name, { priority: i % 2 }))).toBe(1);
+        expect(performance.now() - begun).toBeLessThan(5000);
+      }
       await able.close();
       calls.lacks = 0;
       await until(async () => (await queue.workers(name)).length === 1);
@@ -302,9 +308,13 @@ export function describeQueue(subject: Subject, beside?: () => void): void {
       });
       const run = there.run(job);
       await until(() => deaf.active === 1);
-      await deaf.close(50);
+      // it has nothing else to do, and waits
       await there.work([job.queue], async ({ attempt }) => Promise.resolve({ attempt }), worker);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const begun = performance.now();
+      await deaf.close(50);
       expect(await run).toEqual({ attempt: 1 });
+      expect(performance.now() - begun).toBeLessThan(8000);
     });
 
     test("a worker that is closed ends what it has begun, and takes nothing more", async (context) => {
