@@ -154,6 +154,7 @@ function webpChunk(type: string, data: Uint8Array): Uint8Array {
 function extendedHeader(file: Buffer, chunks: readonly Chunk[], where: string): Uint8Array {
   const extended = chunks.find(({ type }) => type === "VP8X");
   const unsound = new UsageError(`${where}: expected a sound WebP file, got one without pixels`);
+  if (!chunks.some(({ type }) => ["VP8 ", "VP8L", "ANMF"].includes(type))) throw unsound;
   if (extended !== undefined) {
     if (extended.size < 10) throw unsound;
     const header = Buffer.from(file.subarray(extended.start, extended.end));

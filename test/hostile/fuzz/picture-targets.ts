@@ -33,6 +33,7 @@ export function pictureTargets(folder: string): Target[] {
   const other = async (input: Buffer): Promise<string> => {
     const found = await findGenerationData(input, "x");
     const edited = Buffer.concat(withComment(input, "a\nb: 1", "x"));
+    if (pixelDigest(edited, "x") !== pixelDigest(input, "x")) throw new Error("the pixels have changed");
     return `${"prompt" in found ? found.prompt.length : found.missing} ${Math.min(edited.length - input.length, 0)}`;
   };
   const index = async (input: Buffer): Promise<string> => {
