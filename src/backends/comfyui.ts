@@ -69,7 +69,9 @@ export async function openComfyui(
         const inputs = await uploads.inputsOf(request, given.signal);
         // one generator makes the noise of a whole batch: only a picture alone can be drawn again from its seed
         yield* drawGroups(request, concurrency, given, (group, watched) =>
-          drawEach({ ...drawing, request, inputs }, group, watched),
+          server.during(watched.signal, (signal) =>
+            drawEach({ ...drawing, request, inputs }, group, { ...watched, signal }),
+          ),
         );
       } catch (error) {
         uploads.forget();

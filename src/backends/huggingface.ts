@@ -61,7 +61,9 @@ export function openHuggingface(server: HttpServer, options: HuggingfaceOptions)
       throwIfAborted(given.signal);
       const found = await routed(given.signal);
       yield* drawGroups(request, concurrency, given, ({ seed }, watched) =>
-        drawOne({ server, options, request, route: found }, seed, watched),
+        server.during(watched.signal, (signal) =>
+          drawOne({ server, options, request, route: found }, seed, { ...watched, signal }),
+        ),
       );
     },
     async probe(signal) {

@@ -80,7 +80,9 @@ export async function openSdcpp(
       const prompts = writtenPrompts(server.name, request);
       const inputs = await encodeInputs(request);
       yield* drawGroups(request, concurrency, given, (group, watched) =>
-        drawGroup({ ...drawing, request, prompts, inputs }, group, watched),
+        server.during(watched.signal, (signal) =>
+          drawGroup({ ...drawing, request, prompts, inputs }, group, { ...watched, signal }),
+        ),
       );
     },
     async probe(asking) {

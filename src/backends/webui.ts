@@ -101,7 +101,9 @@ export async function openWebui(
       // one queue lock serves all callers: a second call would only wait
       const inputs = await encodeInputs(request);
       yield* drawGroups(request, 1, given, (group, watched) =>
-        drawGroup({ server, options, known, request, inputs }, group, watched),
+        server.during(watched.signal, (signal) =>
+          drawGroup({ server, options, known, request, inputs }, group, { ...watched, signal }),
+        ),
       );
     },
     async probe(asking) {

@@ -317,6 +317,20 @@ describe("cancellation", () => {
     },
   );
 
+  it("is told to the server before the backend is closed, by whoever does not wait for what was drawn", async () => {
+    for (const aborts of [true, false]) {
+      const { backend, server } = await open({ generation: 2025, pictureMs: 20_000 });
+      const controller = new AbortController();
+      const drawing = backend.generate(request({ count: 2 }), { signal: controller.signal }).next();
+      drawing.catch(() => undefined);
+      await expect.poll(() => server.taken.length).toBe(2);
+      if (aborts) controller.abort();
+      await backend.dispose();
+      expect(server.stopped).toHaveLength(1);
+      await expect.poll(() => server.queued()).toEqual([]);
+    }
+  });
+
   it.each([2023, 2025, 2026] as const)("reaches a server of %i that is slow to answer", async (generation) => {
     const { backend, server } = await open({ generation, pictureMs: 20_000 });
     const controller = new AbortController();

@@ -235,6 +235,15 @@ describe("sdcpp", () => {
     expect([server.count("queued"), server.count("cancelled")]).toEqual([0, 2]);
   });
 
+  it("takes jobs back before it is closed, whoever does not wait for them", async () => {
+    const { backend, server } = await open({ jobMs: 300 }, { concurrency: 3 });
+    const drawing = backend.generate(request({ count: 3, batch: 1 })).next();
+    drawing.catch(() => undefined);
+    await expect.poll(() => server.count("queued")).toBe(2);
+    await backend.dispose();
+    expect([server.count("queued"), server.count("cancelled")]).toEqual([0, 2]);
+  });
+
   it("warns of other seeds and sizes, and refuses too few pictures", async () => {
     const { backend } = await open({ otherSeeds: true, otherSize: true });
     const { images, warnings } = await draw(backend, { count: 1 });

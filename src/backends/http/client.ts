@@ -74,6 +74,8 @@ export interface HttpReply {
 
 const MIB = 1 << 20;
 const REDIRECTS = 5;
+/** Milliseconds that closing waits for work: to learn what a server took last, and to have it cancelled. */
+const FAREWELL_MS = 8000;
 
 /** A server. Close it to give its connections back. */
 export class HttpServer {
@@ -82,6 +84,8 @@ export class HttpServer {
   readonly #base: URL;
   readonly #own: Dispatcher;
   readonly #sockets = new Set<Duplex>();
+  readonly #work = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
   #public: Dispatcher | undefined;
   readonly #breaker: CircuitBreakerPolicy;
 
@@ -174,8 +178,26 @@ export class HttpServer {
     return new HttpError(redact(`${this.name}: ${message}`), { fault, ...rest }, { cause });
   }
 
-  /** Gives the connections back; requests under way fail. */
+  /** Does work that has something to tell the server when it is cancelled: {@link close} cancels it, and waits for it. */
+  async during<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const done = work(AbortSignal.any([signal, this.#closing.signal]));
+    this.#work.add(done);
+    try {
+      return await done;
+    } finally {
+      this.#work.delete(done);
+    }
+  }
+
+  /** Gives the connections back once the work under way has ended, at most some seconds later; other requests fail. */
   async close(): Promise<void> {
+    this.#closing.abort();
+    if (this.#work.size > 0) {
+      const ended = new AbortController();
+      const late = sleep(FAREWELL_MS, undefined, { signal: ended.signal }).catch(() => undefined);
+      await Promise.race([Promise.allSettled(this.#work), late]);
+      ended.abort();
+    }
     // a server that is gone never answers a socket's goodbye
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all([this.#own.destroy(), this.#public?.destroy()]);
