@@ -112,6 +112,20 @@ describe.skipIf(why !== undefined)(`laurel jobs on Redis${why === undefined ? ""
     expect(await queue.find("orphan-a")).toBeUndefined();
   });
 
+  test("cancels more jobs than are listed at once, those that stay where they are too", async () => {
+    const address = `${server.address}?prefix=many`;
+    const orphan = await openQueue(address);
+    const worker = await openQueue(address);
+    await worker.work(["many"], async () => new Promise(() => undefined), { name: "deaf", concurrency: 3 });
+    for (let i = 0; i < 2500; i++) void orphan.run(request("many")).catch(() => undefined);
+    await until(async () => (await worker.counts()).waiting === 2497);
+    await orphan.close();
+    const { stderr } = await laurel(["jobs", "cancel", "--all", "--queue", address]);
+    expect(stderr).toBe("cancelled 2500 jobs\n");
+    expect((await worker.counts()).waiting).toBe(0);
+    await worker.close();
+  });
+
   test("3: a server that is not there", async () => {
     const port = await freePort();
     const { exitCode, stderr } = await laurel(["jobs", "--queue", `redis://127.0.0.1:${port}`]);

@@ -7,8 +7,8 @@ import type { CommandContext } from "../context.js";
 import { printable } from "../output.js";
 import { addressOf } from "../queued.js";
 
-/** More jobs than one command touches. */
-const ALL = 100_000;
+/** Jobs that are listed at once: a server with many of them would take too long for its answer. */
+const LISTED = 1000;
 /** Questions to the server at once. */
 const TOGETHER = 50;
 
@@ -56,20 +56,36 @@ export async function doToJobs(
   }
   const { stderr } = context.terminal;
   return withJobs(context, flags, async (queue) => {
-    const chosen = every.given
-      ? (await queue.list({ states: every.states }, ALL)).map(({ id }) => id)
-      : [...new Set(ids)];
     let count = 0;
-    for (let from = 0; from < chosen.length; from += TOGETHER) {
-      const some = chosen.slice(from, from + TOGETHER);
-      const done = await Promise.all(some.map(async (id) => deed.act(queue, id)));
-      for (const [index, id] of some.entries()) {
-        if (done[index] === true) count++;
-        // what ended by itself meanwhile needs no word
-        else if (!every.given) stderr.write(`${printable(id)}: ${deed.not}\n`);
+    let missed = false;
+    for await (const chosen of every.given ? all(queue, every.states) : [[...new Set(ids)]]) {
+      for (let from = 0; from < chosen.length; from += TOGETHER) {
+        const some = chosen.slice(from, from + TOGETHER);
+        const done = await Promise.all(some.map(async (id) => deed.act(queue, id)));
+        for (const [index, id] of some.entries()) {
+          if (done[index] === true) count++;
+          // what ended by itself meanwhile needs no word
+          else if (!every.given) {
+            missed = true;
+            stderr.write(`${printable(id)}: ${deed.not}\n`);
+          }
+        }
       }
     }
     stderr.write(`${deed.done} ${count} job${count === 1 ? "" : "s"}\n`);
-    return !every.given && count < chosen.length ? EXIT.partial : EXIT.ok;
+    return missed ? EXIT.partial : EXIT.ok;
   });
+}
+
+/** Jobs in these states, each once, also those that stay in them whatever is done. */
+async function* all(queue: JobQueue, states: readonly JobStatus["state"][]): AsyncGenerator<readonly string[], void> {
+  const seen = new Set<string>();
+  for (let limit = LISTED; ;) {
+    const listed = await queue.list({ states }, limit);
+    const ids = listed.map(({ id }) => id).filter((id) => !seen.has(id));
+    if (ids.length === 0) return;
+    yield ids;
+    for (const id of ids) seen.add(id);
+    limit = LISTED + listed.length - ids.length;
+  }
 }
