@@ -49,13 +49,14 @@ export async function unlessAborted<T>(
   promise.catch(() => undefined);
   const cancelled = (): CancelledError =>
     new CancelledError(what === undefined ? "cancelled" : `${what} was cancelled`);
-  if (signal.aborted) throw cancelled();
   let forget: (() => void) | undefined;
   try {
     return await Promise.race([
       promise,
       new Promise<never>((_, reject) => {
-        forget = onAbort(signal, () => reject(cancelled()));
+        // what is there already when the signal has aborted is not thrown away
+        if (signal.aborted) reject(cancelled());
+        else forget = onAbort(signal, () => reject(cancelled()));
       }),
     ]);
   } finally {
