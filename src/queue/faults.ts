@@ -24,6 +24,12 @@ export function isAway(error: unknown): boolean {
   return typeof message === "string" && (AWAY_REPLIES.test(message) || AWAY_TEXTS.test(message));
 }
 
+/** Whether PostgreSQL undid what was asked since another asked for something that crosses it: the same again goes well. */
+export function isConflict(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === "40P01" || code === "40001";
+}
+
 /** An error's text, in short and without secrets. */
 export function reasonOf(error: unknown): string {
   const first = error instanceof AggregateError && error.errors.length > 0 ? (error.errors[0] as unknown) : error;
@@ -132,6 +138,8 @@ async function describeSilence(address: QueueAddress): Promise<string | undefine
     case "redis":
       if (address.kind === "postgres") return "expected a PostgreSQL server, got a Redis server";
       return address.tls ? NO_TLS : undefined;
+    case "postgres":
+      return address.kind === "redis" ? "expected a Redis server, got a PostgreSQL server" : undefined;
     case "silent":
       return `expected a ${kind} server, got one that says nothing`;
     case undefined:
@@ -140,24 +148,37 @@ async function describeSilence(address: QueueAddress): Promise<string | undefine
 }
 
 const GREET_MS = 1500;
+type Greeted = "http" | "tls" | "redis" | "postgres" | "silent" | undefined;
+/** Asks PostgreSQL for TLS: it answers S or N, and says nothing to what it does not know. */
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 
-async function greet(address: QueueAddress): Promise<"http" | "tls" | "redis" | "silent" | undefined> {
+async function greet(address: QueueAddress): Promise<Greeted> {
+  const known = await said(address, "GET / HTTP/1.0\r\n\r\n", (bytes) => {
+    const text = bytes.toString("latin1");
+    if (text.startsWith("HTTP/")) return "http";
+    if (bytes[0] === 0x15 && bytes[1] === 0x03) return "tls";
+    return /^[-+]/.test(text) ? "redis" : undefined;
+  });
+  return known ?? said(address, SSL_REQUEST, (bytes) => (/^[SN]$/.test(bytes.toString("latin1")) ? "postgres" : undefined)); // prettier-ignore
+}
+
+/** What answers to `words`. */
+async function said(
+  address: QueueAddress,
+  words: string | Uint8Array,
+  read: (bytes: Buffer) => Greeted,
+): Promise<Greeted> {
   return new Promise((resolve) => {
     const socket = connect({ host: address.host, port: address.port });
-    const end = (what: "http" | "tls" | "redis" | "silent" | undefined): void => {
+    const end = (what: Greeted): void => {
       clearTimeout(timer);
       socket.destroy();
       resolve(what);
     };
     const timer = setTimeout(() => end(socket.connecting ? undefined : "silent"), GREET_MS);
-    socket.once("connect", () => socket.write("GET / HTTP/1.0\r\n\r\n"));
+    socket.once("connect", () => socket.write(words));
     socket.once("error", () => end(undefined));
     socket.once("close", () => end(undefined));
-    socket.once("data", (bytes) => {
-      const text = bytes.toString("latin1");
-      if (text.startsWith("HTTP/")) end("http");
-      else if (bytes[0] === 0x15 && bytes[1] === 0x03) end("tls");
-      else end(/^[-+]/.test(text) ? "redis" : undefined);
-    });
+    socket.once("data", (bytes) => end(read(bytes)));
   });
 }

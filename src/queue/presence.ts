@@ -1,7 +1,10 @@
 /** @file Whether a queue server is there, and waiting until it is again. */
 
 import { onAbort } from "../util/abort.js";
-import { isAway, reasonOf } from "./faults.js";
+import { isAway, isConflict, reasonOf } from "./faults.js";
+
+/** Attempts that others may cross. */
+const MOST_CONFLICTS = 20;
 
 /** Told of what does not end work. */
 export type OnNotice = (message: string) => void;
@@ -52,18 +55,20 @@ export class Presence {
 }
 
 /**
- * Does something on the server; while the server is away, waits and does it again, for as long as it takes.
+ * Does something on the server; while the server is away, waits and does it again, for as long as it takes. What crossed another's work is done again, too.
  * @throws what `operation` threw, when it is no fault of the connection, or `ended` aborted
  */
 export async function patiently<T>(presence: Presence, ended: AbortSignal, operation: () => Promise<T>): Promise<T> {
+  let conflicts = 0;
   for (let attempt = 0; ; attempt++) {
     try {
       const result = await operation();
       presence.found();
       return result;
     } catch (error) {
-      if (ended.aborted || !isAway(error)) throw error;
-      presence.lost(reasonOf(error));
+      if (ended.aborted) throw error;
+      if (isAway(error)) presence.lost(reasonOf(error));
+      else if (!isConflict(error) || ++conflicts > MOST_CONFLICTS) throw error;
     }
     await pause(backoffMs(attempt), ended);
   }

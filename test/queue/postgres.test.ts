@@ -43,6 +43,12 @@ describe.skipIf(why !== undefined)(`a queue on PostgreSQL${why === undefined ? "
     expect(await faultOf(`${address()}?sslmode=require`)).toContain("expected a server that speaks TLS, got one that does not"); // prettier-ignore
   });
 
+  test("told: PostgreSQL where Redis is expected", async () => {
+    expect(await faultOf(`redis://127.0.0.1:${server.port}`)).toContain(
+      "expected a Redis server, got a PostgreSQL server",
+    );
+  });
+
   test("a user without the right to create, until someone else has", async (context) => {
     await ask("CREATE ROLE worker LOGIN PASSWORD 'geheim-worker'", "REVOKE CREATE ON DATABASE postgres FROM PUBLIC");
     const theirs = `${address("worker:geheim-worker")}?prefix=theirs`;

@@ -66,7 +66,7 @@ export const worker: Action<WorkerFlags> = async (context, _, flags) => {
         if (started.active > 0) lastJob = performance.now();
         if (performance.now() - lastJob > idleMs) break;
       }
-      if (signal.aborted && started.active > 0) say(`${started.active} jobs are under way; once more ends them`);
+      if (signal.aborted && started.active > 0) say(`jobs under way: ${started.active}; once more ends them`);
       await started.close((flags.grace ?? 30) * 1000);
       say(`worker ${printable(name)} ended after ${done} jobs`);
       return EXIT.ok;
