@@ -31,6 +31,7 @@ const models = new WorkerModels({ backend: () => openBackend(device), reward: ()
 const done = new Map();
 /** @param {string} name */
 const start = (name) => {
+  /** @param {{ queue: string }} job */
   const onJob = ({ queue: from }) => done.set(from, (done.get(from) ?? 0) + 1);
   return startWorker(queue, storage, ["local", "score"], models, { name, files: join(folder, "files"), onJob });
 };

@@ -37,6 +37,12 @@ export class Artefacts {
     return storing;
   }
 
+  /** Stores a picture again that is not there any more. Throws as `Storage.put` does. */
+  async restorePicture(image: RgbImage, options: StorageOptions = {}): Promise<void> {
+    this.#pictures.delete(image);
+    await this.putPicture(image, options);
+  }
+
   async #store(image: RgbImage, options: StorageOptions): Promise<StoredPicture> {
     const png = await encodePng(image);
     const digest = sha256(png);

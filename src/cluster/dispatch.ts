@@ -2,13 +2,14 @@
 
 import type { z } from "zod";
 import { BackendError, CancelledError, ModelError, UsageError } from "../errors.js";
+import type { RgbImage } from "../image/types.js";
 import { type Json, JobFailedError, type JobFailure, type JobQueue } from "../queue/contract.js";
 import type { Storage } from "../storage/contract.js";
 import { throwIfAborted } from "../util/abort.js";
 import { Artefacts } from "./artefacts.js";
-import { type Job, jobId, queueOf } from "./protocol.js";
+import { type Job, jobId, LOST_PICTURE, queueOf } from "./protocol.js";
 
-/** Values that are thrown away because their pictures are missing, for one job, before that counts as a fault. */
+/** Times that a job's pictures, given or made, are missing before that counts as a fault. */
 const MOST_LOSSES = 3;
 
 /** How jobs are given away. */
@@ -34,6 +35,7 @@ export class Dispatcher {
   /**
    * A job's value, and what `use` makes of it, usually by reading its pictures. Where that is undefined they are lost, and the job is done again.
    * @param capability what a worker must be able to do
+   * @param given the pictures that the job names: where one of them is lost, all are stored again
    * @throws ModelError when no worker has the model; UsageError when they refuse the request; JobFailedError when the job failed for another reason;
    * CancelledError when the signal aborts; QueueError, StorageError
    */
@@ -43,16 +45,21 @@ export class Dispatcher {
     schema: z.ZodType<T>,
     use: (value: T) => Promise<R | undefined>,
     signal?: AbortSignal,
+    given: readonly RgbImage[] = [],
   ): Promise<R> {
     const id = jobId(job);
     const queue = queueOf(capability);
     for (let losses = 0; losses < MOST_LOSSES; losses++) {
       throwIfAborted(signal, "the job");
-      const value =
-        (await this.artefacts.value(id, schema, { signal })) ?? (await this.#queued(id, queue, job, schema, signal));
-      const used = await use(value);
-      if (used !== undefined) return used;
-      await this.artefacts.forget(id, { signal });
+      const known = await this.artefacts.value(id, schema, { signal });
+      try {
+        const used = await use(known ?? (await this.#queued(id, queue, job, schema, signal)));
+        if (used !== undefined) return used;
+        await this.artefacts.forget(id, { signal });
+      } catch (error) {
+        if (!(error instanceof JobFailedError && error.failure.name === LOST_PICTURE)) throw error;
+        await Promise.all(given.map((image) => this.artefacts.restorePicture(image, { signal })));
+      }
       await this.queue.remove(id);
     }
     const where = this.artefacts.storage.address;

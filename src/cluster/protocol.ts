@@ -208,6 +208,9 @@ export function canonical(value: Json | undefined): string {
   return `{${entries.map(([key, one]) => `${JSON.stringify(key)}:${canonical(one)}`).join(",")}}`;
 }
 
+/** Names the failure of a job that needs a picture which is not in the storage any more. */
+export const LOST_PICTURE = "LostPictureError";
+
 /** The capability that scoring takes. */
 export const SCORE_CAPABILITY = "score";
 

@@ -57,6 +57,7 @@ export class QueueBackend implements ImageBackend {
   async *generate(request: ImageRequest, options: GenerateOptions = {}): AsyncGenerator<GeneratedGroup, void> {
     checkRequest(this, request);
     const common = await this.#travelling(request, options.signal);
+    const given = [request.init, request.mask].filter((image) => image !== undefined);
     yield* drawGroups(request, this.inFlight, options, ({ seed, count }, { signal }) =>
       this.dispatcher.run(
         this.capability,
@@ -64,6 +65,7 @@ export class QueueBackend implements ImageBackend {
         drawnSchema,
         (drawn) => this.#group(drawn, signal),
         signal,
+        given,
       ),
     );
   }

@@ -52,9 +52,8 @@ export class QueueReward implements Reward {
     { signal }: RewardOptions = {},
   ): Promise<RewardResult> {
     if (images.length === 0) return { scores: [], warnings: [] };
-    const pictures = await Promise.all(
-      images.map((image) => this.dispatcher.artefacts.putPicture(expectRgb(image), { signal })),
-    );
+    const given = images.map(expectRgb);
+    const pictures = await Promise.all(given.map((image) => this.dispatcher.artefacts.putPicture(image, { signal })));
     const job = {
       kind: "score",
       ...speaker(),
@@ -69,6 +68,7 @@ export class QueueReward implements Reward {
       scoredSchema,
       (value) => Promise.resolve(value.scores.length === images.length ? value : undefined),
       signal,
+      given,
     );
     return { scores: numbers(scores), warnings, members: byName(members), heldOut: byName(heldOut) };
   }

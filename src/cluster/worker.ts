@@ -24,6 +24,7 @@ import {
   type ExpectedModel,
   type Job,
   jobSchema,
+  LOST_PICTURE,
   queueOf,
   scoredSchema,
   speaker,
@@ -211,10 +212,9 @@ class Executor {
   async #picture(picture: StoredPicture, signal: AbortSignal): Promise<RgbImage> {
     const image = await this.artefacts.picture(picture, { signal });
     if (image !== undefined) return image;
-    throw new StorageError(
-      `${this.artefacts.storage.address}: expected the picture ${picture.key}, got none or another`,
-      "invalid",
-    );
+    const message = `${this.artefacts.storage.address}: expected the picture ${picture.key}, got none or another`;
+    // who gave the job has it, and puts it there again
+    throw new JobError({ name: LOST_PICTURE, message }, false);
   }
 
   #parse(id: string, data: object): Job {

@@ -105,6 +105,24 @@ test("a picture that is lost or damaged in the storage is drawn again", async ()
   expect(again.content).toEqual(first.content);
 });
 
+test("pictures that are lost before they are scored or drawn from are stored again", async () => {
+  const own = { backend: createProceduralBackend({ pictures: true }), reward: createBrightnessReward() };
+  const alone = await drawn("alone", own);
+  const lost = new Set<string>();
+  // workers find no picture when they first look for it
+  const losing = changed({
+    get: async (key, options) => {
+      if (key.startsWith("images/") && !lost.has(key)) await fleet.storage.delete(key);
+      if (key.startsWith("images/")) lost.add(key);
+      return fleet.storage.get(key, options);
+    },
+  });
+  await fleet.work({ ...own, storage: losing });
+  const queued = await drawn("queued", await open());
+  expect(queued.content).toEqual(alone.content);
+  expect(lost.size).toBe(27);
+});
+
 test("values that are no values are made again", async () => {
   await fleet.work();
   const { reward } = await open();
