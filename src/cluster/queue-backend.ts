@@ -53,7 +53,7 @@ export class QueueBackend implements ImageBackend {
     this.#expect = { name: record.name, model: record.model, digest: record.digest };
   }
 
-  /** As every backend does. Throws as {@link Dispatcher.run} does, too. */
+  /** As every backend does. Throws as `Dispatcher.run` does, too. */
   async *generate(request: ImageRequest, options: GenerateOptions = {}): AsyncGenerator<GeneratedGroup, void> {
     checkRequest(this, request);
     const common = await this.#travelling(request, options.signal);

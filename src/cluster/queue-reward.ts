@@ -45,7 +45,7 @@ export class QueueReward implements Reward {
     this.#expect = { name: records.reward.name, model: records.reward.model, digest: records.reward.digest };
   }
 
-  /** As every reward does. Throws as {@link Dispatcher.run} does, too. */
+  /** As every reward does. Throws as `Dispatcher.run` does, too. */
   async score(
     prompt: string,
     images: readonly (RgbImage | SourceImage)[],

@@ -39,7 +39,7 @@ export async function checkTablePlace(path: string, force: boolean): Promise<voi
 
 /**
  * Writes rows into a file of the kind that its ending says. It appears whole or not at all.
- * @throws UsageError as {@link checkTablePlace}; LaurelError when it cannot be written
+ * @throws UsageError as `checkTablePlace`; LaurelError when it cannot be written
  */
 export async function writeTable<Row>(
   path: string,

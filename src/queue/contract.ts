@@ -22,7 +22,7 @@ export interface JobFailure {
   /** Name of the error's class. */
   readonly name: string;
   readonly message: string;
-  /** What {@link JobError.details} had. */
+  /** What `JobError.details` had. */
   readonly details?: { readonly [key: string]: Json } | undefined;
 }
 

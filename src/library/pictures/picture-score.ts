@@ -7,7 +7,7 @@ export type PromptFrom = "given" | "laurel" | "infotext" | "comfyui" | "novelai"
 
 /** Where pictures' own prompts are looked for; `any` is a sidecar before metadata. */
 export const PROMPT_ORIGINS = ["any", "metadata", "sidecar"] as const;
-/** One of {@link PROMPT_ORIGINS}. */
+/** One of `PROMPT_ORIGINS`. */
 export type PromptsFrom = (typeof PROMPT_ORIGINS)[number];
 
 /** Why a picture has no score: it cannot be read, has no prompt, or the reward gave no finite number. */

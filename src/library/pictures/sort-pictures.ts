@@ -16,7 +16,7 @@ import { sortedName, type SortFolders } from "./sorted-names.js";
 
 /** What is done with a chosen picture. */
 export const SORT_MODES = ["copy", "move", "link", "list"] as const;
-/** One of {@link SORT_MODES}; a link is a symbolic one. */
+/** One of `SORT_MODES`; a link is a symbolic one. */
 export type SortMode = (typeof SORT_MODES)[number];
 
 /** How pictures are sorted. */

@@ -6,7 +6,7 @@ import type { RankedPicture } from "./scored-pictures.js";
 
 /** Folders that sorted pictures are put into: one for each prompt, one for each range of scores, none. */
 export const SORT_FOLDERS = ["prompt", "score", "none"] as const;
-/** One of {@link SORT_FOLDERS}. */
+/** One of `SORT_FOLDERS`. */
 export type SortFolders = (typeof SORT_FOLDERS)[number];
 
 /** Letters of a prompt in its folder's name. */
