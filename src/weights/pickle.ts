@@ -22,8 +22,8 @@ export interface PickleRules {
 
 const MAX_LINE = 256;
 const MAX_MARKS = 256;
-/** A tensor takes about 45 opcodes, 5 containers and 12 remembered values: room for 40,000 tensors, in some 60 MB at worst. */
-const MAX_OPCODES = 2_000_000;
+/** A tensor takes about 45 opcodes, 5 containers and 12 remembered values: room for 20,000 tensors, in some 30 MB at worst. */
+const MAX_OPCODES = 1_000_000;
 const MAX_CONTAINERS = 240_000;
 const MAX_REMEMBERED = 500_000;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -231,7 +231,7 @@ const BOMBS: readonly (readonly [string, () => Uint8Array, RegExp])[] = [
     /a list of pairs/,
   ],
   ["tuples nested 100,000 deep", () => pickle("N", "\x85".repeat(100_000)), /nested values/],
-  ["ten million opcodes", () => pickle("(", Buffer.alloc(10_000_000, "N"), "t"), /at most 2000000 opcodes/],
+  ["ten million opcodes", () => pickle("(", Buffer.alloc(10_000_000, "N"), "t"), /at most 1000000 opcodes/],
   ["a million lists", () => pickle("(", Buffer.alloc(1_000_000, "]"), "t"), /at most 240000 containers/],
   ["a million dicts", () => pickle("(", Buffer.alloc(1_000_000, "}"), "t"), /at most 240000 containers/],
   [
