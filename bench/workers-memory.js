@@ -68,21 +68,32 @@ export async function run(flags) {
     const out = join(folder, "out");
     const given = ["--queue", queue.address, "--store", store, "--capability", "sleep", "--out", out, "--quiet"];
     const startedAt = performance.now();
-    const submitter = laurel(["run", file, ...given], environment);
+    // what is left after a collection of garbage is what the process keeps; between two of them memory rises as far as there is room
+    const heap = [];
+    const collected = (text) =>
+      heap.push(...[...text.matchAll(/Mark-Compact.*?-> ([\d.]+) \(/g)].map(([, left]) => Number(left)));
+    const submitter = laurel(["run", file, ...given], environment, {
+      nodeOptions: ["--trace-gc"],
+      onOutput: collected,
+    });
     const candidates = counter();
     let ended;
     void submitter.closed.then((result) => (ended = result));
-    // between two collections of garbage memory rises and falls: what is kept is the least of each tenth
-    for (let [next, least, most] = [prompts / 10, Infinity, 0]; ended === undefined; await sleep(200)) {
+    for (let [next, most] = [prompts / 10, 0]; ended === undefined; await sleep(200)) {
       const { rss } = memoryOf(submitter.child.pid);
       if (rss === null) continue;
-      [least, most] = [Math.min(least, rss), Math.max(most, rss)];
+      most = Math.max(most, rss);
       const done = await candidates(out);
       if (done < next) continue;
       cpuSeconds = processorSeconds(submitter.child.pid) ?? cpuSeconds;
-      samples.push({ candidates: done, least, most, seconds: (performance.now() - startedAt) / 1000 });
+      samples.push({
+        candidates: done,
+        kept: Math.min(...heap.splice(0)),
+        most,
+        seconds: (performance.now() - startedAt) / 1000,
+      });
       table([samples.at(-1)]);
-      [next, least, most] = [next + prompts / 10, Infinity, 0];
+      [next, most] = [next + prompts / 10, 0];
     }
     server = queue.counts?.();
     if (ended.code !== 0) throw new Error(`the run: exit ${ended.code}\n${ended.stderr}`);
@@ -93,18 +104,18 @@ export async function run(flags) {
     await rm(folder, { recursive: true, force: true });
   }
   // the first tenth fills caches
-  const later = samples.slice(1);
+  const later = samples.slice(1).filter(({ kept }) => Number.isFinite(kept));
   report(
-    `least memory of the submitting process in the last tenth of ${prompts} prompts, over that in the second`,
-    (later.at(-1)?.least ?? Number.NaN) - (later[0]?.least ?? Number.NaN),
+    `heap that the submitting process keeps at ${later.at(-1)?.candidates} prompts, over that at ${later[0]?.candidates}`,
+    (later.at(-1)?.kept ?? Number.NaN) - (later[0]?.kept ?? Number.NaN),
     "MB",
     "flat",
     {
       prompts,
       side: Number(flags.side),
       scored: flags.scored,
-      leastMegabytes: samples.map(({ least }) => least),
-      mostMegabytes: samples.map(({ most }) => most),
+      keptMegabytes: samples.map(({ kept }) => kept),
+      peakMegabytes: samples.map(({ most }) => most),
       cpuMsPerPrompt: (1000 * cpuSeconds) / (samples.at(-1)?.candidates ?? Number.NaN),
       ...(server === undefined
         ? {}

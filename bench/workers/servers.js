@@ -169,14 +169,15 @@ export async function sleepingBackend(pictureMs, side = 64) {
   };
 }
 
-/** Runs the executable with a queue. `closed` resolves to its exit code, null after a kill, and what it said. */
-export function laurel(args, environment = {}) {
-  const child = spawn(process.execPath, [LAUREL, ...args.map(String)], {
-    stdio: ["ignore", "ignore", "pipe"],
+/** Runs the executable with a queue. `closed` resolves to its exit code, null after a kill, and what it said; `onOutput` is given what it and Node print. */
+export function laurel(args, environment = {}, { nodeOptions = [], onOutput } = {}) {
+  const child = spawn(process.execPath, [...nodeOptions, LAUREL, ...args.map(String)], {
+    stdio: ["ignore", onOutput === undefined ? "ignore" : "pipe", "pipe"],
     env: { ...process.env, ...environment },
   });
   let stderr = "";
   child.stderr.setEncoding("utf8").on("data", (text) => (stderr = (stderr + text).slice(-20_000)));
+  child.stdout?.setEncoding("utf8").on("data", onOutput);
   const closed = new Promise((resolve) => child.on("close", (code) => resolve({ code, stderr })));
   return { child, closed, said: () => stderr };
 }
