@@ -52,15 +52,9 @@ export { hashDistance, type PerceptualHash, perceptualHash } from "./image/perce
 export { type GenerationData, readGenerationData } from "./image/metadata.js";
 
 // Score pictures for other programs, over HTTP.
-export {
-  type AnsweredRequest,
-  type ScoreServer,
-  SERVE_LIMITS,
-  serveScores,
-  type ServeScoresOptions,
-} from "./web/serve-scores.js";
+export { type AnsweredRequest, type ScoreServer, serveScores, type ServeScoresOptions } from "./web/serve-scores.js";
+export { SERVE_LIMITS, type ServeLimits } from "./web/limits.js";
 export type { OpenedReward, RewardFacts } from "./web/judge.js";
-export type { ServeLimits } from "./web/service.js";
 
 // What scores mean, and how well rewards agree with people.
 export {

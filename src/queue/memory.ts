@@ -43,7 +43,8 @@ export interface MemoryJob {
   readonly refused: Set<MemoryWorker>;
   /** While it is under way. */
   stop: AbortController | undefined;
-  timer: NodeJS.Timeout | undefined;
+  /** Forgets that it is to be tried again after a pause. */
+  giveUp: (() => void) | undefined;
 }
 
 /** Opens a queue that lives in this process alone. */
@@ -112,7 +113,7 @@ export class MemoryQueue implements JobQueue {
       finishedAt: null,
       refused: new Set(),
       stop: undefined,
-      timer: undefined,
+      giveUp: undefined,
     };
     this.#jobs.delete(request.id);
     this.#jobs.set(request.id, job);
@@ -176,7 +177,8 @@ export class MemoryQueue implements JobQueue {
       job.state = "delayed";
       job.stop = undefined;
       const delay = retryDelayMs * 2 ** (job.attempts - 1) * (0.5 + 0.5 * Math.random());
-      job.timer = setTimeout(() => this.giveBack(job), delay);
+      const timer = setTimeout(() => this.giveBack(job), delay);
+      job.giveUp = () => clearTimeout(timer);
       return false;
     }
     this.#end(job, "failed");
@@ -212,7 +214,7 @@ export class MemoryQueue implements JobQueue {
       job.stop.abort("cancelled");
       return true;
     }
-    clearTimeout(job.timer);
+    job.giveUp?.();
     this.#jobs.delete(job.request.id);
     const waiting = this.#waiting.get(job.request.queue) ?? [];
     if (waiting.includes(job)) waiting.splice(waiting.indexOf(job), 1);
@@ -303,7 +305,7 @@ export class MemoryQueue implements JobQueue {
     await Promise.all([...this.#workers].map(async (worker) => worker.close(0)));
     const error = new QueueError(`${this.address}: expected to be open while jobs are waited for, got closed`);
     for (const job of this.#jobs.values()) {
-      clearTimeout(job.timer);
+      job.giveUp?.();
       for (const caller of job.callers) caller.reject(error);
       job.callers.clear();
     }

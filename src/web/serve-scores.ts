@@ -8,18 +8,11 @@ import { Secret } from "../util/secret.js";
 import { answer, problemAnswer } from "./body.js";
 import { checkExposure, checkNames, checkToken, corsHeaders, type GuardOptions, preflightHeaders } from "./guard.js";
 import { Judge, type OpenedReward, type RewardFacts } from "./judge.js";
+import { SERVE_LIMITS, type ServeLimits } from "./limits.js";
 import { ServerMetrics } from "./metrics.js";
 import { Problem } from "./problem.js";
-import { ROUTES, ScoreService, type ServeLimits } from "./service.js";
+import { ROUTES, ScoreService } from "./service.js";
 
-/** The limits where none are given. 16.8 million pixels are a picture of 4096 x 4096. */
-export const SERVE_LIMITS: ServeLimits = {
-  maxBodyBytes: 64 << 20,
-  maxPixels: 1 << 24,
-  maxImages: 64,
-  maxWaiting: 16,
-  receiveSeconds: 60,
-};
 /** Connections at once. */
 const MOST_CONNECTIONS = 256;
 /** In which the headers of a request have to arrive, at most. */

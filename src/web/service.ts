@@ -6,25 +6,12 @@ import { packageVersion } from "../pipeline/package-info.js";
 import { throwIfAborted } from "../util/abort.js";
 import { type Answer, json, readBody } from "./body.js";
 import type { Judge, LoadedReward } from "./judge.js";
+import type { ServeLimits } from "./limits.js";
 import type { ServerMetrics } from "./metrics.js";
 import { openApi } from "./openapi.js";
 import { Problem } from "./problem.js";
 import { type Asked, LONGEST_PROMPT, rankSchema, readAsked, scoreSchema } from "./requests.js";
 import { type ScoredItems, scoreItems, select } from "./scoring.js";
-
-/** What one request may take. */
-export interface ServeLimits {
-  /** Bytes of a body. */
-  readonly maxBodyBytes: number;
-  /** Pixels of a picture; at most MAX_PIXELS. */
-  readonly maxPixels: number;
-  /** Pictures of a request. */
-  readonly maxImages: number;
-  /** Requests that are read or wait while another is scored; further ones are sent away. */
-  readonly maxWaiting: number;
-  /** Seconds in which a request has to arrive. */
-  readonly receiveSeconds: number;
-}
 
 /** Bytes of bodies that are held at once, as a multiple of the longest: many that wait are small, or few. */
 const HELD_BODIES = 4;
