@@ -91,8 +91,11 @@ async function asked<T extends { readonly now: string; readonly worker: string; 
   const probe = `probes/${randomUUID()}`;
   const job = { ...question, ...speaker(), probe };
   const askedAt = Date.now();
-  await storage.put(probe, Buffer.from(new Date().toISOString()), { signal });
+  const tidied = new AbortController();
+  // not cancelled while it is on its way: it could arrive after it was removed
+  const putting = storage.put(probe, Buffer.from(new Date().toISOString()), { signal: tidied.signal });
   try {
+    await unlessAborted(putting, signal);
     const timeout = AbortSignal.timeout(waitMs);
     const waiting = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
     const answer = await dispatcher.run(capability, job, schema, (value) => Promise.resolve(value), waiting);
@@ -120,6 +123,8 @@ async function asked<T extends { readonly now: string; readonly worker: string; 
   } finally {
     // nobody asks the same again; what is away keeps nobody
     const soon = { signal: AbortSignal.timeout(TIDY_MS) };
+    await unlessAborted(putting, soon.signal).catch(() => undefined);
+    tidied.abort();
     const tidying = [
       unlessAborted(queue.remove(jobId(job)), soon.signal),
       ...[probe, `${probe}-seen`].map((key) => storage.delete(key, soon)),
