@@ -92,6 +92,11 @@ export function shownPath(path: string): string {
   return printable(below === "" || below.startsWith("..") ? path : below);
 }
 
+/** Writes each warning to stderr, as a line of its own. */
+export function warnTo(terminal: Terminal): (message: string) => void {
+  return (message) => void terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
+}
+
 /** Seconds for people: `0.4 s`, `12.3 s`, `3 min 5 s`. */
 export function duration(milliseconds: number): string {
   const seconds = milliseconds / 1000;

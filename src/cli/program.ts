@@ -10,7 +10,7 @@ import { type CommandName, COMMANDS, GROUPS } from "./commands.js";
 import type { Action, CommandContext, SessionOptions } from "./context.js";
 import { type CommandDeclaration, filled, type GroupDeclaration, longName } from "./declare.js";
 import { DEBUG_OPTION } from "./options.js";
-import { palette, printable, warningLine } from "./output.js";
+import { palette, printable, warnTo } from "./output.js";
 
 const EXAMPLES = `
 Examples:
@@ -85,9 +85,7 @@ function createProgram(context: CommandContext, setExitCode: (code: number) => v
 
 /** Sessions are opened as the options --device, --low-memory and --vae-tile say, where a command has them. */
 function withSessionOptions(context: CommandContext, { device, lowMemory, vaeTile }: SessionOptions): CommandContext {
-  const onWarning = (message: string): void => {
-    context.terminal.stderr.write(`${warningLine(context.terminal, `warning: ${message}`)}\n`);
-  };
+  const onWarning = warnTo(context.terminal);
   return { ...context, openSession: () => context.openSession({ device, lowMemory, vaeTile, onWarning }) };
 }
 

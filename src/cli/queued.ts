@@ -9,7 +9,7 @@ import type { CommandContext } from "./context.js";
 import type { FlagsOf } from "./declare.js";
 import { judgesOfPlan } from "./judges.js";
 import type { SUBMIT_OPTIONS } from "./options.js";
-import { type Terminal, warningLine } from "./output.js";
+import { type Terminal, warnTo } from "./output.js";
 
 /** What is said of the queue. */
 export type SubmitFlags = Partial<FlagsOf<typeof SUBMIT_OPTIONS>>;
@@ -90,8 +90,7 @@ export function withQueuedModels<T>(
   work: (models: Models) => Promise<T>,
 ): Promise<T> {
   const { terminal, signal } = context;
-  const warn = (message: string): void =>
-    void terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
+  const warn = warnTo(terminal);
   return withQueue(context, flags, warn, async (queue, storage) => {
     const { capabilityOf } = await import("../cluster/protocol.js");
     const { openWorkers } = await import("../cluster/submit.js");

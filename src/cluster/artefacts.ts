@@ -10,6 +10,7 @@ import type { Json } from "../queue/contract.js";
 import type { Storage, StorageOptions } from "../storage/contract.js";
 import { StorageError } from "../storage/contract.js";
 import { sha256, sha256File, writeFileAtomic } from "../util/files.js";
+import { kept } from "../util/kept.js";
 import { canonical, type StoredPicture } from "./protocol.js";
 
 /** `ab/abcdef...`: so many objects do not lie in one folder. */
@@ -29,12 +30,7 @@ export class Artefacts {
 
   /** Stores a picture as PNG, once. Throws as `Storage.put` does. */
   putPicture(image: RgbImage, options: StorageOptions = {}): Promise<StoredPicture> {
-    const known = this.#pictures.get(image);
-    if (known !== undefined) return known;
-    const storing = this.#store(image, options);
-    this.#pictures.set(image, storing);
-    storing.catch(() => this.#pictures.delete(image));
-    return storing;
+    return kept(this.#pictures, image, () => this.#store(image, options));
   }
 
   /** Stores a picture again that is not there any more. Throws as `Storage.put` does. */
@@ -83,17 +79,12 @@ export class Artefacts {
 
   /** Stores a file that requests name, an embedding or a LoRA, once. Throws as `Storage.put` does. */
   putFile(path: string, options: StorageOptions = {}): Promise<{ readonly name: string; readonly sha256: string }> {
-    const known = this.#files.get(path);
-    if (known !== undefined) return known;
-    const storing = (async () => {
+    return kept(this.#files, path, async () => {
       const digest = await sha256File(path);
       const key = fileKey(digest);
       if (!(await this.storage.has(key, options))) await this.storage.put(key, await readFile(path), options);
       return { name: basename(path), sha256: digest };
-    })();
-    this.#files.set(path, storing);
-    storing.catch(() => this.#files.delete(path));
-    return storing;
+    });
   }
 
   /**

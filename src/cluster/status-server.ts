@@ -1,10 +1,10 @@
 /** @file What a worker shows of itself over HTTP: its health and its metrics in Prometheus' text format. */
 
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer } from "node:http";
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import { UsageError } from "../errors.js";
 import type { QueueWorker } from "../queue/contract.js";
+import { listen, urlOf } from "../util/http-server.js";
 
 /** Seconds that jobs take: from a score of a small model to a large picture on a slow device. */
 const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
@@ -85,17 +85,17 @@ export class WorkerMetrics {
 
 /**
  * Serves `/healthz` (200, or 503 while the queue server is lost) and `/metrics`.
- * @param listen `port` or `host:port`; without a host the loopback interface
+ * @param place `port` or `host:port`; without a host the loopback interface
  * @returns the address, and what ends it
  * @throws UsageError when it is no such text, or the port cannot be had
  */
 export async function serveStatus(
   metrics: WorkerMetrics,
-  listen: string,
+  place: string,
 ): Promise<{ readonly url: string; readonly close: () => Promise<void> }> {
-  const [, host = "127.0.0.1", port = ""] = /^(?:\[?([^\]]*?)\]?:)?(\d{1,5})$/.exec(listen) ?? [];
+  const [, host = "127.0.0.1", port = ""] = /^(?:\[?([^\]]*?)\]?:)?(\d{1,5})$/.exec(place) ?? [];
   if (port === "" || Number(port) > 65_535) {
-    throw new UsageError(`--listen: expected a port or host:port, got ${JSON.stringify(listen)}`);
+    throw new UsageError(`--listen: expected a port or host:port, got ${JSON.stringify(place)}`);
   }
   const server = createServer((request, response) => {
     // what a client sends is not always an address that URL takes
@@ -114,23 +114,13 @@ export async function serveStatus(
       );
     } else answer(404, "text/plain", "expected /healthz or /metrics\n");
   });
-  await listening(server, host, Number(port), listen);
-  const { address, port: bound, family } = server.address() as AddressInfo;
+  await listen(server, host, Number(port), `--listen ${place}`);
   return {
-    url: `http://${family === "IPv6" ? `[${address}]` : address}:${bound}`,
+    url: urlOf(server),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
       }),
   };
-}
-
-function listening(server: Server, host: string, port: number, listen: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      reject(new UsageError(`--listen ${listen}: expected a free port of this machine, got ${error.code ?? error.message}`, { cause: error })); // prettier-ignore
-    });
-    server.listen(port, host, resolve);
-  });
 }

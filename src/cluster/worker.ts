@@ -6,6 +6,7 @@ import { BackendError, CancelledError, LaurelError, ModelError, UsageError } fro
 import type { RgbImage } from "../image/types.js";
 import type { ModelRecord, ModelRecords } from "../pipeline/manifest.js";
 import {
+  failureOf,
   JobError,
   type Json,
   type JobQueue,
@@ -255,7 +256,7 @@ class VersionError extends LaurelError {
 /** How a job's failure is told, and whether the same again may end well. */
 function jobError(error: unknown, worker: string): unknown {
   if (error instanceof JobError) return error;
-  const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
+  const { name, message } = failureOf(error);
   const failure = { name, message: redact(message) };
   if (error instanceof CancelledError) return new JobError(failure, true, { cause: error });
   // another worker may have the model, the version or the right to write

@@ -5,6 +5,7 @@ import { canonical, type TravellingChoice } from "../cluster/protocol.js";
 import type { WorkerMeans } from "../cluster/worker.js";
 import type { Json } from "../queue/contract.js";
 import type { Reward } from "../rewards/contract.js";
+import { kept } from "../util/kept.js";
 import { modelRecord, rewardRecords } from "./models.js";
 
 /** How the models of a worker are opened. */
@@ -59,14 +60,4 @@ export class WorkerModels implements WorkerMeans {
     );
     await this.open.close?.();
   }
-}
-
-/** What is in the map, or what `open` gives, which is in the map then unless it fails. */
-function kept<T>(map: Map<string, Promise<T>>, key: string, open: () => Promise<T>): Promise<T> {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  const opening = open();
-  map.set(key, opening);
-  opening.catch(() => map.delete(key));
-  return opening;
 }

@@ -2,13 +2,13 @@
 
 import type { JobsOptions, KeepJobs, QueueEvents } from "bullmq";
 import { CancelledError } from "../errors.js";
-import { onAbort } from "../util/abort.js";
-import { CANCELLED, readFailure, readValue, writeWork } from "./bullmq-codec.js";
+import { onAbort, pause } from "../util/abort.js";
+import { readFailure, readValue, writeWork } from "./bullmq-codec.js";
 import { withdraw } from "./bullmq-jobs.js";
-import { AWAY_CLOSE_MS, CLOSE_MS, type JobEnd, type QueueServer, within } from "./bullmq-server.js";
-import { JobFailedError, type JobRequest, type Json, QueueError } from "./contract.js";
+import { closingMs, type JobEnd, type QueueServer, within } from "./bullmq-server.js";
+import { CANCELLED_FAILURE, JobFailedError, type JobRequest, type Json, QueueError } from "./contract.js";
 import { asQueueError } from "./faults.js";
-import { patiently, pause } from "./presence.js";
+import { patiently } from "./presence.js";
 
 const BATCH = 250;
 /** Events are lost when a server restarts or falls behind: each job that is waited for is asked for now and then. */
@@ -188,7 +188,7 @@ export class Channel {
       else if (end.state === "failed") {
         const failure = readFailure(end.reason);
         // by another who submitted it
-        if (failure.name === CANCELLED) missing.push(await this.#forget(id));
+        if (failure.name === CANCELLED_FAILURE.name) missing.push(await this.#forget(id));
         else this.#settle(id, (caller) => caller.reject(new JobFailedError(id, failure)));
       }
     }
@@ -253,11 +253,10 @@ export class Channel {
 
   /** Ends; those who still wait are told, jobs stay. */
   async close(): Promise<void> {
-    const { away } = this.server.presence;
-    await within(Promise.allSettled(this.#withdrawn.values()), away ? AWAY_CLOSE_MS : WITHDRAW_MS);
+    await within(Promise.allSettled(this.#withdrawn.values()), closingMs(this.server.presence, WITHDRAW_MS));
     this.#ended.abort();
     this.#failAll(new QueueError(`${this.server.presence.address}: expected to be open while jobs are waited for, got closed`)); // prettier-ignore
-    if (this.#events !== undefined) await within(this.#events.close(), away ? AWAY_CLOSE_MS : CLOSE_MS);
+    if (this.#events !== undefined) await within(this.#events.close(), closingMs(this.server.presence));
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { redact } from "../util/secret.js";
 import type { Job } from "bullmq";
-import { JobError, type JobFailure, type JobStatus, type Json, QueueError } from "./contract.js";
+import { CANCELLED_FAILURE, type JobFailure, type JobStatus, type Json, QueueError } from "./contract.js";
 
 /** Data of a BullMQ job. */
 export interface Written {
@@ -51,9 +51,6 @@ export function readValue(id: string, written: unknown): Json {
   return result;
 }
 
-/** Name of the failure of a job that was cancelled. */
-export const CANCELLED = "CancelledError";
-const CANCELLED_FAILURE: JobFailure = { name: CANCELLED, message: "cancelled" };
 const MAX_TEXT = 4000;
 const MAX_DETAILS = 16_000;
 /** BullMQ's own words for a job whose workers vanished. */
@@ -71,13 +68,6 @@ export function writeFailure(failure: JobFailure): string {
 
 /** As {@link writeFailure}, of a job that was cancelled. */
 export const CANCELLED_TEXT = writeFailure(CANCELLED_FAILURE);
-
-/** What a handler threw, as a failure. */
-export function failureOf(error: unknown): JobFailure {
-  if (error instanceof JobError) return error.failure;
-  if (error instanceof Error) return { name: error.name, message: error.message };
-  return { name: "Error", message: String(error) };
-}
 
 /** The failure that a failed job's text tells, whoever wrote it. */
 export function readFailure(text: string | null | undefined): JobFailure {
@@ -129,7 +119,8 @@ function dataOrNothing(id: string, written: unknown): JobStatus["data"] {
   }
 }
 
-function parsed(text: string): Json | undefined {
+/** A JSON text's value, undefined for a text that is none. */
+export function parsed(text: string): Json | undefined {
   try {
     return JSON.parse(text) as Json;
   } catch {

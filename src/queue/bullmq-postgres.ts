@@ -4,13 +4,13 @@ import type * as bullmq from "bullmq";
 import type { BackendFactory, Job, PostgresConnection, Processor, Queue, RedisQueueBackend } from "bullmq";
 import type * as postgres from "pg";
 import type { Client } from "pg";
+import { loadPackage } from "../util/optional-package.js";
 import type { QueueAddress } from "./address.js";
 import {
   type JobEnd,
-  loadPackage,
   type OwnWorkerOptions,
-  AWAY_CLOSE_MS,
   CLOSE_MS,
+  closingMs,
   CONNECT_MS,
   SILENT_MS,
   type QueueServer,
@@ -33,8 +33,8 @@ const LOOK_MS = 1000;
 
 /** Opens PostgreSQL without connecting. @throws UsageError when a package is missing */
 export async function openPostgres(address: QueueAddress, answerMs: number): Promise<QueueServer> {
-  const bull = await loadPackage(async () => import("bullmq"), "bullmq pg", address.shown);
-  const pg = await loadPackage(async () => import("pg"), "bullmq pg", address.shown);
+  const bull = await loadPackage(async () => import("bullmq"), ["bullmq", "pg"], address.shown);
+  const pg = await loadPackage(async () => import("pg"), ["bullmq", "pg"], address.shown);
   return new PostgresServer(address, bull, pg, answerMs);
 }
 
@@ -193,10 +193,8 @@ class PostgresServer implements QueueServer {
 
   async close(): Promise<void> {
     this.#ended.abort();
-    for (const queue of this.#queues.values())
-      await within(queue.close(), this.presence.away ? AWAY_CLOSE_MS : CLOSE_MS);
-    if (this.#connection !== undefined)
-      await within(this.#connection.close(), this.presence.away ? AWAY_CLOSE_MS : CLOSE_MS);
+    for (const queue of this.#queues.values()) await within(queue.close(), closingMs(this.presence));
+    if (this.#connection !== undefined) await within(this.#connection.close(), closingMs(this.presence));
   }
 
   #shared(): PostgresConnection {

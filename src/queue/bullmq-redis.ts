@@ -5,13 +5,14 @@ import type * as bullmq from "bullmq";
 import type { Job, Processor, Queue } from "bullmq";
 import type * as ioredis from "ioredis";
 import type { Redis, RedisOptions } from "ioredis";
+import { loadPackage } from "../util/optional-package.js";
 import type { QueueAddress } from "./address.js";
+import { parsed } from "./bullmq-codec.js";
 import {
   type JobEnd,
-  loadPackage,
   type OwnWorkerOptions,
-  AWAY_CLOSE_MS,
   CLOSE_MS,
+  closingMs,
   CONNECT_MS,
   SILENT_MS,
   type QueueServer,
@@ -29,8 +30,8 @@ const OLDEST = [6, 2] as const;
 
 /** Opens Redis without connecting. @throws UsageError when a package is missing */
 export async function openRedis(address: QueueAddress, answerMs: number): Promise<QueueServer> {
-  const bull = await loadPackage(async () => import("bullmq"), "bullmq ioredis", address.shown);
-  const redis = await loadPackage(async () => import("ioredis"), "bullmq ioredis", address.shown);
+  const bull = await loadPackage(async () => import("bullmq"), ["bullmq", "ioredis"], address.shown);
+  const redis = await loadPackage(async () => import("ioredis"), ["bullmq", "ioredis"], address.shown);
   return new RedisServer(address, bull, redis, answerMs);
 }
 
@@ -178,8 +179,7 @@ class RedisServer implements QueueServer {
 
   async close(): Promise<void> {
     this.#ended.abort();
-    for (const queue of this.#queues.values())
-      await within(queue.close(), this.presence.away ? AWAY_CLOSE_MS : CLOSE_MS);
+    for (const queue of this.#queues.values()) await within(queue.close(), closingMs(this.presence));
     this.#client?.disconnect();
   }
 
@@ -223,13 +223,5 @@ function endOf(answer: number | readonly [number, string]): JobEnd {
       return { state: "missing" };
     default:
       return { state: "under way" };
-  }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

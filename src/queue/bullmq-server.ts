@@ -1,7 +1,6 @@
 /** @file What BullMQ needs of a server, whichever it is: Redis or PostgreSQL. */
 
 import type { Job, KeepJobs, Processor, Queue, QueueEvents, Worker, WorkerOptions } from "bullmq";
-import { UsageError } from "../errors.js";
 import type { Presence } from "./presence.js";
 
 /** A worker's options that are not the server's. */
@@ -52,24 +51,17 @@ export interface QueueServer {
 /** Longest that a connection takes to come about, when a server is waited for. */
 export const CONNECT_MS = 8000;
 
-/** Loads a package that need not be installed. @throws UsageError that says how to install it */
-export async function loadPackage<T>(load: () => Promise<T>, names: string, address: string): Promise<T> {
-  try {
-    return await load();
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code !== "ERR_MODULE_NOT_FOUND" && code !== "MODULE_NOT_FOUND") throw cause;
-    throw new UsageError(`${address}: expected the packages ${names.replaceAll(" ", " and ")}, got none; npm install ${names}`, { cause }); // prettier-ignore
-  }
-}
-
 /** A server that owes an answer for so long is taken for lost. */
 export const SILENT_MS = 30_000;
 
 /** Closing a connection waits so long for the server. */
 export const CLOSE_MS = 1000;
-/** The same when it is known to be away. */
-export const AWAY_CLOSE_MS = 100;
+const AWAY_CLOSE_MS = 100;
+
+/** How long closing something waits for the server: `ms`, or hardly at all when it is known to be away. */
+export function closingMs({ away }: Presence, ms = CLOSE_MS): number {
+  return away ? AWAY_CLOSE_MS : ms;
+}
 
 /** The promise's outcome, or undefined after `ms`. */
 export async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {

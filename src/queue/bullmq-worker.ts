@@ -2,9 +2,9 @@
 
 import type * as bullmq from "bullmq";
 import type { Job, Processor, Worker } from "bullmq";
+import { pause } from "../util/abort.js";
 import {
   CANCELLED_TEXT,
-  failureOf,
   isCancelled,
   readWork,
   refusersOf,
@@ -14,9 +14,9 @@ import {
 } from "./bullmq-codec.js";
 import { workerNames } from "./bullmq-jobs.js";
 import { type QueueServer, type ServerWorker, within } from "./bullmq-server.js";
-import { JobError, type JobHandler, type QueueWorker, type WorkOptions } from "./contract.js";
+import { failureOf, JobError, type JobHandler, type QueueWorker, type WorkOptions } from "./contract.js";
 import { isAway, reasonOf } from "./faults.js";
-import { patiently, pause } from "./presence.js";
+import { patiently } from "./presence.js";
 
 type BullErrors = Pick<typeof bullmq, "UnrecoverableError" | "WaitingError">;
 

@@ -43,6 +43,16 @@ export class JobError extends Error {
   }
 }
 
+/** The failure of a job that was cancelled. */
+export const CANCELLED_FAILURE: JobFailure = { name: "CancelledError", message: "cancelled" };
+
+/** What a handler threw, as a failure. */
+export function failureOf(error: unknown): JobFailure {
+  if (error instanceof JobError) return error.failure;
+  if (error instanceof Error) return { name: error.name, message: error.message };
+  return { name: "Error", message: String(error) };
+}
+
 /** A job failed for good: it stays in the failed set until it is tried again or removed. */
 export class JobFailedError extends BackendError {
   constructor(

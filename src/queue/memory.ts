@@ -4,6 +4,8 @@ import { CancelledError, UsageError } from "../errors.js";
 import { onAbort } from "../util/abort.js";
 import { checkJob, checkQueueName, checkWork } from "./checks.js";
 import {
+  CANCELLED_FAILURE,
+  failureOf,
   JobError,
   JobFailedError,
   type JobFailure,
@@ -171,7 +173,7 @@ export class MemoryQueue implements JobQueue {
     const { attempts = 4, retryDelayMs = 1000 } = this.options;
     const cancelled = job.stop?.signal.reason === "cancelled";
     job.attempts++;
-    job.failure = cancelled ? { name: "CancelledError", message: "cancelled" } : failureOf(error);
+    job.failure = cancelled ? CANCELLED_FAILURE : failureOf(error);
     const final = cancelled || (error instanceof JobError && error.retry === false) || job.attempts >= attempts;
     if (!final) {
       job.state = "delayed";
@@ -319,13 +321,6 @@ export class MemoryQueue implements JobQueue {
 function isBefore(job: MemoryJob, other: MemoryJob): boolean {
   const { priority } = job.request;
   return priority < other.request.priority || (priority === other.request.priority && job.order < other.order);
-}
-
-function failureOf(error: unknown): JobFailure {
-  if (error instanceof JobError) return error.failure;
-  return error instanceof Error
-    ? { name: error.name, message: error.message }
-    : { name: "Error", message: String(error) };
 }
 
 function statusOf(job: MemoryJob): JobStatus {

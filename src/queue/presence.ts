@@ -1,6 +1,6 @@
 /** @file Whether a queue server is there, and waiting until it is again. */
 
-import { onAbort } from "../util/abort.js";
+import { pause } from "../util/abort.js";
 import { isAway, isConflict, reasonOf } from "./faults.js";
 
 /** Attempts that others may cross. */
@@ -77,18 +77,4 @@ export async function patiently<T>(presence: Presence, ended: AbortSignal, opera
 /** 0.1 to 3 seconds, apart from those of others. */
 export function backoffMs(attempt: number): number {
   return Math.min(3000, 100 * 2 ** Math.min(attempt, 5)) * (0.7 + 0.3 * Math.random());
-}
-
-/** Waits; not at all once `ended` aborted. Never throws. */
-export async function pause(ms: number, ended: AbortSignal): Promise<void> {
-  if (ended.aborted) return;
-  await new Promise<void>((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      forget();
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    const forget = onAbort(ended, end);
-  });
 }

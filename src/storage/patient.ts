@@ -1,7 +1,7 @@
 /** @file A storage that waits out a failure that may pass. */
 
 import { ExponentialBackoff, type IBackoff } from "cockatiel";
-import { onAbort, throwIfAborted } from "../util/abort.js";
+import { pause, throwIfAborted } from "../util/abort.js";
 import { type ListOptions, type Storage, StorageError, type StorageOptions, type StoredObject } from "./contract.js";
 
 /** How long a storage that fails is waited for. */
@@ -105,23 +105,10 @@ class PatientStorage implements Storage {
           backoff?.next(undefined) ??
           new ExponentialBackoff({ initialDelay: 500, maxDelay: this.#maximumWaitMs }).next();
         // the last attempt is made when the patience ends
-        await this.#wait(Math.min(backoff.duration, left), signal);
+        await pause(Math.min(backoff.duration, left), signal);
+        throwIfAborted(signal, `${this.address}: the request`);
       }
     }
-  }
-
-  async #wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-    throwIfAborted(signal, `${this.address}: the request`);
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(end, milliseconds);
-      const forget = signal === undefined ? undefined : onAbort(signal, end);
-      function end(): void {
-        clearTimeout(timer);
-        forget?.();
-        resolve();
-      }
-    });
-    throwIfAborted(signal, `${this.address}: the request`);
   }
 
   #failed(error: StorageError, now: number): void {

@@ -2,7 +2,7 @@
 
 import type * as S3 from "@aws-sdk/client-s3";
 import type { S3Client, S3ClientConfig } from "@aws-sdk/client-s3";
-import { UsageError } from "../errors.js";
+import { loadPackage } from "../util/optional-package.js";
 import { Secret } from "../util/secret.js";
 import type { Environment } from "../util/user-folders.js";
 import { endpointOf, type S3Address } from "./s3-address.js";
@@ -11,17 +11,8 @@ import { endpointOf, type S3Address } from "./s3-address.js";
 export type S3Package = typeof S3;
 
 /** @throws UsageError with the command that installs it */
-export async function importS3(where: string): Promise<S3Package> {
-  try {
-    return await import("@aws-sdk/client-s3");
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code !== "ERR_MODULE_NOT_FOUND") throw cause;
-    throw new UsageError(
-      `${where}: expected the package @aws-sdk/client-s3, got none installed; npm install @aws-sdk/client-s3`,
-      { cause },
-    );
-  }
+export function importS3(where: string): Promise<S3Package> {
+  return loadPackage(() => import("@aws-sdk/client-s3"), ["@aws-sdk/client-s3"], where);
 }
 
 /** The server: of the address, else of the environment; undefined for Amazon's. */

@@ -64,6 +64,20 @@ export async function unlessAborted<T>(
   }
 }
 
+/** Waits, but no longer than until `signal` aborts; not at all once it has. Never throws. */
+export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted === true) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(end, ms);
+    const forget = signal === undefined ? undefined : onAbort(signal, end);
+    function end(): void {
+      clearTimeout(timer);
+      forget?.();
+      resolve();
+    }
+  });
+}
+
 /** @throws CancelledError when `signal` has aborted */
 export function throwIfAborted(signal: AbortSignal | undefined, what = "generation"): void {
   if (signal?.aborted === true) throw new CancelledError(`${what} was cancelled`, { cause: signal.reason });

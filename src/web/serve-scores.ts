@@ -1,9 +1,10 @@
 /** @file A server that scores pictures over HTTP, for programs that draw them elsewhere: web UIs, node editors, scripts. */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { Socket } from "node:net";
 import { CancelledError, UsageError } from "../errors.js";
 import { MAX_PIXELS } from "../image/types.js";
+import { listen, urlOf } from "../util/http-server.js";
 import { Secret } from "../util/secret.js";
 import { answer, problemAnswer } from "./body.js";
 import { checkExposure, checkNames, checkToken, corsHeaders, type GuardOptions, preflightHeaders } from "./guard.js";
@@ -137,8 +138,7 @@ class HttpScoreServer implements ScoreServer {
   }
 
   get url(): string {
-    const { address, port, family } = this.#server.address() as AddressInfo;
-    return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+    return urlOf(this.#server);
   }
 
   get reward(): RewardFacts | undefined {
@@ -148,13 +148,7 @@ class HttpScoreServer implements ScoreServer {
   /** @throws UsageError when the port or the address cannot be had */
   listen(port: number): Promise<void> {
     const { host } = this.#guard;
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", (cause: NodeJS.ErrnoException) => {
-        const where = `${host}:${port}`;
-        reject(new UsageError(`${where}: expected a free port of this machine, got ${cause.code ?? cause.message}`, { cause })); // prettier-ignore
-      });
-      this.#server.listen(port, host.replace(/^\[(.*)\]$/, "$1"), resolve);
-    });
+    return listen(this.#server, host.replace(/^\[(.*)\]$/, "$1"), port, `${host}:${port}`);
   }
 
   close(): Promise<void> {

@@ -5,7 +5,7 @@ import type { ExportedDataset, ExportOptions } from "../../library/export-datase
 import { findRun } from "../../library/run-folder.js";
 import type { CommandContext } from "../context.js";
 import type { FlagsOf } from "../declare.js";
-import { byteCount, printJson, shownPath, warningLine } from "../output.js";
+import { byteCount, printJson, shownPath, warnTo } from "../output.js";
 import { openProgress } from "../progress.js";
 import type { DATASET_OPTIONS } from "./export-dataset.options.js";
 
@@ -41,7 +41,7 @@ export async function exportDataset<Format extends string>(
   } finally {
     progress.stop();
   }
-  for (const message of dataset.warnings) terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
+  dataset.warnings.forEach(warnTo(terminal));
   if (flags.json === true) printJson(terminal, { schemaVersion: 1, format, ...dataset });
   else terminal.stdout.write(`${shownPath(placeOf(dataset, format))}\n`);
   if (quiet !== true && flags.json !== true) {

@@ -3,12 +3,10 @@
 import { EXIT } from "../../errors.js";
 import type { JobQueue, JobStatus } from "../../queue/contract.js";
 import type { Action } from "../context.js";
+import { shortened } from "../items.js";
 import { palette, printable, printJson, table, type Terminal } from "../output.js";
 import { withJobs } from "./jobs.js";
 import type { JobsListFlags } from "./jobs-list.entry.js";
-
-/** Most characters of a failure. */
-const FAILURE = 60;
 
 interface QueueFacts {
   readonly name: string;
@@ -82,8 +80,4 @@ function age(ms: number): string {
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
-}
-
-function shortened(text: string): string {
-  return text.length > FAILURE ? `${text.slice(0, FAILURE - 3)}...` : text;
 }

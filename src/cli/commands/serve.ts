@@ -33,10 +33,9 @@ export const serve: Action<ServeFlags> = async (context, _, flags) => {
 function start(context: CommandContext, flags: ServeFlags, token: Secret | undefined): Promise<ScoreServer> {
   const { terminal } = context;
   const judges = judgesOf(flags);
-  const { device, lowMemory } = flags;
   const note = (text: string): void => void terminal.stderr.write(`${warningLine(terminal, redact(text))}\n`);
   const open = async () => {
-    const session = await context.openSession({ device, lowMemory, onWarning: note });
+    const session = await context.openSession();
     try {
       return { reward: await openJudges(session, judges), close: () => session.close() };
     } catch (error) {

@@ -7,7 +7,7 @@ import type { FinetuneMethod } from "../../training/finetune/methods.js";
 import { createTrainingProgress } from "../../training/finetune/progress.js";
 import { formatDuration } from "../../training/progress.js";
 import type { Action, CommandContext } from "../context.js";
-import { palette, printable, printJson, shownPath, table, type Terminal, wantsAnimation, warningLine } from "../output.js"; // prettier-ignore
+import { palette, printable, printJson, shownPath, table, type Terminal, wantsAnimation, warningLine, warnTo } from "../output.js"; // prettier-ignore
 import { changesOf } from "../changes.js";
 import type { TrainFlags } from "./train.entry.js";
 
@@ -109,7 +109,7 @@ function createEvents(
   quiet: boolean,
 ): { readonly events: TrainModelEvents; directory(): string | undefined; end(): void } {
   const { stderr, environment } = terminal;
-  const warn = (text: string): void => void stderr.write(`${warningLine(terminal, `warning: ${text}`)}\n`);
+  const warn = warnTo(terminal);
   let directory: string | undefined;
   let shown: ReturnType<typeof createTrainingProgress> | undefined;
   // a verdict's warnings are told with it

@@ -7,7 +7,7 @@ import type { Reward } from "../../rewards/contract.js";
 import { unlessAborted } from "../../util/abort.js";
 import { modelLocation } from "../../weights/hub/location.js";
 import type { Action, CommandContext } from "../context.js";
-import { palette, printable, printJson, shownPath, table, warningLine } from "../output.js";
+import { palette, printable, printJson, shownPath, table, warnTo } from "../output.js";
 import { useSession } from "../use-session.js";
 import type { VerifyImageRewardFlags } from "./verify-image-reward.entry.js";
 
@@ -25,9 +25,7 @@ export const verifyImageReward: Action<VerifyImageRewardFlags> = (context, _, fl
     const reward = await unlessAborted(opening, signal);
     if (reward instanceof ModelError || missing.length > 0) return tellMissing(context, flags, missing, reward);
     const verification = await verifyScores(reward, flags.images, { signal });
-    for (const message of verification.warnings) {
-      terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
-    }
+    verification.warnings.forEach(warnTo(terminal));
     if (flags.json === true) printJson(terminal, { schemaVersion: 1, reward: reward.model, ...verification });
     else terminal.stdout.write(verifiedTable(verification, context));
     if (flags.quiet !== true && flags.json !== true) terminal.stderr.write(conclusion(verification, reward));

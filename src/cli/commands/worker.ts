@@ -14,7 +14,7 @@ import { laurelCacheFolder } from "../../util/user-folders.js";
 import { unlessAborted } from "../../util/abort.js";
 import type { Action, CommandContext, ModelSession } from "../context.js";
 import { openJudges } from "../judges.js";
-import { duration, printable, warningLine } from "../output.js";
+import { duration, printable, warnTo } from "../output.js";
 import { withQueue } from "../queued.js";
 import type { WorkerFlags } from "./worker.entry.js";
 
@@ -27,8 +27,7 @@ export const worker: Action<WorkerFlags> = async (context, _, flags) => {
   const say = (message: string): void => {
     if (flags.quiet !== true) terminal.stderr.write(`${message}\n`);
   };
-  const warn = (message: string): void =>
-    void terminal.stderr.write(`${warningLine(terminal, `warning: ${message}`)}\n`);
+  const warn = warnTo(terminal);
   const { serveStatus, WorkerMetrics } = await import("../../cluster/status-server.js");
   const metrics = new WorkerMetrics(name, names);
   return withQueue(context, flags, warn, async (queue, storage) => {

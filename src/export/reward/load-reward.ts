@@ -12,6 +12,7 @@ import { bytePairTokenizer } from "../../tokenizers/clip.js";
 import type { TokenizerDescription } from "../../tokenizers/description.js";
 import type { Tokenizer } from "../../tokenizers/types.js";
 import { sha256File } from "../../util/files.js";
+import { kept } from "../../util/kept.js";
 import { describeSystemError, parseJson, readText } from "../../util/read-file.js";
 import { readRewardManifest, type RewardManifest } from "./manifest.js";
 import { modelPorts } from "./ports.js";
@@ -220,14 +221,11 @@ export class LoadedReward {
   }
 
   #program(kind: "score" | "gradient"): Promise<Program> {
-    const known = this.#programs.get(kind);
-    if (known !== undefined) return known;
-    const model = this.manifest.models[kind];
-    const label = `${this.manifest.name} ${kind}`;
-    const program = this.device.load(join(this.directory, model.file), { label, ...modelPorts(model) });
-    this.#programs.set(kind, program);
-    program.catch(() => this.#programs.delete(kind));
-    return program;
+    return kept(this.#programs, kind, () => {
+      const model = this.manifest.models[kind];
+      const label = `${this.manifest.name} ${kind}`;
+      return this.device.load(join(this.directory, model.file), { label, ...modelPorts(model) });
+    });
   }
 
   #scores(outputs: readonly Record<string, Tensor>[]): Pick<LoadedScores, "scores" | "members"> {
