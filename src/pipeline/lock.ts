@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
-import { isLocked, type ProcessLock, tryLock } from "../util/process-lock.js";
+import { holderInWords, isLocked, type ProcessLock, tryLock } from "../util/process-lock.js";
 
 /** Name of the lock file in a run's folder. */
 export const LOCK_FILE = "run.lock";
@@ -17,7 +17,7 @@ export async function lockRun(directory: string): Promise<RunLock> {
   throw new UsageError(
     holder === undefined
       ? `${directory}: expected to get the lock of the run, got outpaced by other processes`
-      : `${directory}: expected a run that no process works on, got one held by process ${holder.pid} on ${holder.host}`,
+      : `${directory}: expected a run that no process works on, got one held by ${holderInWords(holder)}`,
   );
 }
 

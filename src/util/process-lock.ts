@@ -21,6 +21,11 @@ export interface Holder {
   readonly token: string;
 }
 
+/** Who holds a lock, in words. */
+export function holderInWords(holder: Pick<Holder, "pid" | "host"> | undefined): string {
+  return holder === undefined ? "another" : `process ${holder.pid} on ${holder.host}`;
+}
+
 /** A lock that is held. */
 export interface ProcessLock {
   /** Gives the lock back; a lock that was taken over meanwhile is left alone. */

@@ -47,6 +47,15 @@ export function describeSystemError(error: unknown): string {
   return SYSTEM_ERRORS[code] ?? error.message;
 }
 
+/** Why something could not be written, in words. */
+export function writeFault(error: unknown): string {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT") return "a full disk";
+  if (code === "EROFS") return "a disk that is read-only";
+  if (code === "EACCES" || code === "EPERM") return "no permission to write there";
+  return describeSystemError(error);
+}
+
 /** True for the error of a file that does not exist. */
 export function isMissing(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;

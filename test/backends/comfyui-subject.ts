@@ -2,8 +2,9 @@
 
 import type { ComfyuiOptions } from "#laurel/backends/comfyui";
 import { openComfyui } from "#laurel/backends/comfyui";
-import type { GeneratedGroup, GeneratedImage, ImageBackend, ImageRequest } from "#laurel/backends/contract";
+import type { ImageBackend, ImageRequest } from "#laurel/backends/contract";
 import { HttpServer } from "#laurel/backends/http/client";
+import { drawn, request as anyRequest } from "./drawn.js";
 import { type ComfyuiBehaviour, type ComfyuiServer, startComfyui } from "./servers/comfyui-server.js";
 
 /** What has to be closed. */
@@ -33,32 +34,11 @@ export async function open(
   return { server, backend: await connect(server, options) };
 }
 
+/** Three pictures, one a prompt. */
 export function request(change: Partial<ImageRequest> = {}): ImageRequest {
-  const open_ = {
-    negativePrompt: undefined,
-    sampler: undefined,
-    init: undefined,
-    mask: undefined,
-    strength: undefined,
-  };
-  return {
-    prompt: "a cat",
-    seed: 40,
-    count: 3,
-    batch: 1,
-    ...open_,
-    ...SIZE,
-    steps: 4,
-    guidance: 5,
-    ...change,
-  } as ImageRequest;
+  return anyRequest({ batch: 1, ...change });
 }
 
-export async function draw(
-  backend: ImageBackend,
-  change: Partial<ImageRequest> = {},
-): Promise<{ images: GeneratedImage[]; warnings: string[] }> {
-  const groups: GeneratedGroup[] = [];
-  for await (const group of backend.generate(request(change))) groups.push(group);
-  return { images: groups.flatMap((one) => one.images), warnings: groups.flatMap((one) => one.warnings) };
+export async function draw(backend: ImageBackend, change: Partial<ImageRequest> = {}): ReturnType<typeof drawn> {
+  return drawn(backend, request(change));
 }

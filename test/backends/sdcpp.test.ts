@@ -1,9 +1,10 @@
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import type { GeneratedGroup, GeneratedImage, ImageBackend, ImageRequest } from "#laurel/backends/contract";
+import type { ImageBackend, ImageRequest } from "#laurel/backends/contract";
 import { HttpServer } from "#laurel/backends/http/client";
 import { HttpError } from "#laurel/backends/http/error";
 import { openSdcpp, type SdcppOptions } from "#laurel/backends/sdcpp";
 import { CancelledError } from "#laurel/errors";
+import { drawn, request } from "./drawn.js";
 import { backendConformance } from "./conformance.js";
 import { FAULTS, REFUSALS } from "./faults.js";
 import { type SdcppBehaviour, type SdcppServer, startSdcpp } from "./servers/sdcpp-server.js";
@@ -26,34 +27,9 @@ async function open(
   return { server, backend: await openSdcpp(client, { pollMs: 20, ...options }) };
 }
 
-function request(change: Partial<ImageRequest> = {}): ImageRequest {
-  const open_ = {
-    negativePrompt: undefined,
-    sampler: undefined,
-    init: undefined,
-    mask: undefined,
-    strength: undefined,
-  };
-  return {
-    prompt: "a cat",
-    seed: 40,
-    count: 3,
-    batch: 2,
-    ...open_,
-    ...SIZE,
-    steps: 4,
-    guidance: 5,
-    ...change,
-  } as ImageRequest;
-}
-
-async function draw(
-  backend: ImageBackend,
-  change: Partial<ImageRequest> = {},
-): Promise<{ images: GeneratedImage[]; warnings: string[] }> {
-  const groups: GeneratedGroup[] = [];
-  for await (const group of backend.generate(request(change))) groups.push(group);
-  return { images: groups.flatMap((one) => one.images), warnings: [...new Set(groups.flatMap((one) => one.warnings))] };
+async function draw(backend: ImageBackend, change: Partial<ImageRequest> = {}): ReturnType<typeof drawn> {
+  const { images, warnings } = await drawn(backend, request(change));
+  return { images, warnings: [...new Set(warnings)] };
 }
 
 /** What the server was asked to draw. */

@@ -1,11 +1,12 @@
 import { afterEach, describe, expect, it } from "vitest";
-import type { GeneratedGroup, GeneratedImage, ImageBackend, ImageRequest } from "#laurel/backends/contract";
+import type { ImageBackend, ImageRequest } from "#laurel/backends/contract";
 import { HttpServer } from "#laurel/backends/http/client";
 import { HttpError } from "#laurel/backends/http/error";
 import { openWebui, type WebuiOptions } from "#laurel/backends/webui";
 import { CancelledError, UsageError } from "#laurel/errors";
 import { parseAttention } from "#laurel/prompts/attention-syntax";
 import { Secret } from "#laurel/util/secret";
+import { drawn, request } from "./drawn.js";
 import { backendConformance } from "./conformance.js";
 import { FAULTS, REFUSALS } from "./faults.js";
 import { paint, startWebui, type WebuiBehaviour, type WebuiServer } from "./servers/webui-server.js";
@@ -34,25 +35,8 @@ async function open(
   return { server, backend: await openWebui(client, { pollMs: 10, ...options }) };
 }
 
-function request(change: Partial<ImageRequest> = {}): ImageRequest {
-  const open_ = {
-    negativePrompt: undefined,
-    sampler: undefined,
-    init: undefined,
-    mask: undefined,
-    strength: undefined,
-  };
-  const size = { width: 64, height: 64, steps: 4, guidance: 5 };
-  return { prompt: "a cat", seed: 40, count: 3, batch: 2, ...open_, ...size, ...change } as ImageRequest;
-}
-
-async function draw(
-  backend: ImageBackend,
-  change: Partial<ImageRequest> = {},
-): Promise<{ images: GeneratedImage[]; warnings: string[] }> {
-  const groups: GeneratedGroup[] = [];
-  for await (const group of backend.generate(request(change))) groups.push(group);
-  return { images: groups.flatMap((one) => one.images), warnings: groups.flatMap((one) => one.warnings) };
+async function draw(backend: ImageBackend, change: Partial<ImageRequest> = {}): ReturnType<typeof drawn> {
+  return drawn(backend, request(change));
 }
 
 describe("the backend contract", () => {

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { HttpServer } from "../http/client.js";
+import { parseAnswer as parseAnswerOf } from "../http/parse-answer.js";
 import { HttpError } from "../http/error.js";
 
 /** A class of nodes on a server. */
@@ -85,12 +86,7 @@ export function interruptsOne(version: string | undefined): boolean {
 
 /** An answer of the expected form. @throws HttpError `bad-response` */
 export function parseAnswer<T>(server: HttpServer, path: string, schema: z.ZodType<T>, json: unknown): T {
-  const parsed = schema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues
-    .slice(0, 3)
-    .map(({ path: at, message }) => `${at.join(".") || "answer"}: ${message}`);
-  throw server.fault("bad-response", `${path}: expected an answer of ComfyUI's API, got ${faults.join("; ")}`);
+  return parseAnswerOf(server, "ComfyUI's API", path, schema, json);
 }
 
 /** True for an answer of a server that does not have the route: it serves files under every other address. */

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { HttpServer } from "../http/client.js";
+import { parseAnswer as parseAnswerOf } from "../http/parse-answer.js";
 import { HttpError } from "../http/error.js";
 
 /** What is known of a server. */
@@ -142,12 +143,7 @@ function ofCapabilities(server: HttpServer, said: z.infer<typeof capabilitiesSch
 
 /** An answer of the expected form. @throws HttpError `bad-response` */
 export function parseAnswer<T>(server: HttpServer, path: string, schema: z.ZodType<T>, json: unknown): T {
-  const parsed = schema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues
-    .slice(0, 3)
-    .map(({ path: at, message }) => `${at.join(".") || "answer"}: ${message}`);
-  throw server.fault("bad-response", `${path}: expected an answer of sd-server, got ${faults.join("; ")}`);
+  return parseAnswerOf(server, "sd-server", path, schema, json);
 }
 
 /** undefined for a route the server does not have. */

@@ -3,7 +3,8 @@
 import { access, constants, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { EXIT, UsageError } from "../../errors.js";
-import { INDEX_NAME, writeFault } from "../../library/pictures/score-index.js";
+import { INDEX_NAME } from "../../library/pictures/score-index.js";
+import { writeFault } from "../../util/read-file.js";
 import { defaultIndex } from "../../library/pictures/score-pictures.js";
 import type { PictureChoice, ScoredPictures } from "../../library/pictures/scored-pictures.js";
 import { deleteRest, scoreBucket, type SortedPicture, sortPictures } from "../../library/pictures/sort-pictures.js";

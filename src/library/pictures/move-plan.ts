@@ -6,7 +6,7 @@ import { LaurelError } from "../../errors.js";
 import { sha256, writeFileAtomic } from "../../util/files.js";
 import { hash64, HashNumbers } from "../../util/hash-numbers.js";
 import { completeLines } from "../../util/lines.js";
-import { writeFault } from "./score-index.js";
+import { writeFault } from "../../util/read-file.js";
 import type { RankedPicture, ScoredPictures } from "./scored-pictures.js";
 import type { SortPicturesOptions } from "./sort-pictures.js";
 

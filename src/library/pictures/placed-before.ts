@@ -5,9 +5,8 @@ import { join } from "node:path";
 import { LaurelError, UsageError } from "../../errors.js";
 import { hash64, HashNumbers } from "../../util/hash-numbers.js";
 import { completeLines } from "../../util/lines.js";
-import { type ProcessLock, tryLock } from "../../util/process-lock.js";
-import { isMissing } from "../../util/read-file.js";
-import { writeFault } from "./score-index.js";
+import { holderInWords, type ProcessLock, tryLock } from "../../util/process-lock.js";
+import { isMissing, writeFault } from "../../util/read-file.js";
 
 /** Name of the file inside the folder. */
 export const SORTED_NAME = ".laurel-sorted.jsonl";
@@ -42,8 +41,9 @@ export class PlacedBefore {
         throw fault(error);
       });
     if (lock === undefined) {
-      const who = holder === undefined ? "another" : `process ${holder.pid} on ${holder.host}`;
-      throw new UsageError(`${folder}: expected a folder that no other process sorts into, got ${who}`);
+      throw new UsageError(
+        `${folder}: expected a folder that no other process sorts into, got ${holderInWords(holder)}`,
+      );
     }
     try {
       const known = new HashNumbers();

@@ -7,8 +7,8 @@ import { LaurelError, UsageError } from "../../errors.js";
 import { readInto, temporaryName } from "../../util/files.js";
 import { HashNumbers, hash64 } from "../../util/hash-numbers.js";
 import { completeLines } from "../../util/lines.js";
-import { type ProcessLock, tryLock } from "../../util/process-lock.js";
-import { describeSystemError, isMissing } from "../../util/read-file.js";
+import { holderInWords, type ProcessLock, tryLock } from "../../util/process-lock.js";
+import { isMissing, writeFault } from "../../util/read-file.js";
 import { kindOf } from "../../util/rows.js";
 import type { PictureScore } from "./picture-score.js";
 
@@ -77,8 +77,9 @@ export class ScoreIndex {
       });
     });
     if (lock === undefined) {
-      const who = holder === undefined ? "another" : `process ${holder.pid} on ${holder.host}`;
-      throw new UsageError(`${place}: expected an index of scores that no other process works on, got ${who}`);
+      throw new UsageError(
+        `${place}: expected an index of scores that no other process works on, got ${holderInWords(holder)}`,
+      );
     }
     try {
       return await ScoreIndex.#openAt(place, lock, undefined);
@@ -320,13 +321,4 @@ async function openOrMake(path: string): Promise<FileHandle> {
   } catch (error) {
     throw new UsageError(`${path}: expected an index of scores, got ${writeFault(error)}`, { cause: error });
   }
-}
-
-/** Why something could not be written, in words. */
-export function writeFault(error: unknown): string {
-  const { code = "" } = error as NodeJS.ErrnoException;
-  if (code === "ENOSPC" || code === "EDQUOT") return "a full disk";
-  if (code === "EROFS") return "a disk that is read-only";
-  if (code === "EACCES" || code === "EPERM") return "no permission to write there";
-  return describeSystemError(error);
 }

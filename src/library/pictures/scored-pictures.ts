@@ -120,8 +120,7 @@ export class ScoredPictures {
 
   /** How many are chosen. */
   count(choice: PictureChoice = {}): number {
-    const { chosen } = this.#choose(choice);
-    return chosen.reduce((sum, one) => sum + one, 0);
+    return this.#choose(choice).reduce((sum, one) => sum + one, 0);
   }
 
   /**
@@ -132,7 +131,7 @@ export class ScoredPictures {
     choice: PictureChoice = {},
     which: "all" | "chosen" | "rest" = "all",
   ): AsyncGenerator<RankedPicture, void> {
-    const { chosen } = this.#choose(choice);
+    const chosen = this.#choose(choice);
     for (let i = 0; i < this.size; i++) {
       if (which === "chosen" && chosen[i] === 0) continue;
       if (which === "rest" && (chosen[i] === 1 || Number.isNaN(this.#scores.at(i)))) continue;
@@ -143,7 +142,7 @@ export class ScoredPictures {
 
   /** The best of what is chosen, over all prompts. */
   async best(count: number, choice: PictureChoice = {}): Promise<RankedPicture[]> {
-    const { chosen } = this.#choose(choice);
+    const chosen = this.#choose(choice);
     const rows: RankedPicture[] = [];
     for (const i of this.#ranked().order) {
       if (rows.length >= count) break;
@@ -188,9 +187,7 @@ export class ScoredPictures {
     return this.#ranks;
   }
 
-  #choose({ minimum = -Infinity, maximum = Infinity, topK = Infinity, unique = false }: PictureChoice): {
-    readonly chosen: Uint8Array;
-  } {
+  #choose({ minimum = -Infinity, maximum = Infinity, topK = Infinity, unique = false }: PictureChoice): Uint8Array {
     const chosen = new Uint8Array(this.size);
     const taken = new Map<number, number>();
     const groups = new Set<number>();
@@ -207,7 +204,7 @@ export class ScoredPictures {
       if (topK !== Infinity) taken.set(prompt, before + 1);
       if (unique) groups.add(group);
     }
-    return { chosen };
+    return chosen;
   }
 }
 

@@ -6,11 +6,10 @@ import { LaurelError } from "../../errors.js";
 import { roundStep } from "../../evaluation/explain.js";
 import { sidecarNames } from "../../image/sidecar.js";
 import { throwIfAborted } from "../../util/abort.js";
-import { isMissing } from "../../util/read-file.js";
+import { isMissing, writeFault } from "../../util/read-file.js";
 import { MovePlan } from "./move-plan.js";
 import { isPlaced, placeFile, type PlaceMode } from "./place-file.js";
 import { PlacedBefore } from "./placed-before.js";
-import { writeFault } from "./score-index.js";
 import type { PictureChoice, RankedPicture, ScoredPictures } from "./scored-pictures.js";
 import { sortedName, type SortFolders } from "./sorted-names.js";
 
@@ -27,7 +26,7 @@ export interface SortPicturesOptions {
   readonly mode?: SortMode | undefined;
   /** Folders below `to`. @default "prompt" */
   readonly by?: SortFolders | undefined;
-  /** Width of a range of scores, for folders by score. @default a round tenth of the reward's usual range */
+  /** Width of a range of scores, for folders by score; {@link scoreBucket} gives one for a reward. @default 0.5 */
   readonly bucket?: number | undefined;
   /** @default all with a score */
   readonly choice?: PictureChoice | undefined;

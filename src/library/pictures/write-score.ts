@@ -11,9 +11,9 @@ import { withPngTexts } from "../../image/png-edit.js";
 import { rewardKey } from "../../pipeline/infotext.js";
 import type { ModelRecord } from "../../pipeline/manifest.js";
 import { temporaryName } from "../../util/files.js";
+import { writeFault } from "../../util/read-file.js";
 import type { PictureScore } from "./picture-score.js";
 import { pixelDigest, readPicture } from "./read-picture.js";
-import { writeFault } from "./score-index.js";
 
 /** What is written of a score. Where `digest` is given, pictures with other pixels are left alone. */
 export type ScoreNote = Pick<
